@@ -1,0 +1,94 @@
+"""Atomic writes: a reader sees the old file or the new one, never half of either.
+
+Every writer of the project goes through here. Formats: JSON, YAML, CSV, Parquet, safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` and renames it onto `path` when the block ends without an error.
+
+    The temporary file is removed if the block raises, so an earlier version of `path` survives.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads one JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Writes `value` as YAML, keys in the order given."""
+    write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads one YAML file with the safe loader."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Writes `table` as CSV without its index. Floats keep the digits that round-trip exactly."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Writes `table` as Parquet without its index."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes named tensors as safetensors, with string metadata in the header."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Reads all tensors of a safetensors file, on the CPU, and its metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt", device="cpu") as opened:
+        keys = opened.keys()
+        return {name: opened.get_tensor(name) for name in keys}, dict(opened.metadata() or {})

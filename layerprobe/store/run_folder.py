@@ -1,0 +1,69 @@
+"""Done markers: `done.json` is a stage's last file and tells whether it may be skipped.
+
+It holds the hash of everything the stage's result depends on and the hash of every file the stage wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_json, write_json
+
+DONE = "done.json"
+
+
+def hash_value(value: Any) -> str:
+    """Returns the SHA-256 of `value` as canonical JSON: equal values give equal hashes on every machine."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(opened)
+
+
+def _digest(opened: Any) -> str:
+    digest = hashlib.sha256()
+    while block := opened.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def mark_done(folder: Path, key: str, files: Iterable[Path]) -> None:
+    """Writes `done.json` into `folder`: the stage's `key` and the hash of each of its `files`."""
+    hashes = {str(path.relative_to(folder)): hash_file(path) for path in sorted(files)}
+    write_json(folder / DONE, {"key": key, "files": hashes})
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Tells whether `folder` holds the finished result for `key`.
+
+    Raises:
+        InputError: the folder holds the finished result of another key, or a file it lists is missing or changed.
+    """
+    marker = folder / DONE
+    if not marker.exists():
+        return False
+    done = read_json(marker)
+    if done["key"] != key:
+        raise InputError(
+            f"{folder} holds a finished result of another specification (key {done['key'][:12]}, now {key[:12]}); "
+            "nothing is overwritten: choose another --out or delete that folder"
+        )
+    for name, expected in done["files"].items():
+        path = folder / name
+        if not path.exists() or hash_file(path) != expected:
+            raise InputError(f"{path} is missing or was changed after it was written; delete {folder} to make it again")
+    return True
+
+
+def file_hash_of(folder: Path, name: str) -> str:
+    """Returns the stored hash of one file of a finished stage, for stages that depend on it."""
+    return read_json(folder / DONE)["files"][name]
