@@ -1,0 +1,171 @@
+"""`LayerSelection`: which layers of a backbone are kept, parsed from its text form.
+
+Takes the text of a study or a flag, hands on the kept indices to `truncate`; the text also names the variant's folder.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from layerprobe.errors import InputError
+
+FORMS = "first:K last:K uniform:K ends:K every:N random:K@SEED keep:0,1,6,7 drop:4-6"
+MEASURED = ("bi", "angular", "cka", "greedy")
+
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_SIGNED = rf"-?{_NUMBER}"
+_COUNTED = re.compile(rf"(first|last|uniform|ends|every):({_SIGNED})")
+_RANDOM = re.compile(rf"random:({_SIGNED})@({_NUMBER})")
+_LISTED = re.compile(rf"(keep|drop):((?:{_NUMBER}(?:-{_NUMBER})?(?:,{_NUMBER}(?:-{_NUMBER})?)*)?)")
+_MEASURED = re.compile(rf"(?:{'|'.join(MEASURED)}):{_SIGNED}")
+
+
+@dataclass(frozen=True)
+class LayerSelection:
+    """The layers kept of a backbone with `n_layers` layers.
+
+    Raises:
+        InputError: the layers are not strictly ascending indices in [0, n_layers).
+    """
+
+    layers: tuple[int, ...]
+    """Kept layers, 0-based, strictly ascending; empty means depth 0: item vectors and head alone."""
+    text: str
+    """The form it was written in, for example `first:4`; it prints as this."""
+    n_layers: int
+    """Layers of the backbone that `layers` refers to."""
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.text, self.n_layers)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def depth(self) -> int:
+        """Number of layers kept, 0 to n_layers."""
+        return len(self.layers)
+
+    @property
+    def folder(self) -> str:
+        """The text as a folder name: `:` becomes `-`, what a file system or shell may read otherwise becomes `_`."""
+        return re.sub(r"[^A-Za-z0-9.-]", "_", self.text.replace(":", "-"))
+
+
+def parse_selection(text: str, n_layers: int) -> LayerSelection:
+    """Resolves the text form of a selection for a backbone of L = `n_layers` layers.
+
+    - `first:k`: layers 0 to k-1. `last:k`: layers L-k to L-1.
+    - `every:n`: all but each n-th: layer i is dropped when (i + 1) is a multiple of n; 2 <= n <= L.
+    - `uniform:k`: k layers evenly spaced from the first to the last: i (L-1) / (k-1) for i = 0 to k-1, halves rounded
+      up; `uniform:1` keeps layer 0.
+    - `ends:k`: the first ceil(k / 2) and the last floor(k / 2).
+    - `random:k@seed`: k layers drawn without replacement; with the same seed a smaller k keeps a subset.
+    - `keep:0,1,6-7`: the listed layers. `drop:4-6`, `drop:4,6`: all but the listed layers. Ranges include both ends.
+
+    k runs from 0 (nothing kept, depth 0) to L. Lists must be strictly ascending and leave at least one layer.
+
+    Args:
+        text: the form, without spaces.
+        n_layers: layers of the backbone.
+
+    Raises:
+        InputError: the text is none of the forms, k or n is out of range, a list names a layer twice, out of order or
+            beyond the last one, or leaves nothing; or the form (`bi:k angular:k cka:k greedy:k`) needs importance
+            scores that have not been measured.
+
+    >>> parse_selection("uniform:3", 8).layers
+    (0, 4, 7)
+    >>> parse_selection("drop:4-6", 8).layers
+    (0, 1, 2, 3, 7)
+    >>> parse_selection("every:2", 5).layers
+    (0, 2, 4)
+    """
+    if match := _COUNTED.fullmatch(text):
+        layers = _counted(text, match[1], int(match[2]), n_layers)
+    elif match := _RANDOM.fullmatch(text):
+        layers = _drawn(_checked_depth(text, int(match[1]), n_layers), int(match[2]), n_layers)
+    elif match := _LISTED.fullmatch(text):
+        layers = _listed(text, match[1], match[2], n_layers)
+    elif _MEASURED.fullmatch(text):
+        raise InputError(
+            f"selection {text!r} needs layer importance measured by a study, which is not built yet; "
+            f"use one of: {FORMS}"
+        )
+    else:
+        raise InputError(f"selection {text!r} is not understood; the forms are: {FORMS}")
+    return LayerSelection(layers, text, n_layers)
+
+
+def _counted(text: str, form: str, number: int, n_layers: int) -> tuple[int, ...]:
+    if form == "every":
+        if not 2 <= number <= n_layers:
+            raise InputError(f"selection {text!r}: every:N drops each N-th layer, N from 2 to {n_layers}; got {number}")
+        return tuple(layer for layer in range(n_layers) if (layer + 1) % number)
+    return _KEPT[form](_checked_depth(text, number, n_layers), n_layers)
+
+
+def _checked_depth(text: str, depth: int, n_layers: int) -> int:
+    if not 0 <= depth <= n_layers:
+        raise InputError(f"selection {text!r}: depth must lie in 0 to {n_layers}, the backbone's layers; got {depth}")
+    return depth
+
+
+def _first(depth: int, _n_layers: int) -> tuple[int, ...]:
+    return tuple(range(depth))
+
+
+def _last(depth: int, n_layers: int) -> tuple[int, ...]:
+    return tuple(range(n_layers - depth, n_layers))
+
+
+def _uniform(depth: int, n_layers: int) -> tuple[int, ...]:
+    steps = max(depth - 1, 1)
+    return tuple((2 * i * (n_layers - 1) + steps) // (2 * steps) for i in range(depth))
+
+
+def _ends(depth: int, n_layers: int) -> tuple[int, ...]:
+    return _first((depth + 1) // 2, n_layers) + _last(depth // 2, n_layers)
+
+
+_KEPT: dict[str, Callable[[int, int], tuple[int, ...]]] = {
+    "first": _first,
+    "last": _last,
+    "uniform": _uniform,
+    "ends": _ends,
+}
+
+
+def _drawn(depth: int, seed: int, n_layers: int) -> tuple[int, ...]:
+    # random.Random(seed).random() is the one stream whose values Python promises to keep across versions.
+    stream = random.Random(seed)
+    keys = [stream.random() for _ in range(n_layers)]
+    return tuple(sorted(sorted(range(n_layers), key=keys.__getitem__)[:depth]))
+
+
+def _listed(text: str, form: str, names: str, n_layers: int) -> tuple[int, ...]:
+    spans = [[int(end) for end in name.split("-")] for name in names.split(",") if name]
+    _check_layers(tuple(end for span in spans for end in span), text, n_layers)
+    named = [layer for span in spans for layer in range(span[0], span[-1] + 1)]
+    if form == "drop" and not named:
+        raise InputError(f"selection {text!r} drops no layer; use first:{n_layers} for the full backbone")
+    layers = named if form == "keep" else sorted(set(range(n_layers)) - set(named))
+    if not layers:
+        raise InputError(f"selection {text!r} keeps no layer; use first:0 for depth 0")
+    return tuple(layers)
+
+
+def _check_layers(layers: tuple[int, ...], text: str, n_layers: int) -> None:
+    beyond = [layer for layer in layers if not 0 <= layer < n_layers]
+    if beyond:
+        raise InputError(
+            f"selection {text!r}: a backbone of {n_layers} layers has layers 0 to {n_layers - 1}; got {beyond[0]}"
+        )
+    if any(left >= right for left, right in zip(layers, layers[1:], strict=False)):
+        raise InputError(
+            f"selection {text!r}: layers must be strictly ascending, each named once; got "
+            f"{','.join(map(str, layers))}"
+        )

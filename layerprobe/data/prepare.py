@@ -1,0 +1,180 @@
+"""Prepare: from files of a public format to the data folder every later stage reads.
+
+Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safetensors split.json facts.json`, hands on
+`PreparedData`. All checks run before the first file is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.data.audit import audit_order
+from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
+from layerprobe.data.interactions import Interactions
+from layerprobe.data.order import OrderOptions, order_rule, sort_rows
+from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
+from layerprobe.data.sequences import Sequences, load_sequences
+from layerprobe.data.sources.raw import SourceOptions
+from layerprobe.data.sources.registry import read_source
+from layerprobe.data.splits import Split
+from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_json, write_json, write_parquet
+
+INTERACTIONS = "interactions.parquet"
+ITEMS = "items.parquet"
+SEQUENCES = "sequences.safetensors"
+SPLIT = "split.json"
+FACTS = "facts.json"
+FILES = (INTERACTIONS, ITEMS, SEQUENCES, SPLIT, FACTS)
+SPLIT_RULE = (
+    "leave-one-out: a user's last item is the test target, the one before it the validation target; "
+    "users with fewer than 3 items are not evaluated and train on all their items"
+)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Everything that decides what the data folder holds."""
+
+    source: str
+    """Name of the format; `layerprobe datasets` lists them."""
+    path: str | Path
+    """File or folder in that format."""
+    read: SourceOptions = field(default_factory=SourceOptions)
+    """Column names and the like."""
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    """Which rows stay."""
+    order: OrderOptions = field(default_factory=OrderOptions)
+    """How a user's rows are put in order."""
+    seed: int = 0
+    """Seed of the permutation that numbers the items."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """A data folder in memory.
+
+    Attributes:
+        split: the sequences and their leave-one-out split.
+        catalogue: ids and titles of the items.
+        facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles, audit.
+    """
+
+    split: Split
+    catalogue: Catalogue
+    facts: dict[str, Any]
+
+
+def prepare(options: DataOptions, folder: Path) -> PreparedData:
+    """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
+
+    Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
+
+    Raises:
+        InputError: the files, a value or an option is at fault, a step leaves nothing, or no user has 3 items.
+    """
+    raw = read_source(options.source, Path(options.path), options.read)
+    ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
+    kept, steps = preprocess(ordered, options.preprocess)
+    log = _renumbered(kept)
+    catalogue = build_catalogue(log.item_ids, raw.titles, options.seed)
+    split = Split(_sequences(log, catalogue))
+    data = PreparedData(split, catalogue, _facts(options, log, steps, split, catalogue))
+    _write(data, log, options, folder)
+    return data
+
+
+def load_prepared(folder: Path) -> PreparedData:
+    """Reads a data folder back, equal to what `prepare` returned.
+
+    Raises:
+        InputError: a file is missing, or the sequences are not those the split was written for.
+    """
+    missing = [name for name in FILES if not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder} is no data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
+    sequences = load_sequences(folder / SEQUENCES)
+    expected, found = read_json(folder / SPLIT)["sha256"], sequences_hash(sequences)
+    if found != expected:
+        raise InputError(
+            f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {found[:12]}: the files "
+            "are of different runs or were changed; prepare the folder again"
+        )
+    return PreparedData(Split(sequences), load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+
+
+def load_user_ids(folder: Path) -> np.ndarray:
+    """Returns the raw user ids in the row order of `Sequences`, shape (n_users,)."""
+    users = pd.read_parquet(folder / INTERACTIONS, columns=[columns.USER])[columns.USER]
+    return users.drop_duplicates().to_numpy(dtype=object)
+
+
+def sequences_hash(sequences: Sequences) -> str:
+    """Returns the SHA-256 over offsets and items as little-endian int64: equal data, equal hash, on every machine."""
+    digest = hashlib.sha256(sequences.offsets.astype("<i8").tobytes())
+    digest.update(sequences.items.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _renumbered(log: Interactions) -> Interactions:
+    """Codes users and items by first appearance in the final order, without those that have no row left."""
+    user, users = pd.factorize(log.user)
+    item, items = pd.factorize(log.item)
+    return Interactions(user, item, log.timestamp, log.rating, log.user_ids[users], log.item_ids[items])
+
+
+def _sequences(log: Interactions, catalogue: Catalogue) -> Sequences:
+    index = pd.Index(catalogue.item_ids).get_indexer(pd.Index(log.item_ids)) + 1
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(log.user))])
+    return Sequences(index[log.item].astype(np.int64), offsets.astype(np.int64), catalogue.n_items)
+
+
+def _facts(
+    options: DataOptions, log: Interactions, steps: list[StepCount], split: Split, catalogue: Catalogue
+) -> dict[str, Any]:
+    lengths = split.sequences.lengths
+    n_users, n_items = split.sequences.n_users, catalogue.n_items
+    return {
+        "source": options.source,
+        "order": order_rule(options.order),
+        "steps": [asdict(step) for step in steps],
+        "counts": {
+            "users": n_users,
+            "items": n_items,
+            "interactions": len(log),
+            "evaluated_users": len(split.evaluated),
+            "density": len(log) / (n_users * n_items),
+        },
+        "lengths": {
+            "min": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "mean": float(lengths.mean()),
+            "max": int(lengths.max()),
+        },
+        "items_with_title": None if catalogue.titles is None else int(np.count_nonzero(catalogue.titles != "")),
+        "audit": audit_order(log).to_dict(),
+    }
+
+
+def _write(data: PreparedData, log: Interactions, options: DataOptions, folder: Path) -> None:
+    sequences = data.split.sequences
+    write_parquet(folder / INTERACTIONS, log.to_frame())
+    data.catalogue.save(folder / ITEMS)
+    sequences.save(folder / SEQUENCES)
+    write_json(folder / FACTS, data.facts)
+    split = {
+        "rule": SPLIT_RULE,
+        "order": asdict(options.order),
+        "order_rule": order_rule(options.order),
+        "item_seed": options.seed,
+        "counts": data.facts["counts"],
+        "sha256": sequences_hash(sequences),
+    }
+    write_json(folder / SPLIT, split)

@@ -1,0 +1,163 @@
+"""Reads text tables (CSV, TSV, `|`, `::`; plain or gz) with Arrow's reader into a `RawTable`.
+
+All columns are read as text: casting afterwards costs little and lets a message name the line of a bad value.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from layerprobe.data.sources.raw_table import RawTable, require_columns
+from layerprobe.errors import InputError
+
+BLOCK_BYTES = 1 << 24
+UNIT_SEPARATOR = "\x1f"  # stands for `::`, since Arrow splits at single bytes only
+UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowInvalid)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text table is written.
+
+    Attributes:
+        delimiter: what separates the columns; may be longer than one character.
+        names: column names of a file without a header line; None where the first line is the header.
+        encoding: of the bytes.
+        quoted: True where a value may stand in double quotes.
+    """
+
+    delimiter: str
+    names: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+    quoted: bool = False
+
+
+def require_file(path: Path) -> Path:
+    """Returns `path` if it is a file with content.
+
+    Raises:
+        InputError: it does not exist, is a folder, or is empty.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of an existing file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the path of the file in it")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; expected a file with at least one row")
+    return path
+
+
+def header(path: Path, layout: Layout) -> list[str]:
+    """Returns the column names of a text table.
+
+    Raises:
+        InputError: the file is missing, empty or cannot be read.
+    """
+    require_file(path)
+    if layout.names is not None:
+        return list(layout.names)
+    try:
+        fields = next(_rows(path, layout), None)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    if fields is None:
+        raise InputError(f"{path} is empty; expected a header line and at least one row")
+    return fields[1]
+
+
+def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTable:
+    """Reads the wanted columns as text.
+
+    Raises:
+        InputError: the file is missing, empty or damaged, a column is missing, or a line has another number of columns.
+    """
+    names = header(path, layout)
+    require_columns(path, wanted, names, layout.delimiter)
+    try:
+        table = arrow_csv.read_csv(
+            _stream(path, layout),
+            arrow_csv.ReadOptions(
+                column_names=names,
+                skip_rows_after_names=0 if layout.names else 1,
+                encoding=layout.encoding,
+                block_size=BLOCK_BYTES,
+            ),
+            arrow_csv.ParseOptions(
+                delimiter=_single(layout.delimiter),
+                quote_char='"' if layout.quoted else False,
+                newlines_in_values=layout.quoted,
+            ),
+            arrow_csv.ConvertOptions(
+                include_columns=list(wanted), column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except UNREADABLE as error:
+        raise _diagnosis(path, layout, len(names), error) from error
+    if table.num_rows == 0:
+        raise InputError(f"{path} has no row after its header line; expected at least one")
+    return RawTable(path, table, lambda row: f"line {_line(path, layout, row)}")
+
+
+def open_text(path: Path, encoding: str) -> IO[str]:
+    """Opens a plain or gz text file; a byte order mark is skipped."""
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    opener = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding=encoding, errors="replace", newline="")  # type: ignore[return-value]
+
+
+def unreadable(path: Path, error: BaseException) -> InputError:
+    """Returns the message for a file that no reader could make sense of."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path} could not be read: {reason}; check that the file is whole and of the stated format")
+
+
+def _single(delimiter: str) -> str:
+    return delimiter if len(delimiter) == 1 else UNIT_SEPARATOR
+
+
+def _stream(path: Path, layout: Layout) -> pa.NativeFile:
+    source = pa.input_stream(str(path), compression="detect")
+    if len(layout.delimiter) == 1:
+        return source
+    with source:
+        return pa.BufferReader(source.read().replace(layout.delimiter.encode(), UNIT_SEPARATOR.encode()))
+
+
+def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    """Yields line number and fields of every row that is not blank. Slow; for the header and for messages."""
+    with open_text(path, layout.encoding) as lines:
+        if layout.quoted:
+            reader = csv.reader(lines, delimiter=layout.delimiter)
+            yield from ((reader.line_num, fields) for fields in reader if fields)
+        else:
+            bare = ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
+            yield from ((number, line.split(layout.delimiter)) for number, line in bare if line)
+
+
+def _line(path: Path, layout: Layout, row: int) -> int:
+    skipped = 0 if layout.names else 1
+    return next(islice(_rows(path, layout), row + skipped, None))[0]
+
+
+def _diagnosis(path: Path, layout: Layout, n_columns: int, error: BaseException) -> InputError:
+    """Names the first line with a wrong number of columns, if that is what is wrong."""
+    try:
+        for number, fields in _rows(path, layout):
+            if len(fields) != n_columns:
+                return InputError(
+                    f"{path} line {number}: expected {n_columns} columns split at {layout.delimiter!r}; "
+                    f"got {len(fields)}; check the delimiter and the source name"
+                )
+    except UNREADABLE as damage:
+        return unreadable(path, damage)
+    return unreadable(path, error)

@@ -1,0 +1,37 @@
+"""From one list of items per user to `Interactions` without times: the rows are ordered by nature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from layerprobe.data.interactions import Interactions
+from layerprobe.data.sources.raw_table import encode
+
+
+def split_tokens(column: pa.ChunkedArray, delimiter: str | None = None) -> tuple[pa.Array, np.ndarray]:
+    """Splits lines at a delimiter, or at runs of white space.
+
+    Returns:
+        All tokens one line after the other, and the number of tokens per line, int64 (0 for a blank line).
+    """
+    trimmed = pc.utf8_trim_whitespace(column).combine_chunks()
+    is_blank = pc.equal(trimmed, "")
+    lines = pc.if_else(is_blank, pa.scalar(None, pa.string()), trimmed)
+    lists = pc.utf8_split_whitespace(lines) if delimiter is None else pc.split_pattern(lines, delimiter)
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lists.flatten(), lengths
+
+
+def interactions_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray) -> Interactions:
+    """Gives user u the next `lengths[u]` of the items, in that order.
+
+    Args:
+        users: one id per list.
+        items: the items of all lists, one list after the other.
+        lengths: items per list.
+    """
+    user, user_ids = encode(pa.chunked_array([users]))
+    item, item_ids = encode(pa.chunked_array([items]))
+    return Interactions(np.repeat(user, lengths), item, None, None, user_ids, item_ids)

@@ -1,0 +1,105 @@
+"""Reads files with one JSON object per line (plain or gz) into a `RawTable`, taking only the fields asked for.
+
+Arrow's reader runs with an explicit schema, so keys that come and go or change their type from row to row do no harm.
+Amazon's 2014 metadata holds Python literals instead of JSON; those lines go through `ast.literal_eval`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.json as arrow_json
+
+from layerprobe.data.sources.delimited import UNREADABLE, open_text, require_file, unreadable
+from layerprobe.data.sources.raw_table import RawTable
+from layerprobe.errors import InputError
+
+BLOCK_BYTES = 1 << 25  # a line must fit; metadata lines with long descriptions pass one MiB
+NOT_A_LITERAL = (ValueError, SyntaxError, MemoryError, RecursionError)
+
+
+def read_json_lines(path: Path, fields: Mapping[str, pa.DataType]) -> RawTable:
+    """Reads the given fields; a field that a line lacks is null.
+
+    Raises:
+        InputError: the file is missing, empty or damaged, a line is not an object, or a field has another type.
+    """
+    require_file(path)
+    try:
+        _, first = next(_lines(path), (0, ""))
+        table = _read_literals(path, fields) if _is_literal(first) else _read_json(path, fields)
+    except UNREADABLE as error:
+        raise _diagnosis(path, fields, error) from error
+    if table.num_rows == 0:
+        raise InputError(f"{path} holds no object; expected one per line")
+    return RawTable(path, table, lambda row: f"line {next(islice(_lines(path), row, None))[0]}")
+
+
+def first_keys(path: Path) -> list[str]:
+    """Returns the keys of the first object, for messages."""
+    _, first = next(_lines(path))
+    return list(ast.literal_eval(first) if _is_literal(first) else json.loads(first))
+
+
+def _read_json(path: Path, fields: Mapping[str, pa.DataType]) -> pa.Table:
+    return arrow_json.read_json(
+        pa.input_stream(str(path), compression="detect"),
+        arrow_json.ReadOptions(block_size=BLOCK_BYTES),
+        arrow_json.ParseOptions(explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"),
+    )
+
+
+def _read_literals(path: Path, fields: Mapping[str, pa.DataType]) -> pa.Table:
+    records: dict[str, list] = {name: [] for name in fields}
+    for number, line in _lines(path):
+        try:
+            record = ast.literal_eval(line)
+        except NOT_A_LITERAL as error:
+            raise InputError(f"{path} line {number}: expected a Python literal or JSON object; got {line[:60]!r}") from (
+                error
+            )
+        for name, values in records.items():
+            values.append(record.get(name))
+    return pa.table({name: pa.array(records[name], kind) for name, kind in fields.items()})
+
+
+def _is_literal(line: str) -> bool:
+    return line.startswith("{'") or line.startswith('{u"') or line.startswith("{u'")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with open_text(path, "utf-8") as lines:
+        numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
+        yield from ((number, line) for number, line in numbered if line)
+
+
+def _diagnosis(path: Path, fields: Mapping[str, pa.DataType], error: BaseException) -> InputError:
+    """Names the first line that is no object or holds a field of another type."""
+    try:
+        for number, line in _lines(path):
+            fault = _fault(line, fields)
+            if fault is not None:
+                return InputError(f"{path} line {number}: {fault}")
+    except UNREADABLE as damage:
+        return unreadable(path, damage)
+    return unreadable(path, error)
+
+
+def _fault(line: str, fields: Mapping[str, pa.DataType]) -> str | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return f"expected one JSON object per line; got {line[:60]!r}"
+    if not isinstance(record, dict):
+        return f"expected one JSON object per line; got {line[:60]!r}"
+    for name, kind in fields.items():
+        value, is_text = record.get(name), pa.types.is_string(kind)
+        right = isinstance(value, str) if is_text else isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not right:
+            return f"{name!r} must be {'text' if is_text else 'a number'}; got {value!r}"
+    return None

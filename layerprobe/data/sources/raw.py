@@ -1,0 +1,76 @@
+"""What every reader takes and hands on: `SourceOptions` in, `RawLog` out; `Source` is a reader's registry entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerprobe.data.interactions import Interactions
+from layerprobe.errors import InputError
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read the files. None means the usual name of the format; an option a format cannot use is refused."""
+
+    user_column: str | None = None
+    """Name of the user column."""
+    item_column: str | None = None
+    """Name of the item column, in the log and in the items file."""
+    timestamp_column: str | None = None
+    """Name of the time column: numbers, larger is later."""
+    rating_column: str | None = None
+    """Name of the rating column."""
+    title_column: str | None = None
+    """Name of the title column, in the items file or, where there is none, in the log."""
+    items_path: str | None = None
+    """File with one title per item."""
+    delimiter: str | None = None
+    """Character between the columns of a text file."""
+    declared_ordered: bool = False
+    """True declares that every user's rows already are in sequence order; needed where there is no time column."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawLog:
+    """A file as read: every row, nothing filtered, rows in file order.
+
+    Attributes:
+        interactions: the rows.
+        titles: raw item id -> title, only items of the log that have one; None where the source has no titles.
+        ordered: True when a user's rows are in sequence order by the nature of the format or by declaration.
+
+    Raises:
+        InputError: there are no timestamps and the rows are not ordered.
+    """
+
+    interactions: Interactions
+    titles: dict[str, str] | None
+    ordered: bool
+
+    def __post_init__(self) -> None:
+        if self.interactions.timestamp is None and not self.ordered:
+            raise InputError(
+                "a log needs timestamps or rows that are declared to be in sequence order; it has neither: "
+                "name the time column (timestamp_column) or set declared_ordered"
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public format.
+
+    Attributes:
+        name: what the user writes.
+        description: one line: files and columns it reads.
+        where: where such data comes from.
+        reader: reads a path.
+        options: names of the `SourceOptions` the reader can use.
+    """
+
+    name: str
+    description: str
+    where: str
+    reader: Callable[[Path, SourceOptions], RawLog]
+    options: tuple[str, ...] = ()

@@ -1,0 +1,104 @@
+"""Block-wise distillation: a student is trained on next items and on its frozen teacher's block states.
+
+Every requested term is logged, checked to be finite and non-zero at every step, and proven at the first step to send a
+gradient into the student's layers. A missing term stops the run: it never falls back to plain training.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from layerprobe.data.batches import SequenceBatch
+from layerprobe.distillation.losses import DistillationWeights, cosine_term, norm_term
+from layerprobe.distillation.mapping import BlockMap
+from layerprobe.distillation.teacher_cache import TeacherCache
+from layerprobe.errors import DistillationTermError, InputError
+from layerprobe.recommender.losses import next_item_loss
+from layerprobe.recommender.model import Recommender
+from layerprobe.recommender.sequence_model import SequenceModel
+
+
+class StudentInTraining(SequenceModel):
+    """A student with the extra heads that multiple supervision needs; the heads are dropped on export."""
+
+    def __init__(self, student: Recommender, blocks: int, seed: int) -> None:
+        super().__init__()
+        self.student = student
+        self.max_len = student.max_len
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.block_heads = nn.ModuleList(
+                nn.Linear(student.head.in_features, student.head.out_features, bias=False) for _ in range(blocks - 1)
+            )
+
+    def read(self, batch: SequenceBatch) -> torch.Tensor:
+        """Returns the student's user vectors."""
+        return self.student.read(batch)
+
+    def item_vectors(self) -> torch.Tensor:
+        """Returns the item table."""
+        return self.student.item_vectors()
+
+
+class BlockDistillation:
+    """The objective L = CE + cosine, norm and multiple-supervision terms (arXiv 2405.17890, section on distillation).
+
+    Raises:
+        InputError: multiple supervision is asked for with one block, which has no inner block to supervise.
+        DistillationTermError: a requested term is zero, not finite, or sends no gradient to the student's layers.
+    """
+
+    def __init__(self, weights: DistillationWeights, blocks: BlockMap, cache: TeacherCache) -> None:
+        if weights.multiple > 0 and blocks.blocks < 2:
+            raise InputError(
+                "distill.weights.multiple supervises the inner blocks and there is one block only; "
+                "set it to 0 or choose more blocks"
+            )
+        self.weights, self.blocks, self.cache = weights, blocks, cache
+        self.proven = False
+
+    def __call__(self, model: SequenceModel, batch: SequenceBatch) -> dict[str, torch.Tensor]:
+        """Returns `loss`, `cross_entropy` and each requested term, unweighted but for `loss`."""
+        assert isinstance(model, StudentInTraining)
+        if not self.proven:
+            self._prove_gradients(model, batch)
+            self.proven = True
+        terms = self._terms(model, batch)
+        for name in self.weights.asked():
+            value = terms[name].item()
+            if not math.isfinite(value) or value == 0:
+                raise DistillationTermError(f"distillation term {name} must be finite and above 0; it is {value}")
+        weighted = [getattr(self.weights, name) * terms[name] for name in self.weights.asked()]
+        return {"loss": sum(weighted, start=terms["cross_entropy"]), **terms}
+
+    def _terms(self, model: StudentInTraining, batch: SequenceBatch) -> dict[str, torch.Tensor]:
+        vectors, hidden = model.student.read_with_hidden(batch)
+        states = hidden[list(self.blocks.student)]
+        terms = {"cross_entropy": next_item_loss(vectors, model.item_vectors(), batch.targets)}
+        if self.weights.cosine > 0 or self.weights.norm > 0:
+            teacher = self.cache.at(batch.flat)
+            if self.weights.cosine > 0:
+                terms["cosine"] = cosine_term(states, teacher, self.weights.reduction)
+            if self.weights.norm > 0:
+                terms["norm"] = norm_term(states, teacher, self.weights.reduction)
+        if self.weights.multiple > 0:
+            inner = [
+                next_item_loss(head(state), model.item_vectors(), batch.targets)
+                for head, state in zip(model.block_heads, states[:-1], strict=True)
+            ]
+            total = torch.stack(inner).sum()
+            terms["multiple"] = total / len(inner) if self.weights.reduction == "paper" else total
+        return terms
+
+    def _prove_gradients(self, model: StudentInTraining, batch: SequenceBatch) -> None:
+        """Stops the run unless each requested term has a gradient in the student's layers."""
+        trained = [value for value in model.student.network.parameters() if value.requires_grad]
+        for name in self.weights.asked():
+            with torch.random.fork_rng():  # the proof must not move the dropout of the step itself
+                term = self._terms(model, batch)[name]
+            found = torch.autograd.grad(term, trained, allow_unused=True)
+            if not any(gradient is not None and gradient.abs().max() > 0 for gradient in found):
+                raise DistillationTermError(f"distillation term {name} sends no gradient to the student's layers")

@@ -1,0 +1,45 @@
+"""The frozen teacher runs once per training example: its block states are kept in memory by sequence position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from layerprobe.data.batches import TrainBatches
+from layerprobe.recommender.model import Recommender
+from layerprobe.training.log import shown
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherCache:
+    """Block states of the teacher at every supervised position.
+
+    Attributes:
+        states: float32 [cached, blocks, width].
+        slot: int64, entry of each position of `Sequences.items`, -1 where nothing is supervised.
+    """
+
+    states: torch.Tensor
+    slot: torch.Tensor
+
+    def at(self, flat: torch.Tensor) -> torch.Tensor:
+        """Returns the teacher's states at sequence positions `flat`, [blocks, read, width]."""
+        return self.states[self.slot[flat.cpu()]].transpose(0, 1).to(flat.device)
+
+
+def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, ...]) -> TeacherCache:
+    """Runs the teacher over every training batch once, in evaluation mode and without gradients."""
+    slot = torch.full((len(batches.split.sequences.items),), -1)
+    kept: list[torch.Tensor] = []
+    filled = 0
+    plan = batches.plan(0)
+    teacher.eval()
+    with torch.inference_mode():
+        for users in shown(plan, len(plan), "teacher states"):
+            batch = batches.build(users)
+            states = teacher.hidden(batch.to(teacher.device))[list(ends)].cpu()  # [blocks, read, width]
+            slot[batch.flat] = torch.arange(filled, filled + len(batch.flat))
+            filled += len(batch.flat)
+            kept.append(states.transpose(0, 1).contiguous())
+    return TeacherCache(torch.cat(kept), slot)

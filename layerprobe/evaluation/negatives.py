@@ -1,0 +1,113 @@
+"""Seeded uniform negatives for the protocol `sampled-n`: the same for every model and every epoch.
+
+Takes a split, hands on the candidates that a target is ranked among. Queries are drawn in blocks of a fixed size, each
+block with a generator of its own, so that what is drawn for a user never depends on which users are asked together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerprobe.data.catalogue import PADDING
+from layerprobe.data.sequences import Sequences
+from layerprobe.data.splits import PARTS, Part, Split
+from layerprobe.errors import InputError
+
+BLOCK = 128
+"""Queries that share one generator. Part of the definition: another size gives other negatives."""
+
+
+def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndarray) -> np.ndarray:
+    """Draws `n` items per query, uniformly and without replacement, among the items the user never met.
+
+    "Never met" means not in the user's whole sequence, held-out items included, so the target is never drawn.
+
+    Args:
+        split: where queries and sequences come from.
+        part: the draws of `valid` and `test` are independent.
+        n: number of negatives, at least 1.
+        seed: any non-negative integer.
+        rows: positions in `split.queries(part)`, shape (len(rows),).
+
+    Returns:
+        int64 catalogue indices [len(rows), n], in the order drawn; row i belongs to `rows[i]`.
+
+    Raises:
+        InputError: a user has fewer than `n` items left to draw from.
+    """
+    if n < 1:
+        raise InputError(f"the number of negatives must be at least 1; got {n}")
+    drawn = np.empty((len(rows), n), dtype=np.int64)
+    for block in np.unique(rows // BLOCK):
+        asked = np.flatnonzero(rows // BLOCK == block)
+        drawn[asked] = _draw_block(split, part, n, seed, int(block))[rows[asked] - block * BLOCK]
+    return drawn
+
+
+def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.ndarray:
+    users = split.evaluated[block * BLOCK : (block + 1) * BLOCK]
+    met = _met(split.sequences, users)
+    n_items = split.sequences.n_items
+    n_met = np.count_nonzero(met, axis=1)
+    if n_items - n_met.max() < n:
+        raise InputError(
+            f"sampled-{n} needs {n} items a user has not met; user row {users[n_met.argmax()]} met {n_met.max()} of "
+            f"{n_items} items; sample at most {n_items - n_met.max()} negatives or use the full protocol alone"
+        )
+    generator = np.random.default_rng([seed, PARTS.index(part), block])
+    share = (n + n_met.max()) / n_items
+    if share < 0.5:
+        width = int(n / (1 - share) + 6 * np.sqrt(n) + 10)
+        draws = generator.integers(1, n_items, size=(len(users), width), endpoint=True)
+        fresh = _first_occurrences(met, draws)
+        if fresh.sum(axis=1).min() >= n:
+            return _first_of_each(draws, fresh, n)
+    every = np.tile(np.arange(1, n_items + 1), (len(users), 1))
+    draws = generator.permuted(every, axis=1)
+    return _first_of_each(draws, _first_occurrences(met, draws), n)
+
+
+def distinct_items(sequences: Sequences, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists the distinct items of each stretch `sequences.items[start:end]`.
+
+    Returns:
+        Position of the stretch and item, one entry per distinct item, both int64, sorted by stretch and item.
+    """
+    lengths = ends - starts
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    codes = np.unique(row * (sequences.n_items + 1) + sequences.items[starts[row] + column])
+    row, item = np.divmod(codes, sequences.n_items + 1)
+    return row, item
+
+
+def _met(sequences: Sequences, users: np.ndarray) -> np.ndarray:
+    """Returns each user's distinct items, padded with 0 on the right, int64 [users, widest]."""
+    row, item = distinct_items(sequences, sequences.offsets[users], sequences.offsets[users + 1])
+    counts = np.bincount(row, minlength=len(users))
+    met = np.full((len(users), counts.max()), PADDING, dtype=np.int64)
+    met[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = item
+    return met
+
+
+def _first_occurrences(met: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Marks the draws that are neither in `met` nor a repeat of an earlier draw of their row.
+
+    Sorting (item, position) codes puts equal items next to each other, oldest first; `met` stands before all draws.
+    """
+    items = np.concatenate([met, draws], axis=1)
+    width = items.shape[1]
+    bits = width.bit_length()
+    # Codes of 32 bits sort about twice as fast and nearly always suffice.
+    dtype = np.int32 if int(items.max() + 1) << bits < 2**31 else np.int64
+    codes = (items.astype(dtype) << bits) | np.arange(width, dtype=dtype)
+    codes.sort(axis=1)
+    row, rank = np.nonzero((codes[:, 1:] ^ codes[:, :-1]) < (1 << bits))
+    first = np.ones(items.shape, dtype=bool)
+    first[row, codes[row, rank + 1] & ((1 << bits) - 1)] = False
+    return first[:, met.shape[1] :]
+
+
+def _first_of_each(draws: np.ndarray, fresh: np.ndarray, n: int) -> np.ndarray:
+    taken = fresh & (np.cumsum(fresh, axis=1, dtype=np.int32) <= n)
+    return draws[taken].reshape(len(draws), n)

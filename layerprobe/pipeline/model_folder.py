@@ -1,0 +1,173 @@
+"""Model folders: one model trained, ranked and described, the same files whether SASRec, teacher, variant or student.
+
+Written in this order: `spec.yaml`, `log.jsonl`, `checkpoint/model.safetensors`, `ranks.parquet`, `metrics.json`, and
+`done.json` last. A folder without `done.json` is gone on with; a finished one is skipped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layerprobe.data.batches import TrainBatches
+from layerprobe.data.splits import PARTS, Split
+from layerprobe.evaluation.metrics import metric_table, metric_values
+from layerprobe.evaluation.ranks import Protocols, rank_targets
+from layerprobe.recommender.losses import next_item_objective
+from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
+from layerprobe.store.atomic import read_json, write_json, write_parquet, write_yaml
+from layerprobe.store.run_folder import hash_value, is_done, mark_done
+from layerprobe.training.checkpoint import MODEL, drop_resume, load_model
+from layerprobe.training.log import LOG, say
+from layerprobe.training.loop import FitResult, Objective, Trainer
+from layerprobe.training.options import TrainingOptions
+
+RANKS = "ranks.parquet"
+METRICS = "metrics.json"
+SPEC = "spec.yaml"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a model is called in tables: kind, selection, depth and seed."""
+
+    kind: str
+    selection: str
+    depth: int | None
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """How progress lines call it."""
+        return f"{self.kind} {self.selection} seed {self.seed}".replace("  ", " ")
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """How models are ranked in this study."""
+
+    split: Split
+    protocols: Protocols
+    ks: list[int]
+    batch_size: int
+
+    def ndcg_valid(self, model: SequenceModel) -> float:
+        """Returns NDCG@10 of the validation targets, full ranking: what picks the best epoch."""
+        model.eval()
+        alone = Protocols(sampled=None, remove_history=self.protocols.remove_history)
+        ranks = rank_targets(ModelScorer(model), self.split, ["valid"], alone, self.batch_size)["model"]
+        return float(metric_values(ranks, "ndcg", 10).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class ModelJob:
+    """One model to train.
+
+    Attributes:
+        point: its name in tables.
+        folder: where its files go.
+        spec: everything its result depends on, as plain values.
+        build: makes the model; called only if there is something left to do.
+        training: recipe.
+        max_len: newest items read in training.
+        parameters: counts parameters by part.
+        objective: makes the loss terms of the built model; None is plain next-item training.
+        ranked: the part of the built model that is ranked; the model itself but for a student with extra heads.
+    """
+
+    point: Point
+    folder: Path
+    spec: dict[str, Any]
+    build: Callable[[], SequenceModel]
+    training: TrainingOptions
+    max_len: int
+    parameters: Callable[[SequenceModel], dict[str, int]]
+    objective: Callable[[TrainBatches], Objective] | None = None
+    ranked: Callable[[SequenceModel], SequenceModel] = lambda model: model
+
+    @property
+    def key(self) -> str:
+        """Hash of what the result depends on."""
+        return hash_value(self.spec)
+
+
+def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
+    """Brings a model folder to its finished state; does nothing where it is finished.
+
+    Raises:
+        InputError: the folder holds the finished result of another specification.
+        StudyError: training diverged or a check failed.
+    """
+    if is_done(job.folder, job.key):
+        drop_resume(job.folder / "checkpoint")
+        return
+    write_yaml(job.folder / SPEC, job.spec)
+    model = job.build()
+    batches = TrainBatches(ranking.split, job.max_len, job.training.batch_size, job.training.supervision, job.point.seed)
+    objective = next_item_objective if job.objective is None else job.objective(batches)
+    trainer = Trainer(
+        model, batches, job.training, ranking.ndcg_valid, job.folder, objective=objective, label=job.point.label
+    )
+    result = trainer.run()
+    ranked = job.ranked(model)
+    ranks, speed = timed_ranks(ranked, ranking)
+    write_parquet(job.folder / RANKS, ranks)
+    write_json(job.folder / METRICS, describe(job.point, result, job.parameters(ranked), ranks, speed, ranking.ks))
+    files = [SPEC, LOG, f"checkpoint/{MODEL}", RANKS, METRICS]
+    mark_done(job.folder, job.key, [job.folder / name for name in files])
+    drop_resume(job.folder / "checkpoint")
+    say(f"{job.point.label}: done, {metric_line(ranks)}")
+
+
+def timed_ranks(model: SequenceModel, ranking: Ranking) -> tuple[pd.DataFrame, float]:
+    """Ranks validation and test targets; returns the table and users ranked per second."""
+    started = time.monotonic()
+    ranks = rank_targets(ModelScorer(model), ranking.split, PARTS, ranking.protocols, ranking.batch_size)["model"]
+    return ranks, len(PARTS) * len(ranking.split.evaluated) / (time.monotonic() - started)
+
+
+def metric_line(ranks: pd.DataFrame) -> str:
+    """Returns test HR@10 and NDCG@10 (full ranking) as a phrase."""
+    test = ranks[(ranks["split"] == "test") & (ranks["protocol"] == "full")]
+    return f"test HR@10 {metric_values(test, 'hr', 10).mean():.4f}, NDCG@10 {metric_values(test, 'ndcg', 10).mean():.4f}"
+
+
+def describe(
+    point: Point, result: FitResult, parameters: dict[str, int], ranks: pd.DataFrame, speed: float, ks: list[int]
+) -> dict[str, Any]:
+    """Returns the content of `metrics.json`."""
+    return {
+        "kind": point.kind,
+        "selection": point.selection,
+        "depth": point.depth,
+        "seed": point.seed,
+        "parameters": parameters,
+        "train_seconds": result.train_seconds,
+        "users_per_second": round(speed, 1),
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "best_valid": result.best_valid,
+        "metrics": metric_table(ranks, ks).to_dict(orient="records"),
+    }
+
+
+def load_trained(folder: Path, build: Callable[[], SequenceModel]) -> SequenceModel:
+    """Builds a model and loads its trained parameters, in evaluation mode."""
+    model = build()
+    load_model(folder / "checkpoint" / MODEL, model)
+    return model.eval()
+
+
+def read_ranks(folder: Path) -> pd.DataFrame:
+    """Reads a model folder's ranks."""
+    return pd.read_parquet(folder / RANKS)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Reads a model folder's description."""
+    return read_json(folder / METRICS)

@@ -1,0 +1,235 @@
+"""`StudySpec`: everything a study is asked to do, as frozen dataclasses; YAML, flags and `--print_config` from them.
+
+Only this folder and the commands know the spec; the functions below take plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from layerprobe.backbone.load import BackboneOptions
+from layerprobe.backbone.prompt import PromptOptions
+from layerprobe.data.order import OrderOptions
+from layerprobe.data.preprocess import PreprocessOptions
+from layerprobe.data.sources.raw import SourceOptions
+from layerprobe.data.synthetic import SyntheticOptions
+from layerprobe.distillation.losses import DistillationWeights
+from layerprobe.errors import InputError
+from layerprobe.probing.decide import DecisionOptions
+from layerprobe.recommender.model import RecommenderOptions
+from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.store.atomic import read_yaml
+from layerprobe.training.adapters import TuningOptions
+from layerprobe.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which log, and how it becomes sequences."""
+
+    source: str = "synthetic"
+    """Format of the log; `layerprobe datasets` lists them."""
+    path: str | None = None
+    """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
+    read: SourceOptions = field(default_factory=SourceOptions)
+    """How the files are read."""
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    """Which rows stay."""
+    order: OrderOptions = field(default_factory=OrderOptions)
+    """How a user's rows are put in order."""
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    """Shape of the built-in data; used by `source: synthetic` alone."""
+    seed: int = 0
+    """Seed of the permutation that numbers the items."""
+
+    def __post_init__(self) -> None:
+        if self.source == "synthetic" and self.path is not None:
+            raise InputError(f"data.path must be empty with source synthetic, which reads no file; got {self.path}")
+        if self.source != "synthetic" and self.synthetic != SyntheticOptions():
+            raise InputError(f"data.synthetic needs data.source synthetic; the source is {self.source}")
+
+
+@dataclass(frozen=True)
+class ItemsSpec:
+    """Where the frozen item vectors come from. SASRec is trained in any case: it is the baseline of every figure."""
+
+    kind: Literal["sasrec", "random"] = "sasrec"
+    """`sasrec`: its trained table. `random`: seeded unit vectors, a control that knows nothing of the log."""
+    random_dim: int = 64
+    """Width of random vectors."""
+    sasrec: SASRecOptions = field(default_factory=SASRecOptions)
+    """Shape of SASRec."""
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    """How SASRec is trained."""
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How targets are ranked and metrics are averaged."""
+
+    sampled: int | None = 999
+    """Negatives of the sampled protocol, reported beside the full ranking; null leaves it out."""
+    seed: int = 0
+    """Seed of the negatives: the same for every model and epoch."""
+    remove_history: bool = True
+    """Whether items a user has met are no candidates; false where users do meet items again."""
+    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
+    """Cut-offs of HR and NDCG."""
+    alpha: float = 0.05
+    """Intervals cover 1 - alpha."""
+    n_boot: int = 1000
+    """Bootstrap resamples of users."""
+    batch_size: int = 256
+    """Users scored at a time."""
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1 or 10 not in self.ks:
+            raise InputError(f"evaluation.ks must be cut-offs of at least 1, 10 among them; got {self.ks}")
+        if not 0 < self.alpha < 1 or self.n_boot < 100:
+            raise InputError(
+                f"evaluation.alpha must lie in (0, 1) and n_boot be at least 100; got {self.alpha} and {self.n_boot}"
+            )
+        if self.sampled is not None and self.sampled < 1:
+            raise InputError(f"evaluation.sampled must be at least 1 or null; got {self.sampled}")
+        if self.batch_size < 1:
+            raise InputError(f"evaluation.batch_size must be at least 1; got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """Which depths are fine-tuned on their own, and what is read from the teacher."""
+
+    depths: list[int] | None = None
+    """Depths of the variants `first:k`; null takes every depth from 0 to the teacher's. Full depth is always in."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Training seeds; the first is the teacher's."""
+    start: Literal["backbone", "teacher"] = "backbone"
+    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
+
+
+@dataclass(frozen=True)
+class SimilaritySpec:
+    """How layers are compared."""
+
+    rows: int = 2048
+    """Users whose readout is compared, a seeded sample of the test histories."""
+    n_boot: int = 200
+    """Resamples behind the intervals."""
+    seed: int = 0
+    """Seed of the sample."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 4:
+            raise InputError(f"similarity.rows must be at least 4; got {self.rows}")
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """The student: its depth, its teacher's influence, its training."""
+
+    name: str = "student"
+    """Folder of the run under `distillation/`."""
+    depth: int | None = None
+    """Layers of the student; null takes the decided depth, at least 1."""
+    blocks: int | None = None
+    """Blocks aligned between teacher and student; null takes the most that divide both depths."""
+    weights: DistillationWeights = field(default_factory=DistillationWeights)
+    """Weights of the three terms."""
+    start: Literal["backbone", "teacher"] = "backbone"
+    """Weights the student starts from: the backbone's own (the paper's way) or the teacher's first layers."""
+    training: TrainingOptions | None = None
+    """How the student is trained; null trains it as the teacher."""
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A whole study. `layerprobe run STUDY.yaml --print_config` shows every key with its value."""
+
+    name: str = "study"
+    """Name of the study; its folder is `runs/<name>` unless `--out` says otherwise."""
+    data: DataSpec = field(default_factory=DataSpec)
+    """The log."""
+    items: ItemsSpec = field(default_factory=ItemsSpec)
+    """The item table and SASRec."""
+    backbone: BackboneOptions = field(default_factory=BackboneOptions)
+    """The language model."""
+    tuning: TuningOptions = field(default_factory=TuningOptions)
+    """What of it is trained."""
+    prompt: PromptOptions = field(default_factory=PromptOptions)
+    """Text around the items."""
+    recommender: RecommenderOptions = field(default_factory=RecommenderOptions)
+    """What surrounds the backbone."""
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    """How teacher and variants are trained: one recipe for every depth."""
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    """Ranks, metrics, intervals."""
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
+    """Depths and seeds."""
+    similarity: SimilaritySpec = field(default_factory=SimilaritySpec)
+    """Layer similarity."""
+    decision: DecisionOptions = field(default_factory=DecisionOptions)
+    """Margin and error level of the decision."""
+    distill: DistillSpec = field(default_factory=DistillSpec)
+    """The student."""
+
+
+def spec_parser() -> ArgumentParser:
+    """Returns the parser of a study: one flag per key, `--config FILE` for YAML, `--print_config`."""
+    parser = ArgumentParser(prog="layerprobe run STUDY.yaml", exit_on_error=False, description="Keys of a study.")
+    parser.add_argument("--config", action="config", help="the study's YAML")
+    parser.add_class_arguments(StudySpec)
+    return parser
+
+
+def load_spec(path: Path, overrides: list[str]) -> StudySpec:
+    """Reads a study's YAML, with command-line overrides such as `--training.epochs 3`.
+
+    Raises:
+        InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type.
+    """
+    if not path.is_file():
+        raise InputError(f"a study is a YAML file; there is none at {path}")
+    _require_mapping(path)
+    parser = spec_parser()
+    try:
+        namespace = parser.parse_args(["--config", str(path), *overrides])
+        return _instantiate(parser, namespace)
+    except (ArgumentError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _require_mapping(path: Path) -> None:
+    import yaml
+
+    try:
+        value = read_yaml(path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} must be YAML: {_one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold keys and values of a study; got {'nothing' if value is None else value!r}")
+
+
+def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
+    made = parser.instantiate_classes(namespace)
+    return StudySpec(**{entry.name: made[entry.name] for entry in fields(StudySpec)})
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def to_plain(value: Any) -> Any:
+    """Returns dataclasses as plain dicts and tuples as lists, for YAML, JSON and hashes."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, dict):
+        return {name: to_plain(entry) for name, entry in value.items()}
+    return [to_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,112 @@
+"""SASRec (Kang and McAuley 2018, arXiv 1808.09781): the source of the item table and the baseline of every figure.
+
+We differ from the paper on purpose: cross-entropy over the full catalogue at all positions in place of one sampled
+negative, pre-norm blocks with GELU, learned positions counted from the first item read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from layerprobe.data.batches import SequenceBatch
+from layerprobe.errors import InputError
+from layerprobe.recommender.sequence_model import SequenceModel
+
+
+@dataclass(frozen=True)
+class SASRecOptions:
+    """Shape of SASRec."""
+
+    dim: int = 64
+    """Width of the item vectors and of the blocks."""
+    blocks: int = 2
+    """Number of attention blocks."""
+    heads: int = 1
+    """Attention heads; divides dim."""
+    dropout: float = 0.4
+    """Dropout on the inputs, the attention weights and both block outputs, in [0, 1)."""
+    max_len: int = 50
+    """Newest history items read."""
+
+    def __post_init__(self) -> None:
+        if self.dim < 1 or self.heads < 1 or self.dim % self.heads:
+            raise InputError(f"items.sasrec.heads must divide dim; got heads {self.heads} and dim {self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"items.sasrec.dropout must lie in [0, 1); got {self.dropout}")
+        if self.blocks < 1 or self.max_len < 1:
+            raise InputError(
+                f"items.sasrec.blocks and max_len must be at least 1; got {self.blocks} and {self.max_len}"
+            )
+
+
+class Block(nn.Module):
+    """Causal self-attention and a feed-forward net, each on a normed input and added back."""
+
+    def __init__(self, options: SASRecOptions) -> None:
+        super().__init__()
+        self.heads = options.heads
+        self.dropout = options.dropout
+        self.attention_norm = nn.LayerNorm(options.dim)
+        self.query_key_value = nn.Linear(options.dim, 3 * options.dim)
+        self.mix = nn.Linear(options.dim, options.dim)
+        self.feed_norm = nn.LayerNorm(options.dim)
+        self.feed = nn.Sequential(
+            nn.Linear(options.dim, options.dim), nn.GELU(), nn.Dropout(options.dropout), nn.Linear(options.dim, options.dim)
+        )
+        self.drop = nn.Dropout(options.dropout)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Maps [batch, pos, dim] to the same shape; position i sees positions up to i."""
+        states = states + self.drop(self._attend(self.attention_norm(states)))
+        return states + self.drop(self.feed(self.feed_norm(states)))
+
+    def _attend(self, states: torch.Tensor) -> torch.Tensor:
+        batch, pos, dim = states.shape
+        parts = self.query_key_value(states).view(batch, pos, 3, self.heads, dim // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [batch, heads, pos, dim / heads]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        return self.mix(mixed.transpose(1, 2).reshape(batch, pos, dim))
+
+
+class SASRec(SequenceModel):
+    """Item embeddings, learned positions, causal blocks; the same table embeds and scores.
+
+    Batches are right-padded, so padding lies after every real position and the causal mask alone hides it.
+    """
+
+    def __init__(self, n_items: int, options: SASRecOptions) -> None:
+        super().__init__()
+        self.max_len = options.max_len
+        self.items = nn.Embedding(n_items + 1, options.dim, padding_idx=0)
+        self.positions = nn.Embedding(options.max_len, options.dim)
+        self.drop = nn.Dropout(options.dropout)
+        self.blocks = nn.ModuleList(Block(options) for _ in range(options.blocks))
+        self.norm = nn.LayerNorm(options.dim)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.items.weight, std=self.items.embedding_dim**-0.5)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        with torch.no_grad():
+            self.items.weight[0].zero_()
+
+    def read(self, batch: SequenceBatch) -> torch.Tensor:
+        """Returns the user vector of each read position, [read, dim]."""
+        positions = torch.arange(batch.items.shape[1], device=batch.items.device)
+        states = self.drop(self.items(batch.items) + self.positions(positions))
+        for block in self.blocks:
+            states = block(states)
+        return self.norm(states[batch.row, batch.pos])
+
+    def item_vectors(self) -> torch.Tensor:
+        """Returns the tied item table, [n_items + 1, dim]."""
+        return self.items.weight

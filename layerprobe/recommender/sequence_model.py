@@ -1,0 +1,71 @@
+"""`SequenceModel`: what training, ranking and probing ask of a model. SASRec and the LLM recommender both are one.
+
+A model turns a batch into one vector per read position; a score is its inner product with an item vector.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from layerprobe.data.batches import SequenceBatch
+
+
+class SequenceModel(nn.Module, ABC):
+    """A network that reads user vectors out of histories.
+
+    Attributes:
+        max_len: newest history items the model reads.
+    """
+
+    max_len: int
+
+    @abstractmethod
+    def read(self, batch: SequenceBatch) -> torch.Tensor:
+        """Returns the user vector of each read position, float32 [read, dim]."""
+
+    @abstractmethod
+    def item_vectors(self) -> torch.Tensor:
+        """Returns the item vectors, float32 [n_items + 1, dim]; row 0 is padding and is never scored."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the item vectors."""
+        return self.item_vectors().device
+
+
+class ModelScorer:
+    """Ranks a `SequenceModel` by its inner products with the whole catalogue (see `evaluation.ranks.Scorer`)."""
+
+    def __init__(self, model: SequenceModel, name: str = "model") -> None:
+        self.model = model
+        self.names = (name,)
+        self.max_len = model.max_len
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields one matrix, float32 [batch, n_items + 1]."""
+        yield self.model.read(batch.to(self.model.device)) @ self.model.item_vectors().T
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the parameters that training changes, by name: what a checkpoint holds."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def load_trainable_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Writes stored parameters back into a model built the same way.
+
+    Raises:
+        ValueError: a name or shape differs; nothing is loaded partly.
+    """
+    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    wrong = sorted(set(own) ^ set(state))
+    wrong += [name for name in own if name in state and own[name].shape != state[name].shape]
+    if wrong:
+        raise ValueError(f"stored parameters must fit the model exactly; these do not: {', '.join(wrong[:5])}")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(state[name])

@@ -1,0 +1,105 @@
+"""The frame of every figure: style, palette, footnote, and saving as SVG, PNG and CSV.
+
+Figures are `matplotlib.figure.Figure` objects made without pyplot: no global state, no window, no backend to choose.
+A figure function takes a tidy table and returns a figure; it does not read files and does not show anything.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from layerprobe.store.atomic import replacing, write_csv
+
+WIDTH = 9.0
+"""Inches. At 100 pixels per inch this is the width of a README, so font sizes below are what a reader sees."""
+PNG_DPI = 150
+FIGURE_SUFFIXES = (".svg", ".png", ".csv")
+FOOTNOTE_LINE = 0.16
+FOOTNOTE_CHARACTERS = 128
+
+# Okabe and Ito, Color Universal Design: told apart under the common forms of colour blindness.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+INK, QUIET, PALE = "#222222", "#666666", "#DDDDDD"
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.axisbelow": True,
+    "svg.hashsalt": "layerprobe",
+}
+
+
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure, the name of its files and the table it shows."""
+
+    name: str
+    figure: Figure
+    table: pd.DataFrame
+
+    @property
+    def markdown(self) -> str:
+        """Image and link to the numbers, relative to the report's folder."""
+        return f"![{self.name}](figures/{self.name}.svg)\n\nNumbers: [{self.name}.csv](figures/{self.name}.csv)"
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Returns an empty figure of `width` x `height` inches on white."""
+    return Figure(figsize=(width, height), facecolor="white")
+
+
+def panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Adds axes at a place given in inches from the figure's lower left corner."""
+    full_width, full_height = figure.get_size_inches()
+    return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
+
+
+def title(figure: Figure, text: str) -> None:
+    """Writes the figure's title at its upper left corner."""
+    width, height = figure.get_size_inches()
+    figure.text(0.1 / width, 1 - 0.1 / height, text, ha="left", va="top", fontsize=12, fontweight="bold")
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Writes the caption at the figure's lower left corner, wrapped to its width; `footnote_height` is its room."""
+    width, height = figure.get_size_inches()
+    wrapped = "\n".join(_wrap(text, float(width)))
+    figure.text(0.1 / width, 0.08 / height, wrapped, ha="left", va="bottom", fontsize=8.5, color=QUIET)
+
+
+def footnote_height(text: str, width: float = WIDTH) -> float:
+    """Returns the inches that `footnote` needs for `text`."""
+    return 0.14 + FOOTNOTE_LINE * len(_wrap(text, width))
+
+
+def _wrap(text: str, width: float) -> list[str]:
+    return textwrap.wrap(text, int(FOOTNOTE_CHARACTERS * width / WIDTH))
+
+
+def save_figure(folder: Path, named: NamedFigure) -> None:
+    """Writes NAME.svg, NAME.png and NAME.csv into `folder`; the same figure gives the same bytes every time."""
+    with mpl.rc_context(STYLE):
+        for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+            with replacing(folder / f"{named.name}{suffix}") as temporary:
+                named.figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
+    write_csv(folder / f"{named.name}.csv", named.table)

@@ -1,0 +1,146 @@
+"""`StudyFiles`: what a report needs of a study folder, read once.
+
+Takes the folder, hands on tables and plain values. Only `curve.csv` must be there; every other part may be absent
+(not computed yet, or not asked for) and is then None or empty, which the report says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import yaml
+
+from layerprobe import columns
+from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_json, read_yaml
+
+CURVE_FILE = "curve.csv"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFiles:
+    """One trained model of the study: its `metrics.json` and its `ranks.parquet`."""
+
+    name: str
+    metrics: dict[str, Any]
+    ranks: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFiles:
+    """The parts of one study folder.
+
+    Attributes:
+        folder: the study folder.
+        curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable.
+        decision: `decision.json`.
+        facts: `data/facts.json`: counts after every step, lengths, order audit.
+        provenance: `provenance.json`.
+        spec: `study.yaml`, resolved.
+        similarity: `similarity/similarity.parquet`.
+        importance: `similarity/importance.csv`.
+        teacher: the full-depth model of `teacher/`.
+        students: the models of `distillation/`, by folder name.
+    """
+
+    folder: Path
+    curve: pd.DataFrame
+    decision: dict[str, Any] | None
+    facts: dict[str, Any] | None
+    provenance: dict[str, Any] | None
+    spec: dict[str, Any] | None
+    similarity: pd.DataFrame | None
+    importance: pd.DataFrame | None
+    teacher: ModelFiles | None
+    students: tuple[ModelFiles, ...]
+
+    @property
+    def alpha(self) -> float | None:
+        """Error level of the intervals, None where no decision is stored."""
+        return None if self.decision is None else self.decision["alpha"]
+
+    @property
+    def commit(self) -> str:
+        """Short commit of the code that computed the study, with a word where it had uncommitted changes."""
+        git = (self.provenance or {}).get("git") or {}
+        if not git.get("commit"):
+            return "unknown"
+        return git["commit"][:10] + (" with uncommitted changes" if git.get("dirty") else "")
+
+
+def read_study(folder: Path) -> StudyFiles:
+    """Reads a study folder.
+
+    Raises:
+        InputError: the folder or `curve.csv` is missing, or a file of it cannot be read or lacks columns.
+    """
+    if not folder.is_dir():
+        raise InputError(f"a study folder is needed; {folder} is not a folder: give the folder that `run` wrote")
+    if not (folder / CURVE_FILE).exists():
+        raise InputError(f"{folder / CURVE_FILE} is missing; a report needs it: run the study's probe stage first")
+    return StudyFiles(
+        folder=folder,
+        curve=_read_curve(folder / CURVE_FILE),
+        decision=_optional(folder / "decision.json", read_json),
+        facts=_optional(folder / "data" / "facts.json", read_json),
+        provenance=_optional(folder / "provenance.json", read_json),
+        spec=_optional(folder / "study.yaml", read_yaml),
+        similarity=_optional_table(folder / "similarity" / "similarity.parquet", pd.read_parquet, columns.SIMILARITY),
+        importance=_optional_table(folder / "similarity" / "importance.csv", pd.read_csv, columns.IMPORTANCE),
+        teacher=_read_model(folder / "teacher"),
+        students=tuple(_read_students(folder / "distillation")),
+    )
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    table = _checked(path, _read(path, pd.read_csv), columns.CURVE)
+    if table.empty:
+        raise InputError(f"{path} has no rows; run the study's probe stage again")
+    return table.assign(**{columns.DEPTH: table[columns.DEPTH].astype("Int64")})
+
+
+def _read_students(folder: Path) -> list[ModelFiles]:
+    found = [_read_model(child) for child in sorted(folder.iterdir())] if folder.is_dir() else []
+    return [model for model in found if model is not None]
+
+
+def _read_model(folder: Path) -> ModelFiles | None:
+    """Returns the model of a finished folder; one without both files is not finished and counts as absent."""
+    metrics, ranks = folder / "metrics.json", folder / "ranks.parquet"
+    if not (metrics.exists() and ranks.exists()):
+        return None
+    table = _checked(ranks, _read(ranks, pd.read_parquet), columns.RANKS)
+    return ModelFiles(folder.name, _read(metrics, read_json), table)
+
+
+def _optional(path: Path, reader: Callable[[Path], T]) -> T | None:
+    return _read(path, reader) if path.exists() else None
+
+
+def _optional_table(
+    path: Path, reader: Callable[[Path], pd.DataFrame], names: tuple[str, ...]
+) -> pd.DataFrame | None:
+    return _checked(path, _read(path, reader), names) if path.exists() else None
+
+
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
+    try:
+        return reader(path)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read ({reason}); run the stage that writes it again") from error
+
+
+def _checked(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} must have the columns {', '.join(names)}; missing: {', '.join(missing)}; "
+            "run the stage that writes it again"
+        )
+    return table

@@ -1,0 +1,76 @@
+"""What every measure may assume of its input: finite float64 matrices, one per state, with the same rows.
+
+Takes the states a hidden-state pass hands on, `hidden` [L + 1, rows, dim] or a sequence of matrices [rows, dim]; hands
+checked matrices to the measures and, from them, one score per pair of states to the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from layerprobe.errors import InputError
+
+States = torch.Tensor | Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """A measure over all pairs a <= b of S states, in the order of `layer_pairs(S)`.
+
+    Attributes:
+        values: float64, one score per pair, shape (pairs,).
+        rows: float64, the part each row has in the score: their mean over rows is the score, up to a bias of order
+            1 / rows, and resampling them resamples it; shape (rows, pairs).
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+
+
+def layer_pairs(n_states: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the indices a and b of all pairs a <= b, each of shape (n_states * (n_states + 1) / 2,)."""
+    first, second = torch.triu_indices(n_states, n_states)
+    return first, second
+
+
+def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
+    """Returns the states as float64 matrices [rows, dim] on their own device; dims may differ between states.
+
+    Casting comes before any product: in bfloat16 the angular distance of neighbouring layers doubles.
+
+    Raises:
+        InputError: no state, a state that is not a matrix, different row counts, fewer than `min_rows` rows, no
+            columns, or values that are NaN or infinite.
+    """
+    if not len(hidden):
+        raise InputError("similarity needs at least one state [rows, dim]; got none")
+    states = [_as_float64(state) for state in hidden]
+    if any(state.ndim != 2 or not state.shape[1] for state in states):
+        raise InputError(f"each state must be a matrix [rows, dim >= 1]; got {[tuple(state.shape) for state in states]}")
+    n_rows = sorted({len(state) for state in states})
+    if len(n_rows) > 1:
+        raise InputError(f"all states must hold the same rows; got row counts {n_rows}")
+    if n_rows[0] < min_rows:
+        raise InputError(f"this measure needs at least {min_rows} rows; got {n_rows[0]}: read more users")
+    _check_finite(states)
+    return states
+
+
+def _as_float64(state: torch.Tensor) -> torch.Tensor:
+    # Apple's GPUs have no float64.
+    device = "cpu" if state.device.type == "mps" else state.device
+    return state.detach().to(device, torch.float64)
+
+
+def _check_finite(states: list[torch.Tensor]) -> None:
+    for index, state in enumerate(states):
+        n_bad = state.numel() - int(state.isfinite().sum())
+        if n_bad:
+            raise InputError(
+                f"states must be finite; state {index} holds {n_bad} NaN or infinite values of {state.numel()}: "
+                "run the backbone in float32 or look for the row that overflows"
+            )

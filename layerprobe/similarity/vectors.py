@@ -1,0 +1,146 @@
+"""Measures that compare a row with itself in another state: cosine, angular distance, block influence.
+
+Takes states [rows, dim], hands on one value per pair of states or per layer. All of them see direction only; a large
+coordinate shared by every row ("rogue dimension") lifts the plain ones towards 1, the centred cosine does not see it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from layerprobe.errors import InputError
+from layerprobe.similarity.states import PairScores, States, as_states, layer_pairs
+
+# A centred row this small against the state's uncentred size is rounding error of the mean.
+_ROUNDING = 1e-12
+
+
+def cosine(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Returns the mean over rows of the cosine between `x[i]` and `y[i]`, in [-1, 1].
+
+    1 means every row kept its direction; 0 is what unrelated, centred data give. Computed as `1 - |u - v|^2 / 2` for
+    unit vectors u, v, so equal rows give exactly 1 and nearly equal ones keep their digits.
+
+    Args:
+        x: state [rows, dim].
+        y: another state with the same rows and dim.
+
+    Raises:
+        InputError: shapes that do not fit, zero rows, values that are not finite, or zero vectors.
+
+    >>> cosine(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))  # (1 + 0) / 2
+    0.5
+    """
+    return float(_row_cosines(*_unit_states([x, y])).mean())
+
+
+def centred_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Returns the mean cosine after each state's mean row is subtracted, in [-1, 1].
+
+    Why: one coordinate of +100 in every row gives independent data a plain cosine of .92; the centred one stays near 0.
+
+    Args:
+        x: state [rows, dim], at least 2 rows.
+        y: another state with the same rows and dim.
+
+    Raises:
+        InputError: as for `cosine`; a row equal to its state's mean counts as a zero vector.
+
+    >>> rows = torch.tensor([[101.0, 0.0], [99.0, 0.0]])
+    >>> centred_cosine(rows, torch.tensor([[50.0, 1.0], [50.0, -1.0]]))  # (1, 0) against (0, 1)
+    0.0
+    """
+    return float(_row_cosines(*_unit_states([x, y], centred=True)).mean())
+
+
+def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Returns the mean angle between `x[i]` and `y[i]` as a share of pi: 0 same direction, 1/2 orthogonal, 1 opposite.
+
+    Source: Gromov et al. 2024, arXiv 2403.17887, equation 1: `arccos(cos) / pi`. We take the same angle from
+    `2 atan2(|u - v|, |u + v|)`: it cannot leave [0, 1] by rounding and stays exact where arccos loses half its digits.
+
+    Args:
+        x: state [rows, dim].
+        y: another state with the same rows and dim.
+
+    Raises:
+        InputError: as for `cosine`.
+
+    >>> angular_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))  # 45 of 180 degrees
+    0.25
+    """
+    u, v = _unit_states([x, y])
+    angles = 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
+    return float(angles.mean() / math.pi)
+
+
+def block_influence(hidden: States) -> np.ndarray:
+    """Returns `BI_i = 1 - mean cos(hidden[i], hidden[i + 1])` per layer i, float64 [L], each in [0, 2].
+
+    0 means the layer turned no vector; the lowest are the candidates for removal. It is blind to a change of length
+    and cannot tell a needed small turn from a needless one.
+
+    Source: Men et al. 2024 (ShortGPT), arXiv 2403.03853, equation 1; here over the rows given, in float64.
+
+    Args:
+        hidden: states 0..L, [L + 1, rows, dim], before the final norm.
+
+    Raises:
+        InputError: as for `cosine`.
+
+    >>> hidden = torch.tensor([[[1.0, 0.0]], [[2.0, 0.0]], [[0.0, 1.0]]])  # the first layer scales, the second turns
+    >>> block_influence(hidden)
+    array([0., 1.])
+    """
+    units = _unit_states(hidden)
+    losses = [float(_half_squared_gaps(u, v).mean()) for u, v in zip(units, units[1:], strict=False)]
+    return np.array(losses, dtype=np.float64)
+
+
+def cosine_pairs(hidden: States) -> PairScores:
+    """Returns the plain mean cosine of all pairs of states a <= b with its per-row values; bias 0.
+
+    Raises:
+        InputError: as for `cosine`.
+    """
+    units = _unit_states(hidden)
+    first, second = layer_pairs(len(units))
+    rows = torch.stack([_row_cosines(units[a], units[b]) for a, b in zip(first, second, strict=True)], dim=1)
+    return PairScores(rows.mean(dim=0).cpu().numpy(), rows.cpu().numpy())
+
+
+def _row_cosines(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (1 - _half_squared_gaps(u, v)).clamp(-1, 1)
+
+
+def _half_squared_gaps(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (u - v).square().sum(dim=1) / 2
+
+
+def _unit_states(hidden: States, centred: bool = False) -> list[torch.Tensor]:
+    states = as_states(hidden, min_rows=2 if centred else 1)
+    widths = sorted({state.shape[1] for state in states})
+    if len(widths) > 1:
+        raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
+    return [_unit_rows(index, state, centred) for index, state in enumerate(states)]
+
+
+def _unit_rows(index: int, state: torch.Tensor, centred: bool) -> torch.Tensor:
+    # Dividing by the largest entry first keeps squares of tiny or huge values from under- or overflowing.
+    scaled = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    floor = 0.0
+    if centred:
+        floor = _ROUNDING * float(scaled.norm(dim=1).max())
+        scaled = scaled - scaled.mean(dim=0)
+    lengths = scaled.norm(dim=1, keepdim=True)
+    n_zero = int((lengths <= floor).sum())
+    if n_zero:
+        what = "rows equal to the mean row" if centred else "zero vectors"
+        raise InputError(
+            f"a cosine needs vectors with a direction; state {index} has {n_zero} {what} of {len(state)} rows: "
+            "leave these rows out of all states"
+        )
+    return scaled / lengths

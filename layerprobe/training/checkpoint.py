@@ -1,0 +1,84 @@
+"""Training state on disk: one safetensors file, replaced atomically, from which training goes on to the last bit.
+
+Nothing is pickled. Random numbers need no state: every step seeds its own generator from (seed, step).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from layerprobe.errors import StudyError
+from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
+from layerprobe.store.atomic import read_tensors, write_tensors
+
+RESUME = "resume.safetensors"
+BEST = "best.safetensors"
+MODEL = "model.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training stands; everything but the tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    best_epoch: int = 0
+    best_valid: float = -1.0
+    train_seconds: float = 0.0
+    log_rows: int = 0
+    stopped: bool = False
+
+
+def save_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Writes parameters, optimiser moments and progress to `resume.safetensors`."""
+    tensors = {f"model.{name}": value for name, value in trainable_state(model).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def load_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume."""
+    path = folder / RESUME
+    if not path.exists():
+        return Progress()
+    tensors, metadata = read_tensors(path)
+    own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    try:
+        load_trainable_state(model, own)
+    except ValueError as error:
+        raise StudyError(f"{path} is of another model: {error}; delete {folder} to train anew") from error
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, entry = name.split(".", 2)
+            state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**json.loads(metadata["progress"]))
+
+
+def save_best(folder: Path, model: torch.nn.Module) -> None:
+    """Writes the parameters of the best epoch so far to `best.safetensors`."""
+    write_tensors(folder / BEST, trainable_state(model))
+
+
+def load_model(path: Path, model: torch.nn.Module) -> None:
+    """Loads trained parameters into a model built the same way.
+
+    Raises:
+        StudyError: the stored parameters do not fit.
+    """
+    tensors, _ = read_tensors(path)
+    try:
+        load_trainable_state(model, tensors)
+    except ValueError as error:
+        raise StudyError(f"{path}: {error}") from error
+
+
+def drop_resume(folder: Path) -> None:
+    """Deletes the resume file of a finished training; the model's own file stays."""
+    (folder / RESUME).unlink(missing_ok=True)
