@@ -1,11 +1,21 @@
-"""Shared fixtures: where real data lies, if it is there at all."""
+"""Shared fixtures: small data and models, and where real data lies, if it is there at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from layerprobe.backbone.load import BackboneOptions
+from layerprobe.backbone.prompt import PromptOptions
+from layerprobe.data.sequences import Sequences
+from layerprobe.data.splits import Split
+from layerprobe.probing.variant import RecipeOptions
+from layerprobe.recommender.model import RecommenderOptions
+from layerprobe.training.adapters import TuningOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,3 +27,27 @@ def shared_data() -> Path:
     if not folder.exists():
         pytest.skip(f"the public data sets are not at {folder}; set LAYERPROBE_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def split() -> Split:
+    """Forty users over twelve items, lengths 2 to 9, seeded."""
+    generator = np.random.default_rng(7)
+    lengths = generator.integers(2, 10, size=40)
+    items = generator.integers(1, 13, size=int(lengths.sum()))
+    return Split(Sequences(items.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]), 12))
+
+
+@pytest.fixture
+def item_table() -> torch.Tensor:
+    """Vectors of twelve items, width 6; row 0 is zero."""
+    table = torch.randn(13, 6, generator=torch.Generator().manual_seed(3))
+    table[0] = 0
+    return table
+
+
+@pytest.fixture
+def recipe() -> RecipeOptions:
+    """A four-layer Llama-shaped backbone of width 16 with everything around it."""
+    backbone = BackboneOptions(layers=4, hidden_size=16, intermediate_size=24, heads=2, max_positions=64)
+    return RecipeOptions(backbone, TuningOptions(), PromptOptions(), RecommenderOptions(max_len=8))

@@ -100,10 +100,25 @@ def _from_checkpoint(options: BackboneOptions) -> PreTrainedModel:
     config = _read_config(where, options.revision)
     architecture_named(config)
     config.attention_dropout = options.attention_dropout
+    return _read_weights(where, options.revision, config)
+
+
+def read_stock_backbone(where: str) -> PreTrainedModel:
+    """Reads a backbone folder as it is, weights checked against its config.
+
+    Raises:
+        InputError: the folder is absent, unreadable, or its weights do not fit its config.
+    """
+    config = _read_config(where, None)
+    architecture_named(config)
+    return _read_weights(where, None, config)
+
+
+def _read_weights(where: str, revision: str | None, config: PretrainedConfig) -> PreTrainedModel:
     try:
         model, report = AutoModel.from_pretrained(
             where,
-            revision=options.revision or "main",
+            revision=revision or "main",
             config=config,
             dtype=torch.float32,
             use_safetensors=True,

@@ -166,6 +166,5 @@ def _check_layers(layers: tuple[int, ...], text: str, n_layers: int) -> None:
         )
     if any(left >= right for left, right in zip(layers, layers[1:], strict=False)):
         raise InputError(
-            f"selection {text!r}: layers must be strictly ascending, each named once; got "
-            f"{','.join(map(str, layers))}"
+            f"selection {text!r}: layers must be strictly ascending, each named once; got {','.join(map(str, layers))}"
         )

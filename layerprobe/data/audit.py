@@ -21,6 +21,10 @@ MIN_PAIRS = 30  # below, 90 % could be chance
 LEAK_FACTOR = 10.0
 MIN_LEAKING_USERS = 10
 LONGEST_NUMBER = 18  # digits that fit int64
+CATALOGUE_ADVICE = (
+    "nearly all neighbours of different time follow the item id, so the id predicts the target; "
+    "give a file with timestamps and order by time"
+)
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,14 @@ class OrderAudit:
         flag = ["FLAG: catalogue order: " + CATALOGUE_ADVICE] if self.catalogue_order else []
         pairs = f"order audit of {self.n_pairs:,} neighbouring pairs: "
         if self.has_times:
-            pairs += f"{_percent(self.equal_time)} share a time; the item id ascends in {_percent(self.ascending_equal)} "
-            pairs += f"of those and in {_percent(self.ascending_different)} of the others"
+            pairs += f"{_percent(self.equal_time)} share a time, {_percent(self.ascending_equal)} of those ascend by "
+            pairs += f"item id; of the others {_percent(self.ascending_different)}"
         else:
-            pairs += f"no times; the item id ascends in {_percent(self.ascending_different)}"
-        targets = f"targets of {self.n_evaluated:,} users: {_percent(self.target_ties)} share the time of the last item; "
-        targets += f"'last id + 1' holds for {_percent(self.next_raw_id)} by raw id and "
+            pairs += f"no times; {_percent(self.ascending_different)} ascend by item id"
+        targets = f"targets of {self.n_evaluated:,} users: {_percent(self.target_ties)} tie with the item before; "
+        targets += f"'last id + 1' are {_percent(self.next_raw_id)} by raw id, "
         targets += f"{_percent(self.next_first_appearance)} by first appearance (chance {_percent(self.chance)})"
         return [*flag, pairs, targets, *(f"note: {note}" for note in self.notes)]
-
-
-CATALOGUE_ADVICE = (
-    "nearly all neighbours of different time follow the item id, so the id predicts the target; "
-    "give a file with timestamps and order by time"
-)
 
 
 def audit_order(log: Interactions) -> OrderAudit:

@@ -21,7 +21,7 @@ from layerprobe.data.interactions import Interactions
 from layerprobe.data.order import OrderOptions, order_rule, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
 from layerprobe.data.sequences import Sequences, load_sequences
-from layerprobe.data.sources.raw import SourceOptions
+from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
@@ -80,7 +80,15 @@ def prepare(options: DataOptions, folder: Path) -> PreparedData:
     Raises:
         InputError: the files, a value or an option is at fault, a step leaves nothing, or no user has 3 items.
     """
-    raw = read_source(options.source, Path(options.path), options.read)
+    return prepare_log(read_source(options.source, Path(options.path), options.read), options, folder)
+
+
+def prepare_log(raw: RawLog, options: DataOptions, folder: Path) -> PreparedData:
+    """Does what `prepare` does to a log that is in memory already, such as a generated one; no file is read.
+
+    Raises:
+        InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
+    """
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     kept, steps = preprocess(ordered, options.preprocess)
     log = _renumbered(kept)
@@ -104,8 +112,8 @@ def load_prepared(folder: Path) -> PreparedData:
     expected, found = read_json(folder / SPLIT)["sha256"], sequences_hash(sequences)
     if found != expected:
         raise InputError(
-            f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {found[:12]}: the files "
-            "are of different runs or were changed; prepare the folder again"
+            f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {found[:12]}: "
+            "the files are of different runs or were changed; prepare the folder again"
         )
     return PreparedData(Split(sequences), load_catalogue(folder / ITEMS), read_json(folder / FACTS))
 

@@ -15,6 +15,8 @@ from layerprobe.errors import InputError
 
 BLOCK = 128
 """Queries that share one generator. Part of the definition: another size gives other negatives."""
+SLACK = 6.0
+"""Spare draws in standard deviations, so that a block seldom has to be drawn a second time. Part of the definition."""
 
 
 def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndarray) -> np.ndarray:
@@ -48,16 +50,13 @@ def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.n
     users = split.evaluated[block * BLOCK : (block + 1) * BLOCK]
     met = _met(split.sequences, users)
     n_items = split.sequences.n_items
-    n_met = np.count_nonzero(met, axis=1)
-    if n_items - n_met.max() < n:
-        raise InputError(
-            f"sampled-{n} needs {n} items a user has not met; user row {users[n_met.argmax()]} met {n_met.max()} of "
-            f"{n_items} items; sample at most {n_items - n_met.max()} negatives or use the full protocol alone"
-        )
+    most_met = np.count_nonzero(met, axis=1).max()
+    if n_items - most_met < n:
+        raise _too_few(split, n)
     generator = np.random.default_rng([seed, PARTS.index(part), block])
-    share = (n + n_met.max()) / n_items
+    share = (n + most_met) / n_items
     if share < 0.5:
-        width = int(n / (1 - share) + 6 * np.sqrt(n) + 10)
+        width = int(n / (1 - share) + SLACK * np.sqrt(n)) + 10
         draws = generator.integers(1, n_items, size=(len(users), width), endpoint=True)
         fresh = _first_occurrences(met, draws)
         if fresh.sum(axis=1).min() >= n:
@@ -65,6 +64,16 @@ def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.n
     every = np.tile(np.arange(1, n_items + 1), (len(users), 1))
     draws = generator.permuted(every, axis=1)
     return _first_of_each(draws, _first_occurrences(met, draws), n)
+
+
+def _too_few(split: Split, n: int) -> InputError:
+    users = split.evaluated
+    n_met = np.count_nonzero(_met(split.sequences, users), axis=1)
+    worst, n_items = n_met.argmax(), split.sequences.n_items
+    return InputError(
+        f"sampled-{n} needs {n} items a user never met; user row {users[worst]} met {n_met[worst]} of {n_items} items; "
+        f"sample at most {n_items - n_met[worst]} negatives or use the full protocol alone"
+    )
 
 
 def distinct_items(sequences: Sequences, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

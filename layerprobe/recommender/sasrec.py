@@ -94,7 +94,7 @@ class SASRec(SequenceModel):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.items.weight, std=self.items.embedding_dim**-0.5)
+        nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
         with torch.no_grad():
             self.items.weight[0].zero_()

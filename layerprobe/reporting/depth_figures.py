@@ -7,12 +7,13 @@ Source: the motivating figure of SLMRec, arXiv 2405.17890, which draws both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -22,10 +23,11 @@ from layerprobe.reporting.direct_labels import EdgeLabel, label_right_edge
 from layerprobe.reporting.tables import FAMILY
 from layerprobe.reporting.words import FLOORS, KIND_NAMES, metric_label
 
-PANEL_WIDTH, PANEL_HEIGHT = 2.95, 2.6
-LEFT, BETWEEN = 0.72, 1.62
-TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 0.45, 0.42, 0.72
+PANEL_WIDTH, PANEL_HEIGHT = 2.75, 2.6
+LEFT, BETWEEN = 0.82, 1.62
+TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 0.45, 0.25, 0.72
 MOST_TICKS = 12
+STUDENT_SHIFT = 0.025
 FLOOR_LOOKS = {
     "sasrec": (figures.INK, "-"),
     "tfidf": (figures.QUIET, (0, (6, 2))),
@@ -54,11 +56,11 @@ def variants_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
     looks = {MAIN_FAMILY: (figures.BLUE, "o", "-")} | dict(zip(families, _family_looks(families), strict=True))
     for axes, points in panels:
         for family, look in looks.items():
-            found = points[(points[columns.KIND] == "variant") & (points[FAMILY] == family)]
+            found = points.loc[(points[columns.KIND] == "variant") & (points[FAMILY] == family)]
             _draw_series(axes, found, look, with_band=family == MAIN_FAMILY)
-        _draw_students(axes, points[points[columns.KIND] == "distilled"])
-        _finish(axes, points, n_layers)
-    entries = [(f"{name}:k layers kept" if name == MAIN_FAMILY else name, look) for name, look in looks.items()]
+        _draw_students(axes, points.loc[points[columns.KIND] == "distilled"], n_layers)
+        _finish(axes, points, n_layers, "control")
+    entries = [(name if name in UNORDERED_FAMILIES else f"{name}:k", look) for name, look in looks.items()]
     if (table[columns.KIND] == "distilled").any():
         entries.append((KIND_NAMES["distilled"], (figures.PURPLE, "D", "")))
     _legend(figure, entries)
@@ -77,8 +79,8 @@ def exits_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
     figure, panels = _frame(table, caption, "One trained full model, read after k layers: nothing is retrained")
     for axes, points in panels:
         for kind, look in EXIT_LOOKS.items():
-            _draw_series(axes, points[points[columns.KIND] == kind], look, with_band=True)
-        _finish(axes, points, n_layers)
+            _draw_series(axes, points.loc[points[columns.KIND] == kind], look, with_band=True)
+        _finish(axes, points, n_layers, "input")
     names = {"exit-norm": "through the final norm", "exit-raw": "raw, without the norm"}
     _legend(figure, [(names[kind], look) for kind, look in EXIT_LOOKS.items()])
     return figure
@@ -86,7 +88,7 @@ def exits_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
 
 def _frame(table: pd.DataFrame, caption: str, title: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Returns a figure with one empty panel per metric, and the rows of each."""
-    groups = list(table.groupby([columns.METRIC, columns.K], sort=False))
+    groups: list[Any] = list(table.groupby([columns.METRIC, columns.K], sort=False))
     foot = figures.footnote_height(caption)
     bottom = foot + TICK_ROOM
     figure = figures.new_figure(bottom + PANEL_HEIGHT + LEGEND_ROOM + TITLE_ROOM)
@@ -126,12 +128,13 @@ def _draw_series(axes: Axes, points: pd.DataFrame, look: Looks, with_band: bool)
     axes.plot(depth, value, color=colour, marker=marker, ls=line, ms=5, lw=1.8, zorder=3)
 
 
-def _draw_students(axes: Axes, points: pd.DataFrame) -> None:
+def _draw_students(axes: Axes, points: pd.DataFrame, n_layers: int) -> None:
+    """Draws diamonds, a little to the right of their depth so that the fine-tuned point stays visible."""
     if points.empty:
         return
     value, low, high = (points[name].to_numpy() for name in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
     axes.errorbar(
-        points[columns.DEPTH].to_numpy(float),
+        points[columns.DEPTH].to_numpy(float) + STUDENT_SHIFT * n_layers,
         value,
         yerr=np.stack([value - low, high - value]),
         fmt="D",
@@ -144,28 +147,36 @@ def _draw_students(axes: Axes, points: pd.DataFrame) -> None:
     )
 
 
-def _finish(axes: Axes, points: pd.DataFrame, n_layers: int) -> None:
-    """Adds floors, marks depth 0 and the full model, sets limits and, last, the labels that depend on them."""
+def _finish(axes: Axes, points: pd.DataFrame, n_layers: int, zero: str) -> None:
+    """Adds floors, names depth 0 `zero`, marks the full model, sets limits and, last, labels, which depend on them."""
     labels = []
     for kind in FLOORS:
         for value in points.loc[points[columns.KIND] == kind, columns.VALUE]:
             colour, dashes = FLOOR_LOOKS[kind]
             axes.axhline(value, color=colour, ls=dashes, lw=1.2, zorder=1.5)
             labels.append(EdgeLabel(value, KIND_NAMES[kind], colour))
-    full = points[(points[columns.DEPTH] == n_layers).fillna(False) & (points[columns.KIND] != "distilled")]
-    full = full[full[columns.KIND] != "exit-raw"]
-    axes.plot(full[columns.DEPTH].to_numpy(float), full[columns.VALUE], **FULL_MARK)
+    is_full = points[columns.DEPTH].eq(n_layers).fillna(False) & points[columns.KIND].isin(("variant", "exit-norm"))
+    full = points.loc[is_full, columns.VALUE]
+    axes.plot(np.full(len(full), n_layers), full, **FULL_MARK)
     axes.set_xlim(-0.04 * n_layers - 0.2, 1.04 * n_layers + 0.2)
     axes.set_ylim(0, 1.08 * points[[columns.VALUE, columns.CI_HIGH]].max().max())
     axes.grid(axis="y", color=figures.PALE, lw=0.7)
     axes.set_xlabel("depth k (layers)")
     ticks = depth_ticks(n_layers)
-    names = {0: "0\ncontrol", n_layers: f"{n_layers}\nfull"}
+    names = {0: f"0\n{zero}", n_layers: f"{n_layers}\nfull"}
     axes.set_xticks(ticks, [names.get(tick, str(tick)) for tick in ticks])
     label_right_edge(axes, labels)
 
 
-FULL_MARK = {"ls": "", "marker": "o", "ms": 13, "mfc": "none", "mec": figures.INK, "mew": 1.2, "zorder": 5}
+FULL_MARK: dict[str, Any] = {
+    "ls": "",
+    "marker": "o",
+    "ms": 13,
+    "mfc": "none",
+    "mec": figures.INK,
+    "mew": 1.2,
+    "zorder": 5,
+}
 
 
 def depth_ticks(n_layers: int) -> list[int]:
@@ -177,19 +188,9 @@ def depth_ticks(n_layers: int) -> list[int]:
 
 def _legend(figure: Figure, entries: list[tuple[str, Looks]]) -> None:
     """Writes the legend in its own strip above the panels, so that it never covers data."""
-    handles: list[object] = []
+    handles: list[Any] = []
     for _, (colour, marker, line) in entries:
         drawn = Line2D([], [], color=colour, marker=marker, ls=line, lw=1.8, ms=5)
         handles.append((Patch(color=colour, alpha=0.18, lw=0), drawn) if line in ("-", "--") else drawn)
     handles.append(Line2D([], [], **FULL_MARK))
-    width, height = figure.get_size_inches()
-    figure.legend(
-        handles,
-        [*(text for text, _ in entries), "full model"],
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.3 / height),
-        ncols=len(handles),
-        frameon=False,
-        handler_map={tuple: HandlerTuple(ndivide=1)},
-        columnspacing=1.6,
-    )
+    figures.legend_strip(figure, handles, [*(text for text, _ in entries), "full model"])

@@ -33,7 +33,8 @@ def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.nda
     Args:
         positions: any order, shape (n,).
         gap: smallest distance wanted, in the unit of `positions`.
-        low, high: the range.
+        low: lower end of the range.
+        high: upper end of the range.
 
     Returns:
         float64, shape (n,), in the order given.
@@ -53,9 +54,8 @@ def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.nda
 
 def _isotonic(values: np.ndarray) -> np.ndarray:
     """Least-squares fit among non-decreasing sequences, by the max-min formula; for a handful of values."""
-    n = len(values)
-    means = [[values[j : k + 1].mean() for k in range(n)] for j in range(n)]
-    return np.array([max(min(means[j][k] for k in range(i, n)) for j in range(i + 1)) for i in range(n)])
+    ends = range(len(values))
+    return np.array([max(min(values[j : k + 1].mean() for k in ends[i:]) for j in ends[: i + 1]) for i in ends])
 
 
 def label_right_edge(axes: Axes, labels: Sequence[EdgeLabel]) -> None:

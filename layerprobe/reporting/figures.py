@@ -7,6 +7,7 @@ A figure function takes a tidy table and returns a figure; it does not read file
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 
 from layerprobe.store.atomic import replacing, write_csv
 
@@ -23,7 +25,7 @@ WIDTH = 9.0
 PNG_DPI = 150
 FIGURE_SUFFIXES = (".svg", ".png", ".csv")
 FOOTNOTE_LINE = 0.16
-FOOTNOTE_CHARACTERS = 128
+FOOTNOTE_CHARACTERS = 134
 
 # Okabe and Ito, Color Universal Design: told apart under the common forms of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -78,6 +80,24 @@ def title(figure: Figure, text: str) -> None:
     """Writes the figure's title at its upper left corner."""
     width, height = figure.get_size_inches()
     figure.text(0.1 / width, 1 - 0.1 / height, text, ha="left", va="top", fontsize=12, fontweight="bold")
+
+
+def legend_strip(figure: Figure, handles: Sequence[Any], texts: Sequence[str]) -> None:
+    """Writes a legend in one line under the title, outside all panels, so that it never covers data.
+
+    A handle may be a tuple of artists, drawn over each other.
+    """
+    height = figure.get_size_inches()[1]
+    figure.legend(
+        handles,
+        texts,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1 - 0.3 / height),
+        ncols=len(texts),
+        frameon=False,
+        handler_map={tuple: HandlerTuple(ndivide=1)},
+        columnspacing=1.6,
+    )
 
 
 def footnote(figure: Figure, text: str) -> None:

@@ -13,7 +13,7 @@ from layerprobe.reporting import figures
 from layerprobe.reporting.depth_figures import depth_ticks
 from layerprobe.reporting.tables import similarity_matrix
 
-HEAT_SIZE, HEAT_STEP, BAR_STEP = 3.3, 4.45, 4.4
+HEAT_SIZE, HEAT_STEP, BAR_STEP = 3.15, 4.4, 4.4
 PER_ROW = 2
 MOST_NUMBERED_STATES = 11
 SHARE_RANGE, SIGNED_RANGE = (0.0, 1.0), (-1.0, 1.0)
@@ -24,7 +24,7 @@ MEASURE_NAMES = {
     "block-influence": "block influence",
     "drop-one-ndcg": "loss of NDCG@10 without the layer",
 }
-BAR_UNITS = {"block-influence": "1 - cosine(input, output)", "drop-one-ndcg": "loss, % of the full model's value"}
+BAR_UNITS = {"block-influence": "1 - cosine(input, output)", "drop-one-ndcg": "loss, % of full model"}
 IN_PERCENT = ("drop-one-ndcg",)
 
 
@@ -42,16 +42,16 @@ def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     maps = list(similarity[[columns.MEASURE, columns.ROWS]].drop_duplicates().itertuples(index=False, name=None))
     n_rows = -(-len(maps) // PER_ROW)
     foot = figures.footnote_height(caption)
-    figure = figures.new_figure(foot + n_rows * (HEAT_SIZE + 0.95) + 0.4)
+    figure = figures.new_figure(foot + n_rows * (HEAT_SIZE + 0.95) + 0.25)
     figures.title(figure, "Similarity of the states after each layer (at the readout, before the final norm)")
     figures.footnote(figure, caption)
-    several = similarity[columns.ROWS].nunique() > 1
+    several = len({rows for _, rows in maps}) > 1
     for position, (measure, rows) in enumerate(maps):
         row, column = divmod(position, PER_ROW)
         bottom = foot + 0.55 + (n_rows - 1 - row) * (HEAT_SIZE + 0.95)
-        axes = figures.panel(figure, 0.6 + column * HEAT_STEP, bottom, HEAT_SIZE, HEAT_SIZE)
+        axes = figures.panel(figure, 0.55 + column * HEAT_STEP, bottom, HEAT_SIZE, HEAT_SIZE)
         _heat(axes, similarity_matrix(similarity, measure, rows), measure)
-        name = MEASURE_NAMES.get(measure, measure)
+        name = MEASURE_NAMES.get(str(measure), str(measure))
         axes.set_title(f"{name}, {rows}" if several else name, loc="left", fontsize=10)
     return figure
 
@@ -81,7 +81,7 @@ def _write_cells(axes: Axes, matrix: np.ndarray, low: float, high: float) -> Non
         if np.isnan(value):
             continue
         share = shares[row, column]
-        is_dark = share < 0.5 if low == 0 else abs(share - 0.5) > 0.33
+        is_dark = share < 0.5 if low == 0 else abs(share - 0.5) > 0.27
         text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else figures.INK)
 
@@ -97,7 +97,7 @@ def importance_figure(importance: pd.DataFrame, caption: str) -> Figure:
     groups = list(importance.groupby(columns.MEASURE, sort=False))
     n_rows = -(-len(groups) // PER_ROW)
     foot = figures.footnote_height(caption)
-    figure = figures.new_figure(foot + n_rows * 2.85 + 0.4)
+    figure = figures.new_figure(foot + n_rows * 2.85 + 0.25)
     figures.title(figure, "What each layer does")
     figures.footnote(figure, caption)
     for position, (measure, rows) in enumerate(groups):

@@ -11,14 +11,16 @@ from matplotlib.lines import Line2D
 
 from layerprobe import columns
 from layerprobe.reporting import figures
+from layerprobe.reporting.depth_figures import depth_ticks
 from layerprobe.reporting.direct_labels import EdgeLabel, label_right_edge
-from layerprobe.reporting.tables import CHOSEN, NAME, NOT_WORSE, RELATIVE, RELATIVE_BOUND, RELATIVE_HIGH, RELATIVE_LOW
+from layerprobe.reporting.tables import CHOSEN, NAME, RELATIVE, RELATIVE_BOUND, RELATIVE_HIGH, RELATIVE_LOW, VERDICT
 from layerprobe.reporting.words import KIND_NAMES
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.6
 ZOOM = 5.0
-TICK_ROOM, TOP_ROOM = 1.25, 0.95
-WITHIN, BEYOND = figures.BLUE, figures.VERMILION
+FLOOR_STEPS = 10
+TICK_ROOM, TOP_ROOM = 1.1, 0.95
+LOOKS = {"not worse": (figures.BLUE, "o"), "undecided": (figures.QUIET, "s"), "worse": (figures.VERMILION, "X")}
 
 
 @mpl.rc_context(figures.STYLE)
@@ -44,75 +46,77 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         if position:
             _zoom(axes, table, ZOOM * margin)
         else:
-            axes.set_ylabel("difference, % of the full model's value")
+            axes.set_ylabel("difference, % of full model")
         axes.axhline(0, color=figures.INK, lw=1)
         axes.axhline(-100 * margin, color=figures.INK, lw=1.2, ls="--")
         if position:
-            label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %\nmargin")])
-    _legend(figure)
+            label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
+    _legend(figure, has_chosen=bool(table[CHOSEN].any()))
     return figure
 
 
 def _draw(axes: Axes, table: pd.DataFrame) -> None:
-    place = np.arange(len(table))
+    place = _places(table)
     low, high, bound = (100 * table[name].to_numpy(float) for name in (RELATIVE_LOW, RELATIVE_HIGH, RELATIVE_BOUND))
-    value, good = 100 * table[RELATIVE].to_numpy(float), table[NOT_WORSE].to_numpy(bool)
-    colours = np.where(good, WITHIN, BEYOND)
-    axes.vlines(place, low, high, colors=list(colours), lw=1.6)
-    axes.hlines(bound, place - 0.22, place + 0.22, colors=list(colours), lw=2)
-    for share, marker in ((good, "o"), (~good, "X")):
-        axes.scatter(place[share], value[share], c=list(colours[share]), marker=marker, s=34, zorder=3)
+    value = 100 * table[RELATIVE].to_numpy(float)
+    for verdict, (colour, marker) in LOOKS.items():
+        here = (table[VERDICT] == verdict).to_numpy(bool)
+        axes.vlines(place[here], low[here], high[here], colors=colour, lw=1.6)
+        axes.scatter(place[here], bound[here], color=colour, marker="_", s=70, linewidths=2)
+        axes.scatter(place[here], value[here], color=colour, marker=marker, s=30, zorder=3)
     chosen = table[CHOSEN].to_numpy(bool)
     axes.scatter(place[chosen], value[chosen], s=150, facecolors="none", edgecolors=figures.INK, linewidths=1.2)
-    axes.set_xlim(-0.6, len(table) - 0.4)
-    _name_places(axes, table)
+    _name_places(axes, table, place)
     axes.grid(axis="y", color=figures.PALE, lw=0.7)
 
 
-def _name_places(axes: Axes, table: pd.DataFrame) -> None:
-    is_depth = table[columns.DEPTH].notna().to_numpy(bool)
+def _places(table: pd.DataFrame) -> np.ndarray:
+    """Returns where each row stands: depths one apart, floors further right and far enough apart for their names."""
+    is_floor = table[columns.DEPTH].isna().to_numpy(bool)
+    n_depths = int((~is_floor).sum())
+    step = max(1.0, n_depths / FLOOR_STEPS)
+    return np.where(is_floor, n_depths - 1 + step * np.cumsum(is_floor), np.cumsum(~is_floor) - 1)
+
+
+def _name_places(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
+    depth = table[columns.DEPTH]
+    is_depth = depth.notna().to_numpy(bool)
+    named = depth.isin(depth_ticks(int(depth.max()))).to_numpy(bool) | ~is_depth
     names = [
-        str(depth) if known else KIND_NAMES.get(name, name)
-        for depth, known, name in zip(table[columns.DEPTH], is_depth, table[NAME], strict=True)
+        str(k) if known else KIND_NAMES.get(str(name), str(name))
+        for k, known, name in zip(depth, is_depth, table[NAME], strict=True)
     ]
-    axes.set_xticks(np.arange(len(table)), names)
-    for text, known in zip(axes.get_xticklabels(), is_depth, strict=True):
+    axes.set_xticks(place[named], [name for name, shown in zip(names, named, strict=True) if shown])
+    for text, known in zip(axes.get_xticklabels(), is_depth[named], strict=True):
         text.set_rotation(0 if known else 60)
         text.set_horizontalalignment("center" if known else "right")
         text.set_rotation_mode("default" if known else "anchor")
     axes.set_xlabel("depth k (layers)", loc="left")
+    edge = (place[-1] - place[0]) / 16 + 0.1
+    axes.set_xlim(place[0] - edge, place[-1] + edge)
     if is_depth.any() and not is_depth.all():
-        axes.axvline(is_depth.sum() - 0.5, color=figures.PALE, lw=1)
+        axes.axvline((place[is_depth][-1] + place[~is_depth][0]) / 2, color=figures.PALE, lw=1)
 
 
 def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
     """Limits the panel to +- `reach` (a share) and marks what lies outside by arrows."""
     edge = 100 * reach
     axes.set_ylim(-edge, edge)
+    place = _places(table)
     value = 100 * table[RELATIVE].to_numpy(float)
-    colours = np.where(table[NOT_WORSE].to_numpy(bool), WITHIN, BEYOND)
+    colours = np.array([LOOKS[verdict][0] for verdict in table[VERDICT]])
     for sign, marker in ((-1, "v"), (1, "^")):
-        outside = np.flatnonzero(sign * value > edge)
-        axes.scatter(
-            outside, np.full(len(outside), 0.94 * sign * edge), c=list(colours[outside]), marker=marker, s=40, zorder=3
-        )
+        outside = sign * value > edge
+        at_edge = np.full(outside.sum(), 0.94 * sign * edge)
+        axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 
-def _legend(figure: Figure) -> None:
-    handles = [
-        Line2D([], [], color=WITHIN, marker="o", lw=1.6, ms=6),
-        Line2D([], [], color=BEYOND, marker="X", lw=1.6, ms=6),
-        Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2),
-        Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=figures.INK),
-    ]
-    texts = ["not worse than the margin", "may be worse", "lower bound that decides", "chosen depth"]
-    width, height = figure.get_size_inches()
-    figure.legend(
-        handles,
-        texts,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.3 / height),
-        ncols=4,
-        frameon=False,
-        columnspacing=1.6,
-    )
+def _legend(figure: Figure, has_chosen: bool) -> None:
+    entries = {
+        text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6) for text, (colour, marker) in LOOKS.items()
+    }
+    entries["lower bound that decides"] = Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2)
+    entries["margin"] = Line2D([], [], color=figures.INK, lw=1.2, ls="--")
+    if has_chosen:
+        entries["chosen depth"] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=figures.INK)
+    figures.legend_strip(figure, list(entries.values()), list(entries))

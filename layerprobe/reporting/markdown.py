@@ -19,7 +19,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (headers, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(headers))]
     aligns: list[Alignment] = ["left" if column < left else "right" for column in range(len(headers))]
-    rule = [f"{'-' * (width - 1)}{':' if align == 'right' else '-'}" for width, align in zip(widths, aligns, strict=True)]
+    ends = [":" if align == "right" else "-" for align in aligns]
+    rule = ["-" * (width - 1) + end for width, end in zip(widths, ends, strict=True)]
     return "\n".join(_line(row, widths, aligns) for row in (cells[0], rule, *cells[1:]))
 
 

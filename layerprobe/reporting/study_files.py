@@ -16,6 +16,7 @@ import yaml
 
 from layerprobe import columns
 from layerprobe.errors import InputError
+from layerprobe.probing.curves import read_curve
 from layerprobe.store.atomic import read_json, read_yaml
 
 CURVE_FILE = "curve.csv"
@@ -37,7 +38,7 @@ class StudyFiles:
 
     Attributes:
         folder: the study folder.
-        curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable.
+        curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable and `selection` empty for floors.
         decision: `decision.json`.
         facts: `data/facts.json`: counts after every step, lengths, order audit.
         provenance: `provenance.json`.
@@ -60,9 +61,14 @@ class StudyFiles:
     students: tuple[ModelFiles, ...]
 
     @property
+    def name(self) -> str:
+        """Name of the study."""
+        return str((self.spec or {}).get("name", self.folder.resolve().name))
+
+    @property
     def alpha(self) -> float | None:
-        """Error level of the intervals, None where no decision is stored."""
-        return None if self.decision is None else self.decision["alpha"]
+        """Intervals of the curve cover 1 - alpha; None where `study.yaml` does not say."""
+        return (self.spec or {}).get("evaluation", {}).get("alpha")
 
     @property
     def commit(self) -> str:
@@ -85,7 +91,7 @@ def read_study(folder: Path) -> StudyFiles:
         raise InputError(f"{folder / CURVE_FILE} is missing; a report needs it: run the study's probe stage first")
     return StudyFiles(
         folder=folder,
-        curve=_read_curve(folder / CURVE_FILE),
+        curve=read_curve(folder / CURVE_FILE),
         decision=_optional(folder / "decision.json", read_json),
         facts=_optional(folder / "data" / "facts.json", read_json),
         provenance=_optional(folder / "provenance.json", read_json),
@@ -95,13 +101,6 @@ def read_study(folder: Path) -> StudyFiles:
         teacher=_read_model(folder / "teacher"),
         students=tuple(_read_students(folder / "distillation")),
     )
-
-
-def _read_curve(path: Path) -> pd.DataFrame:
-    table = _checked(path, _read(path, pd.read_csv), columns.CURVE)
-    if table.empty:
-        raise InputError(f"{path} has no rows; run the study's probe stage again")
-    return table.assign(**{columns.DEPTH: table[columns.DEPTH].astype("Int64")})
 
 
 def _read_students(folder: Path) -> list[ModelFiles]:
@@ -122,9 +121,7 @@ def _optional(path: Path, reader: Callable[[Path], T]) -> T | None:
     return _read(path, reader) if path.exists() else None
 
 
-def _optional_table(
-    path: Path, reader: Callable[[Path], pd.DataFrame], names: tuple[str, ...]
-) -> pd.DataFrame | None:
+def _optional_table(path: Path, reader: Callable[[Path], pd.DataFrame], names: tuple[str, ...]) -> pd.DataFrame | None:
     return _checked(path, _read(path, reader), names) if path.exists() else None
 
 

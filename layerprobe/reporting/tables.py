@@ -19,7 +19,7 @@ POINT = [columns.KIND, FAMILY, columns.SELECTION, columns.DEPTH, columns.METRIC,
 ROUNDING = 1e-6
 
 RELATIVE, RELATIVE_LOW, RELATIVE_HIGH = "relative", "relative_ci_low", "relative_ci_high"
-RELATIVE_BOUND, NOT_WORSE, CHOSEN, NAME = "relative_lower_bound", "not_worse", "chosen", "name"
+RELATIVE_BOUND, VERDICT, CHOSEN, NAME = "relative_lower_bound", "verdict", "chosen", "name"
 
 
 def full_depth(curve: pd.DataFrame) -> int:
@@ -64,16 +64,13 @@ def exits_table(
 def _points(
     curve: pd.DataFrame, kinds: tuple[str, ...], metrics: Sequence[tuple[str, int]], protocol: str, split: str
 ) -> pd.DataFrame:
-    wanted = pd.MultiIndex.from_tuples(list(metrics))
-    is_metric = pd.MultiIndex.from_frame(curve[[columns.METRIC, columns.K]]).isin(wanted)
     is_part = (curve[columns.PROTOCOL] == protocol) & (curve[columns.SPLIT] == split)
-    rows = curve[is_metric & is_part & curve[columns.KIND].isin(kinds)]
+    rows = curve.loc[is_part & curve[columns.KIND].isin(kinds) & is_metric(curve, metrics)]
     if rows.empty:
         names = ", ".join(f"{metric}@{k}" for metric, k in metrics)
         raise InputError(f"the curve must hold {names}, protocol {protocol}, split {split}; it has no such row")
-    selection = rows[columns.SELECTION].fillna("").astype(str)
-    rows = rows.assign(**{columns.SELECTION: selection, FAMILY: selection.str.split(":").str[0]})
-    return rows.groupby(POINT, sort=False, dropna=False, as_index=False).agg(
+    rows = rows.assign(**{FAMILY: [text.split(":")[0] for text in rows[columns.SELECTION]]})
+    found = rows.groupby(POINT, sort=False, dropna=False, as_index=False).agg(
         **{
             columns.VALUE: (columns.VALUE, "mean"),
             columns.CI_LOW: (columns.CI_LOW, "min"),
@@ -82,42 +79,51 @@ def _points(
             N_SEEDS: (columns.SEED, "size"),
         }
     )
+    place = pd.MultiIndex.from_tuples(list(metrics)).get_indexer(_metric_index(found))
+    return found.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 
 def margin_table(decision: dict[str, Any]) -> pd.DataFrame:
     """Puts depths and floors of a decision into one table, differences relative to the full model's value.
 
     Returns:
-        Columns name, depth (missing for floors), relative, relative_ci_low, relative_ci_high, relative_lower_bound
-        (missing for floors), not_worse, chosen. Relative values are shares: -0.02 is 2 % below the full model.
+        Columns name, depth (missing for floors), relative, relative_ci_low, relative_ci_high, relative_lower_bound,
+        verdict, chosen. Relative values are shares: -0.02 is 2 % below the full model.
     """
-    full = next(row["value"] for row in decision["depths"] if row["depth"] == decision["full_depth"])
-    rows = pd.DataFrame([*decision["depths"], *decision["baselines"]]).reindex(
-        columns=[columns.DEPTH, NAME, "difference", columns.CI_LOW, columns.CI_HIGH, "lower_bound", NOT_WORSE]
-    )
+    rows = [*decision["depths"], *decision["baselines"]]
+    full = next(row["value"] for row in rows if row.get(columns.DEPTH) == decision["full_depth"])
     return pd.DataFrame(
         {
-            NAME: rows[NAME].fillna(""),
-            columns.DEPTH: rows[columns.DEPTH].astype("Int64"),
-            RELATIVE: rows["difference"].astype(float) / full,
-            RELATIVE_LOW: rows[columns.CI_LOW].astype(float) / full,
-            RELATIVE_HIGH: rows[columns.CI_HIGH].astype(float) / full,
-            RELATIVE_BOUND: rows["lower_bound"].astype(float) / full,
-            NOT_WORSE: rows[NOT_WORSE].astype(bool),
-            CHOSEN: rows[columns.DEPTH].eq(decision["depth"]),
+            NAME: [row.get(NAME, "") for row in rows],
+            columns.DEPTH: pd.array([row.get(columns.DEPTH) for row in rows], dtype="Int64"),
+            RELATIVE: [row["relative"] for row in rows],
+            RELATIVE_LOW: [row[columns.CI_LOW] / full for row in rows],
+            RELATIVE_HIGH: [row[columns.CI_HIGH] / full for row in rows],
+            RELATIVE_BOUND: [row["lower_bound"] / full for row in rows],
+            VERDICT: [row["verdict"] for row in rows],
+            CHOSEN: [NAME not in row and row[columns.DEPTH] == decision["depth"] for row in rows],
         }
     )
 
 
 def similarity_matrix(similarity: pd.DataFrame, measure: str, rows: str) -> np.ndarray:
     """Returns one measure as a symmetric matrix [L + 1, L + 1]; NaN where no pair is stored."""
-    one = similarity[(similarity[columns.MEASURE] == measure) & (similarity[columns.ROWS] == rows)]
-    first, second = one[columns.LAYER_A].to_numpy(), one[columns.LAYER_B].to_numpy()
+    one = similarity.loc[(similarity[columns.MEASURE] == measure) & (similarity[columns.ROWS] == rows)]
+    first, second, value = (one[name].to_numpy() for name in (columns.LAYER_A, columns.LAYER_B, columns.VALUE))
     size = int(max(first.max(), second.max())) + 1
     matrix = np.full((size, size), np.nan)
-    matrix[second, first] = one[columns.VALUE]
-    matrix[first, second] = one[columns.VALUE]
+    matrix[second, first] = value
+    matrix[first, second] = value
     return matrix
+
+
+def is_metric(curve: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> np.ndarray:
+    """Tells which rows hold one of the (metric, k) pairs, shape (rows,)."""
+    return _metric_index(curve).isin(pd.MultiIndex.from_tuples(list(metrics)))
+
+
+def _metric_index(curve: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([curve[columns.METRIC], curve[columns.K]])
 
 
 def check_consistency(curve: pd.DataFrame) -> None:
@@ -130,16 +136,19 @@ def check_consistency(curve: pd.DataFrame) -> None:
     Raises:
         StudyError: a point breaks the rule.
     """
-    point = curve[list(columns.CURVE[:6])].astype(str).agg(" ".join, axis=1)
-    wide = curve.assign(point=point).pivot(index="point", columns=[columns.METRIC, columns.K], values=columns.VALUE)
+    keys = list(columns.CURVE[: columns.CURVE.index(columns.METRIC)])
+    point = curve.groupby(keys, sort=False, dropna=False).ngroup()
+    names = [columns.METRIC, columns.K]
+    wide = curve.assign(point=point).pivot_table(index="point", columns=names, values=columns.VALUE)
     for k in sorted({k for metric, k in wide.columns if metric == "ndcg" and ("hr", k) in wide.columns}):
         hits, gain = wide[("hr", k)], wide[("ndcg", k)]
         low, high = _ndcg_range(hits, wide[("hr", 1)] if ("hr", 1) in wide.columns else None, k)
         broken = (gain < low - ROUNDING) | (gain > high + ROUNDING)
         if broken.any():
             row = broken.idxmax()
+            where = " ".join(str(value) for value in curve[point == row].iloc[0][keys])
             raise StudyError(
-                f"curve.csv, {row}: NDCG@{k} must lie in [{low[row]:.4f}, {high[row]:.4f}] to fit HR@{k} = "
+                f"curve.csv, {where}: NDCG@{k} must lie in [{low[row]:.4f}, {high[row]:.4f}] to fit HR@{k} = "
                 f"{hits[row]:.4f}; got {gain[row]:.4f}; the table is damaged: delete curve.csv and run the probe stage"
             )
 

@@ -51,10 +51,22 @@ def interval(low: float, high: float) -> str:
     return f"[{four_digits(low)}, {four_digits(high)}]"
 
 
+def level(share: float) -> str:
+    """Returns a round share without needless digits, for example `2 %` for a margin of 0.02."""
+    return f"{100 * share:g} %"
+
+
+def candidates(protocol: str) -> str:
+    """Returns what a protocol ranks the target among."""
+    if protocol == "full":
+        return "the whole catalogue"
+    return f"{protocol.removeprefix('sampled-')} uniform negatives, the same for every model"
+
+
 def confidence(alpha: float | None) -> str:
     """Returns `95 % bootstrap interval over users` for alpha = 0.05; without the level where it is not known."""
-    level = "" if alpha is None else f"{100 * (1 - alpha):g} % "
-    return f"{level}bootstrap interval over users"
+    covered = "" if alpha is None else f"{level(1 - alpha)} "
+    return f"{covered}bootstrap interval over users"
 
 
 def _is_missing(value: float | None) -> bool:

@@ -48,9 +48,12 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor, form: Form = "auto") -> float:
     Raises:
         InputError: fewer than 4 rows, different rows, values that are not finite, or a state without spread.
 
-    >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0], [3.0]])
+    >>> x = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
     >>> round(linear_cka(x, 5 - 2 * x), 12)  # shifted, flipped and scaled
     1.0
+    >>> y = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+    >>> round(linear_cka(x, y), 12)  # (-4 + 16/6 - 4) / (12 + 16/6 - 4): uncorrelated, 4 rows
+    -0.5
     """
     return float(cka_matrix([x, y], form)[0, 1])
 
@@ -70,8 +73,8 @@ def linear_cka_biased(x: torch.Tensor, y: torch.Tensor) -> float:
         InputError: fewer than 2 rows, different rows, values that are not finite, or a constant state.
 
     >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    >>> linear_cka_biased(x, x[:, :1])  # X'X = diag(2, 2), Y'Y = 2, Y'X = (2, 0): 4 / (sqrt(8) 2) = sqrt(1/2)
-    0.7071067811865475
+    >>> round(linear_cka_biased(x, x[:, :1]), 4)  # X'X = diag(2, 2), Y'Y = 2, Y'X = (2, 0): 4 / (sqrt(8) 2)
+    0.7071
     """
     a, b = _centred([x, y], min_rows=2)
     if max(a.shape[1], b.shape[1]) < len(a):
@@ -123,7 +126,7 @@ def cka_pairs(hidden: States, form: Form = "auto") -> PairScores:
         form: as for `cka_matrix`.
 
     Raises:
-        InputError: as for `linear_cka`; fewer than 5 rows; or a state whose spread rests on a single row.
+        InputError: as for `linear_cka`; fewer than 5 rows; or a state whose spread rests on two rows.
     """
     states = _centred(hidden, MIN_ROWS + 1)
     first, second = layer_pairs(len(states))
@@ -145,23 +148,22 @@ def cka_pairs(hidden: States, form: Form = "auto") -> PairScores:
 
 
 def _centred(hidden: States, min_rows: int) -> list[torch.Tensor]:
-    """Column-centred states scaled to a mean squared row length of 1; CKA ignores both, floating point does not."""
+    """Column-centred states with entries of at most about 1; CKA ignores shift and scale, floating point does not."""
     centred = []
     for index, state in enumerate(as_states(hidden, min_rows)):
         scaled = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
         spread = scaled - scaled.mean(dim=0)
-        length = float(spread.norm())
-        if length <= _ROUNDING * float(scaled.norm()):
+        if float(spread.norm()) <= _ROUNDING * float(scaled.norm()):
             raise InputError(
                 f"CKA needs states that differ between rows; state {index} is constant over its {len(state)} rows "
                 f"(zero self-HSIC): read it at a position where the users differ, not after a prompt's fixed end"
             )
-        centred.append(spread * (len(state) ** 0.5 / length))
+        centred.append(spread)
     return centred
 
 
 def _squared_norms(states: list[torch.Tensor]) -> torch.Tensor:
-    """The Gram diagonals, [S, rows]. Rows of a centred Gram add up to 0, so without its diagonal they add up to -this."""
+    """The Gram diagonals, [S, rows]; minus them are the row sums of the centred Grams without their diagonals."""
     return torch.stack([state.square().sum(dim=1) for state in states])
 
 
@@ -216,9 +218,10 @@ def _normalised(hsic: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
     floor = _ROUNDING * norms.square().mean(dim=1) / norms.shape[1]
     flat = (own.reshape(len(norms), -1) <= floor[:, None]).any(dim=1).nonzero()[:, 0].tolist()
     if flat:
-        what = "without one of its rows" if hsic.ndim > 1 else "that is, all rows are equal or equally far apart"
+        alike = "all rows but one are equal or all are equally far apart"
+        what = "after one of them is left out" if hsic.ndim > 1 else alike
         raise InputError(
             f"CKA needs a self-HSIC above 0; state {flat[0]} has none over {norms.shape[1]} rows, {what}: "
-            "read more users, or leave the outlier row out of all states"
+            "read more users, or leave outlier rows out of all states"
         )
     return (hsic / (own[first] * own[second]).sqrt()).clamp(-1, 1)

@@ -22,13 +22,13 @@ class PairScores:
     """A measure over all pairs a <= b of S states, in the order of `layer_pairs(S)`.
 
     Attributes:
-        values: float64, one score per pair, shape (pairs,).
-        rows: float64, the part each row has in the score: their mean over rows is the score, up to a bias of order
+        estimates: float64, one score per pair, shape (pairs,).
+        row_parts: float64, the part each row has in the score: their mean over rows is the score, up to a bias of order
             1 / rows, and resampling them resamples it; shape (rows, pairs).
     """
 
-    values: np.ndarray
-    rows: np.ndarray
+    estimates: np.ndarray
+    row_parts: np.ndarray
 
 
 def layer_pairs(n_states: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +50,8 @@ def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
         raise InputError("similarity needs at least one state [rows, dim]; got none")
     states = [_as_float64(state) for state in hidden]
     if any(state.ndim != 2 or not state.shape[1] for state in states):
-        raise InputError(f"each state must be a matrix [rows, dim >= 1]; got {[tuple(state.shape) for state in states]}")
+        shapes = [tuple(state.shape) for state in states]
+        raise InputError(f"each state must be a matrix [rows, dim >= 1]; got {shapes}")
     n_rows = sorted({len(state) for state in states})
     if len(n_rows) > 1:
         raise InputError(f"all states must hold the same rows; got row counts {n_rows}")

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.similarity.cka import cka_pairs
 from layerprobe.similarity.states import PairScores, States, layer_pairs
@@ -38,7 +37,7 @@ def similarity_table(
     Args:
         hidden: states 0..L, [L + 1, rows, dim], before the final norm; at least 5 rows.
         rows_label: which rows these are, for example `readout`; stored in column `rows`.
-        n_boot: resamples.
+        n_boot: resamples, at least 100.
         alpha: 1 - the intervals' nominal coverage, in (0, 1).
         seed: seed of the resamples.
 
@@ -49,25 +48,14 @@ def similarity_table(
         InputError: states a measure refuses (not finite, constant, zero vectors, fewer than 5 rows), alpha or n_boot
             out of range.
     """
-    if not 0 < alpha < 1 or n_boot < 1:
-        raise InputError(f"intervals need 0 < alpha < 1 and n_boot >= 1; got alpha {alpha} and n_boot {n_boot}")
     tables = []
     for measure, scores_of in PAIR_MEASURES.items():
         scores = scores_of(hidden)
-        low, high = mean_intervals(scores.rows - scores.rows.mean(axis=0), alpha, n_boot, seed)
-        table = _square_rows(len(hidden))
-        pair = table.pop("pair")
-        table[columns.MEASURE] = measure
-        table[columns.VALUE] = scores.values[pair]
-        table[columns.CI_LOW] = (scores.values + low).clip(-1, 1)[pair]
-        table[columns.CI_HIGH] = (scores.values + high).clip(-1, 1)[pair]
-        tables.append(table)
-    first_state = hidden[0]
-    together = pd.concat(tables, ignore_index=True)
-    together = together.assign(
-        **{columns.N_ROWS: len(first_state), columns.DIM: first_state.shape[1], columns.ROWS: rows_label}
-    )
-    return together[list(columns.SIMILARITY)]
+        low, high = mean_intervals(scores.row_parts - scores.row_parts.mean(axis=0), alpha, n_boot, seed)
+        tables.append(_full_square(measure, scores, low, high, len(hidden)))
+    table = pd.concat(tables, ignore_index=True)
+    facts = {columns.DIM: hidden[0].shape[1], columns.ROWS: rows_label}
+    return table.assign(**facts)
 
 
 def importance_table(hidden: States) -> pd.DataFrame:
@@ -84,13 +72,24 @@ def importance_table(hidden: States) -> pd.DataFrame:
         values = importance_of(hidden)
         layers = np.arange(len(values))
         tables.append(pd.DataFrame({columns.MEASURE: measure, columns.LAYER: layers, columns.VALUE: values}))
-    return pd.concat(tables, ignore_index=True)[list(columns.IMPORTANCE)]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _square_rows(n_states: int) -> pd.DataFrame:
-    """All (layer_a, layer_b) of the full square, and in `pair` where `layer_pairs` lists the pair."""
+def _full_square(measure: str, scores: PairScores, low: np.ndarray, high: np.ndarray, n_states: int) -> pd.DataFrame:
+    """One row per (layer_a, layer_b); `low` and `high` are relative to the estimates."""
     first, second = (index.numpy() for index in layer_pairs(n_states))
     pair = np.empty((n_states, n_states), dtype=np.int64)
     pair[first, second] = pair[second, first] = np.arange(len(first))
+    pair = pair.ravel()
     layer_a, layer_b = np.indices((n_states, n_states)).reshape(2, -1)
-    return pd.DataFrame({columns.LAYER_A: layer_a, columns.LAYER_B: layer_b, "pair": pair.ravel()})
+    return pd.DataFrame(
+        {
+            columns.MEASURE: measure,
+            columns.LAYER_A: layer_a,
+            columns.LAYER_B: layer_b,
+            columns.VALUE: scores.estimates[pair],
+            columns.CI_LOW: (scores.estimates + low).clip(-1, 1)[pair],
+            columns.CI_HIGH: (scores.estimates + high).clip(-1, 1)[pair],
+            columns.N_ROWS: len(scores.row_parts),
+        }
+    )

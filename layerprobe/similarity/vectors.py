@@ -60,7 +60,7 @@ def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     """Returns the mean angle between `x[i]` and `y[i]` as a share of pi: 0 same direction, 1/2 orthogonal, 1 opposite.
 
     Source: Gromov et al. 2024, arXiv 2403.17887, equation 1: `arccos(cos) / pi`. We take the same angle from
-    `2 atan2(|u - v|, |u + v|)`: it cannot leave [0, 1] by rounding and stays exact where arccos loses half its digits.
+    `2 atan2(|u - v|, |u + v|)`: it gives no NaN for near-equal rows and is exact where arccos loses half its digits.
 
     Args:
         x: state [rows, dim].
@@ -73,8 +73,8 @@ def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     0.25
     """
     u, v = _unit_states([x, y])
-    angles = 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
-    return float(angles.mean() / math.pi)
+    shares = 2 / math.pi * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
+    return float(shares.clamp_max(1).mean())
 
 
 def block_influence(hidden: States) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
 

@@ -10,7 +10,6 @@ import html
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.sources.json_lines import first_keys, read_json_lines
@@ -23,8 +22,11 @@ UNTIL_2018 = LogColumns("reviewerID", "asin", "unixReviewTime", "overall")
 SINCE_2023 = LogColumns("user_id", "parent_asin", "timestamp", "rating")
 TEXT_FIELDS = ("reviewerID", "asin", "user_id", "parent_asin")
 NUMBER_FIELDS = ("overall", "unixReviewTime", "rating", "timestamp")
-REVIEW_FIELDS = dict.fromkeys(TEXT_FIELDS, pa.string()) | dict.fromkeys(NUMBER_FIELDS, pa.float64())
-META_FIELDS = dict.fromkeys(("asin", "parent_asin", "title"), pa.string())
+REVIEW_FIELDS: dict[str, pa.DataType] = {
+    **dict.fromkeys(TEXT_FIELDS, pa.string()),
+    **dict.fromkeys(NUMBER_FIELDS, pa.float64()),
+}
+META_FIELDS: dict[str, pa.DataType] = dict.fromkeys(("asin", "parent_asin", "title"), pa.string())
 SCRIPT_MARK = "getTime"  # the 2018 crawl left page scripts in some titles; its authors advise to drop those
 
 
@@ -60,10 +62,8 @@ def _titles(path: Path, log: Interactions) -> dict[str, str]:
     for name in (item, "title"):
         if not _has(table, name):
             raise InputError(f"{path} has no key {name!r}; keys of its first object: {', '.join(first_keys(path))}")
-    is_script = pc.match_substring(table.table["title"], SCRIPT_MARK).fill_null(False)
-    kept = RawTable(path, table.table.filter(pc.invert(is_script)), table.place)
-    found = read_titles(kept, item, "title", log.item_ids)
-    return {key: html.unescape(title) if "&" in title else title for key, title in found.items()}
+    found = read_titles(table, item, "title", log.item_ids)
+    return {key: html.unescape(title) for key, title in found.items() if SCRIPT_MARK not in title}
 
 
 def _has(table: RawTable, name: str) -> bool:

@@ -33,13 +33,25 @@ class Layout:
         delimiter: what separates the columns; may be longer than one character.
         names: column names of a file without a header line; None where the first line is the header.
         encoding: of the bytes.
-        quoted: True where a value may stand in double quotes.
+        quoted: True where a value may stand in double quotes; not with a delimiter of more than one byte.
+
+    Raises:
+        InputError: the delimiter is empty.
     """
 
     delimiter: str
     names: tuple[str, ...] | None = None
     encoding: str = "utf-8"
     quoted: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.delimiter:
+            raise InputError("the delimiter of a text file must hold at least one character; got none")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether Arrow can split at the delimiter: it knows single bytes only."""
+        return len(self.delimiter.encode()) == 1
 
 
 def require_file(path: Path) -> Path:
@@ -93,7 +105,7 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
                 block_size=BLOCK_BYTES,
             ),
             arrow_csv.ParseOptions(
-                delimiter=_single(layout.delimiter),
+                delimiter=layout.delimiter if layout.is_single else UNIT_SEPARATOR,
                 quote_char='"' if layout.quoted else False,
                 newlines_in_values=layout.quoted,
             ),
@@ -104,7 +116,11 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
     except UNREADABLE as error:
         raise _diagnosis(path, layout, len(names), error) from error
     if table.num_rows == 0:
-        raise InputError(f"{path} has no row after its header line; expected at least one")
+        raise InputError(
+            f"{path} has no row below its header line; expected at least one"
+            if layout.names is None
+            else f"{path} holds blank lines only; expected at least one row"
+        )
     return RawTable(path, table, lambda row: f"line {_line(path, layout, row)}")
 
 
@@ -112,7 +128,7 @@ def open_text(path: Path, encoding: str) -> IO[str]:
     """Opens a plain or gz text file; a byte order mark is skipped."""
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding=encoding, errors="replace", newline="")  # type: ignore[return-value]
+    return opener(path, "rt", encoding=encoding, errors="replace", newline="")
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
@@ -121,16 +137,12 @@ def unreadable(path: Path, error: BaseException) -> InputError:
     return InputError(f"{path} could not be read: {reason}; check that the file is whole and of the stated format")
 
 
-def _single(delimiter: str) -> str:
-    return delimiter if len(delimiter) == 1 else UNIT_SEPARATOR
-
-
 def _stream(path: Path, layout: Layout) -> pa.NativeFile:
     source = pa.input_stream(str(path), compression="detect")
-    if len(layout.delimiter) == 1:
+    if layout.is_single:
         return source
     with source:
-        return pa.BufferReader(source.read().replace(layout.delimiter.encode(), UNIT_SEPARATOR.encode()))
+        return pa.BufferReader(source.read().replace(layout.delimiter.encode(layout.encoding), UNIT_SEPARATOR.encode()))
 
 
 def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -1,5 +1,8 @@
 """From one list of items per user to `Interactions` without times: the rows are ordered by nature."""
 
+# pyright: reportAttributeAccessIssue=false
+# Arrow makes its compute functions at import time, so no type checker sees them.
+
 from __future__ import annotations
 
 import numpy as np

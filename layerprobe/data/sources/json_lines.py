@@ -20,10 +20,11 @@ from layerprobe.data.sources.raw_table import RawTable
 from layerprobe.errors import InputError
 
 BLOCK_BYTES = 1 << 25  # a line must fit; metadata lines with long descriptions pass one MiB
+Fields = Mapping[str, pa.DataType]
 NOT_A_LITERAL = (ValueError, SyntaxError, MemoryError, RecursionError)
 
 
-def read_json_lines(path: Path, fields: Mapping[str, pa.DataType]) -> RawTable:
+def read_json_lines(path: Path, fields: Fields) -> RawTable:
     """Reads the given fields; a field that a line lacks is null.
 
     Raises:
@@ -32,11 +33,11 @@ def read_json_lines(path: Path, fields: Mapping[str, pa.DataType]) -> RawTable:
     require_file(path)
     try:
         _, first = next(_lines(path), (0, ""))
+        if not first:
+            raise InputError(f"{path} holds blank lines only; expected one object per line")
         table = _read_literals(path, fields) if _is_literal(first) else _read_json(path, fields)
     except UNREADABLE as error:
         raise _diagnosis(path, fields, error) from error
-    if table.num_rows == 0:
-        raise InputError(f"{path} holds no object; expected one per line")
     return RawTable(path, table, lambda row: f"line {next(islice(_lines(path), row, None))[0]}")
 
 
@@ -46,7 +47,7 @@ def first_keys(path: Path) -> list[str]:
     return list(ast.literal_eval(first) if _is_literal(first) else json.loads(first))
 
 
-def _read_json(path: Path, fields: Mapping[str, pa.DataType]) -> pa.Table:
+def _read_json(path: Path, fields: Fields) -> pa.Table:
     return arrow_json.read_json(
         pa.input_stream(str(path), compression="detect"),
         arrow_json.ReadOptions(block_size=BLOCK_BYTES),
@@ -54,22 +55,23 @@ def _read_json(path: Path, fields: Mapping[str, pa.DataType]) -> pa.Table:
     )
 
 
-def _read_literals(path: Path, fields: Mapping[str, pa.DataType]) -> pa.Table:
+def _read_literals(path: Path, fields: Fields) -> pa.Table:
     records: dict[str, list] = {name: [] for name in fields}
     for number, line in _lines(path):
         try:
             record = ast.literal_eval(line)
         except NOT_A_LITERAL as error:
-            raise InputError(f"{path} line {number}: expected a Python literal or JSON object; got {line[:60]!r}") from (
-                error
-            )
+            raise InputError(f"{path} line {number}: expected a dict literal; got {line[:60]!r}") from error
+        fault = _wrong_field(record, fields) if isinstance(record, dict) else f"expected a dict; got {line[:60]!r}"
+        if fault is not None:
+            raise InputError(f"{path} line {number}: {fault}")
         for name, values in records.items():
             values.append(record.get(name))
     return pa.table({name: pa.array(records[name], kind) for name, kind in fields.items()})
 
 
 def _is_literal(line: str) -> bool:
-    return line.startswith("{'") or line.startswith('{u"') or line.startswith("{u'")
+    return line.startswith("{'")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -78,7 +80,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         yield from ((number, line) for number, line in numbered if line)
 
 
-def _diagnosis(path: Path, fields: Mapping[str, pa.DataType], error: BaseException) -> InputError:
+def _diagnosis(path: Path, fields: Fields, error: BaseException) -> InputError:
     """Names the first line that is no object or holds a field of another type."""
     try:
         for number, line in _lines(path):
@@ -90,13 +92,17 @@ def _diagnosis(path: Path, fields: Mapping[str, pa.DataType], error: BaseExcepti
     return unreadable(path, error)
 
 
-def _fault(line: str, fields: Mapping[str, pa.DataType]) -> str | None:
+def _fault(line: str, fields: Fields) -> str | None:
     try:
         record = json.loads(line)
     except json.JSONDecodeError:
         return f"expected one JSON object per line; got {line[:60]!r}"
     if not isinstance(record, dict):
         return f"expected one JSON object per line; got {line[:60]!r}"
+    return _wrong_field(record, fields)
+
+
+def _wrong_field(record: dict, fields: Fields) -> str | None:
     for name, kind in fields.items():
         value, is_text = record.get(name), pa.types.is_string(kind)
         right = isinstance(value, str) if is_text else isinstance(value, int | float) and not isinstance(value, bool)

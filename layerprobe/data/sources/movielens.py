@@ -47,17 +47,17 @@ ML_LATEST = _Release(
 )
 
 
-def read_movielens_100k(path: Path, options: SourceOptions) -> RawLog:
+def read_movielens_100k(path: Path, _options: SourceOptions) -> RawLog:
     """Reads MovieLens 100K: tab separated ratings, latin-1 movies split at `|`."""
     return _read(path, ML_100K)
 
 
-def read_movielens_1m(path: Path, options: SourceOptions) -> RawLog:
-    """Reads MovieLens 1M (and 10M): ratings and latin-1 movies split at `::`."""
+def read_movielens_1m(path: Path, _options: SourceOptions) -> RawLog:
+    """Reads MovieLens 1M: ratings and latin-1 movies split at `::`."""
     return _read(path, ML_1M)
 
 
-def read_movielens_latest(path: Path, options: SourceOptions) -> RawLog:
+def read_movielens_latest(path: Path, _options: SourceOptions) -> RawLog:
     """Reads MovieLens latest, latest-small, 20M, 25M or 32M: `ratings.csv` and `movies.csv`."""
     return _read(path, ML_LATEST)
 

@@ -3,12 +3,16 @@
 Every message names the file and the line (text), object (JSON) or row (Parquet) of the first bad value.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# Arrow makes its compute functions at import time, so no type checker sees them.
+
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +63,7 @@ class RawTable:
             InputError: an id is empty or null.
         """
         column = as_text(self.table[name])
-        absent = pc.or_kleene(pc.is_null(column), pc.equal(column, ""))
+        absent = pc.or_kleene(column.is_null(), pc.equal(column, ""))
         first = pc.index(absent, True).as_py()
         if first >= 0:
             raise InputError(f"{self.path} {self.place(first)}: an id must not be empty; column {name!r} is")
@@ -104,13 +108,13 @@ class RawTable:
     def _cast(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         column = _trimmed(self.table[name])
         if column.null_count:
-            self._refuse(name, pc.index(pc.is_null(column), True).as_py())
+            self._refuse(name, pc.index(column.is_null(), True).as_py())
         try:
             return column.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             self._refuse(name, _first_bad(column, kind))
 
-    def _refuse(self, name: str, row: int) -> None:
+    def _refuse(self, name: str, row: int) -> NoReturn:
         value = self.table[name][row].as_py()
         raise InputError(f"{self.path} {self.place(row)}: {name!r} must be a finite number; got {value!r}")
 
@@ -140,7 +144,7 @@ def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], del
             fault = "has no column" if name not in found else "has more than one column"
             raise InputError(
                 f"{path} {fault} {name!r}; columns found{split}: {', '.join(map(repr, found))}; "
-                "name the columns (and the delimiter of a text file) in the source's options"
+                "check the source name and its column and delimiter options"
             )
 
 

@@ -1,7 +1,7 @@
 """RecBole atomic files: tab separated, header `name:type`; `.inter` is the log, `.item` holds the titles.
 
-Two forms of `.inter` are read. The plain one has a row per interaction. The sequence-valued one (`item_id_list:token_seq`
-and `item_id:token`) has a row per user, history and target: together they are the user's sequence, ordered, no times.
+Two forms of `.inter` are read. The plain one has a row per interaction. The sequence-valued one has a row per user with
+`item_id_list:token_seq` and `item_id:token`: history and target, together the user's sequence, ordered, without times.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _read_rows(path: Path, full: dict[str, str], options: SourceOptions) -> Inte
         rating_column=options.rating_column,
         declared_ordered=options.declared_ordered,
     )
-    chosen = choose_columns(path, list(full), named)
+    chosen = choose_columns(path, list(full), named, LAYOUT.delimiter)
     names = LogColumns(
         user=full[chosen.user],
         item=full[chosen.item],
@@ -60,7 +60,7 @@ def _read_rows(path: Path, full: dict[str, str], options: SourceOptions) -> Inte
 
 
 def _read_lists(path: Path, full: dict[str, str], user: str, item: str) -> Interactions:
-    require_columns(path, (user, item), list(full))
+    require_columns(path, (user, item), list(full), LAYOUT.delimiter)
     table = read_delimited(path, LAYOUT, (full[user], full[item + LIST_SUFFIX], full[item]))
     _require_row_per_user(table, full[user])
     table.codes(full[item])  # refuses an empty target
@@ -91,19 +91,19 @@ def _titles(path: Path, log: Interactions, item: str, options: SourceOptions) ->
     items_path = _items_beside(path) if options.items_path is None else Path(options.items_path)
     if items_path is None:
         if options.title_column is not None:
-            raise InputError(f"{path} has no .item file beside it to take {options.title_column!r} from; set items_path")
+            raise InputError(f"{path} has no .item file beside it for {options.title_column!r}; set items_path")
         return None
     full = _full_names(items_path)
     title = options.title_column or next((name for name in TITLES if name in full), None)
     if title is None and options.items_path is None:
         return None
-    require_columns(items_path, (item, title or TITLES[0]), list(full))
+    require_columns(items_path, (item, title or TITLES[0]), list(full), LAYOUT.delimiter)
     names = (full[item], full[title or TITLES[0]])
     return read_titles(read_delimited(items_path, LAYOUT, names), *names, log.item_ids)
 
 
 def _full_names(path: Path) -> dict[str, str]:
-    return {name.split(":")[0]: name for name in header(path, LAYOUT)}
+    return {name.rpartition(":")[0] or name: name for name in header(path, LAYOUT)}
 
 
 def _items_beside(path: Path) -> Path | None:

@@ -26,7 +26,7 @@ ENTRIES = (
     ),
     Source(
         "movielens-1m",
-        "MovieLens 1M or 10M: ratings.dat with movies.dat beside it, split at '::'; path = the folder or ratings.dat",
+        "MovieLens 1M: ratings.dat with movies.dat beside it, split at '::'; path = the folder or ratings.dat",
         f"{GROUPLENS}1m/",
         read_movielens_1m,
     ),
@@ -38,7 +38,7 @@ ENTRIES = (
     ),
     Source(
         "amazon",
-        "Amazon reviews of 2014, 2018 or 2023: one JSON object per line, plain or gz; titles from items_path (metadata)",
+        "Amazon reviews of 2014, 2018 or 2023: an object per line, plain or gz; titles from items_path (metadata)",
         "https://amazon-reviews-2023.github.io/ (2018: https://nijianmo.github.io/amazon/)",
         read_amazon,
         ("items_path",),
@@ -59,7 +59,7 @@ ENTRIES = (
     ),
     Source(
         "table",
-        "Any CSV, TSV (plain or gz) or Parquet with named columns; path = the file, or a folder with interactions and items",
+        "Any CSV, TSV (plain or gz) or Parquet with named columns; path = the log, or a folder of log and items",
         "your own logs",
         read_table,
         (*LOG_COLUMNS, "title_column", "items_path", "delimiter"),

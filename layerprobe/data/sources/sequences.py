@@ -25,6 +25,8 @@ def read_sequences(path: Path, options: SourceOptions) -> RawLog:
         InputError: the file is missing, empty or damaged, a line has no item, an id is empty, or a user has two lines.
     """
     table = read_delimited(path, Layout(UNIT_SEPARATOR, (LINE,)), (LINE,))
+    if options.delimiter == "":
+        raise InputError("the delimiter of sequences must hold at least one character; got none")
     tokens, n_tokens = split_tokens(table.table[LINE], options.delimiter)
     users = _user_positions(table, tokens, n_tokens)
     is_item = np.ones(len(tokens), dtype=bool)
@@ -39,7 +41,7 @@ def _user_positions(table: RawTable, tokens: pa.Array, n_tokens: np.ndarray) -> 
     starts = ends - n_tokens
     if n_tokens.min() < 2:
         row = int(np.argmax(n_tokens < 2))
-        raise InputError(f"{table.path} {table.place(row)}: expected a user and at least one item; got one token or none")
+        raise InputError(f"{table.path} {table.place(row)}: expected a user and at least one item")
     is_empty = np.asarray(tokens.to_numpy(zero_copy_only=False) == "")
     if is_empty.any():
         row = int(np.searchsorted(ends, np.argmax(is_empty), side="right"))

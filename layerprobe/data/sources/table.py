@@ -31,7 +31,7 @@ def read_table(path: Path, options: SourceOptions) -> RawLog:
     """
     log_path = _member(path, "interactions") if path.is_dir() else path
     found = column_names(log_path, options.delimiter)
-    names = choose_columns(log_path, found, options)
+    names = choose_columns(log_path, found, options, _delimiter(log_path, options.delimiter))
     log = to_interactions(read_columns(log_path, names.present(), options.delimiter), names)
     titles = titles_beside(path, log, options)
     if titles is None and options.title_column is not None:
@@ -40,7 +40,7 @@ def read_table(path: Path, options: SourceOptions) -> RawLog:
     return RawLog(log, titles, ordered=options.declared_ordered)
 
 
-def choose_columns(path: Path, found: Sequence[str], options: SourceOptions) -> LogColumns:
+def choose_columns(path: Path, found: Sequence[str], options: SourceOptions, delimiter: str | None) -> LogColumns:
     """Picks the columns of a log: those named in the options, else the usual names; time and rating may be absent.
 
     Raises:
@@ -53,7 +53,7 @@ def choose_columns(path: Path, found: Sequence[str], options: SourceOptions) -> 
         timestamp=timestamp,
         rating=options.rating_column or (columns.RATING if columns.RATING in found else None),
     )
-    require_columns(path, names.present(), found, options.delimiter)
+    require_columns(path, names.present(), found, delimiter)
     if timestamp is None and not options.declared_ordered:
         raise InputError(
             f"{path} has no column {columns.TIMESTAMP!r}; columns found: {', '.join(map(repr, found))}; name the time "
@@ -109,8 +109,16 @@ def read_columns(path: Path, wanted: Sequence[str], delimiter: str | None) -> Ra
 
 
 def _layout(path: Path, delimiter: str | None) -> Layout:
-    is_tab = path.name.removesuffix(".gz").endswith(".tsv")
-    return Layout(delimiter or ("\t" if is_tab else ","), quoted=True)
+    character = _delimiter(path, delimiter) or ""
+    return Layout(character, quoted=len(character.encode()) == 1)
+
+
+def _delimiter(path: Path, delimiter: str | None) -> str | None:
+    """The delimiter given, else that of the suffix; None for Parquet."""
+    if path.suffix == ".parquet":
+        return None
+    by_suffix = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+    return by_suffix if delimiter is None else delimiter
 
 
 def _members(folder: Path, stem: str) -> list[Path]:

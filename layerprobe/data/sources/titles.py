@@ -24,5 +24,5 @@ def read_titles(table: RawTable, item: str, title: str, wanted: np.ndarray) -> d
         }
     )
     found["title"] = found["title"].str.strip()
-    found = found[found["item"].isin(wanted) & (found["title"] != "")].drop_duplicates("item")
+    found = found.loc[found["item"].isin(wanted) & (found["title"] != "")].drop_duplicates(subset=["item"])
     return dict(zip(found["item"], found["title"], strict=True))

@@ -1,0 +1,58 @@
+"""`prepare` and `datasets`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from layerprobe.errors import InputError
+
+
+def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
+    """Writes a data folder and prints counts and order audit."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
+    from layerprobe.data.synthetic import SyntheticOptions, generate
+
+    parser = ArgumentParser(prog="layerprobe prepare", exit_on_error=False)
+    parser.add_class_arguments(DataOptions, skip={"source", "path"})
+    parser.add_class_arguments(SyntheticOptions, "synthetic")
+    try:
+        made = parser.instantiate_classes(parser.parse_args(rest))
+    except (ArgumentError, TypeError) as error:
+        raise InputError(f"prepare: {' '.join(str(error).split())}") from error
+    folder = Path(known.out)
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--out must be a new or empty folder; {folder} holds files")
+    options = DataOptions(known.source, known.path or "", made["read"], made["preprocess"], made["order"], made["seed"])
+    if known.source == "synthetic":
+        data = prepare_log(generate(made["synthetic"]), options, folder)
+    elif known.path is None:
+        raise InputError(f"source {known.source} needs --path FILE_OR_FOLDER")
+    else:
+        data = prepare(options, folder)
+    print("\n".join(fact_lines(data.facts)))
+    print(f"data folder: {folder} ({', '.join(FILES)})")
+    return 0
+
+
+def fact_lines(facts: dict) -> list[str]:
+    """Returns counts after every step and the order audit as lines."""
+    lines = [
+        f"{step['step']}: {step['users']:,} users, {step['items']:,} items, {step['interactions']:,} interactions"
+        for step in facts["steps"]
+    ]
+    return [*lines, f"order: {facts['order']}", *facts["audit"]["lines"]]
+
+
+def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:
+    """Prints the formats."""
+    from layerprobe.data.sources.registry import SOURCES
+
+    for source in SOURCES.values():
+        print(f"{source.name}\n    {source.description}\n    from {source.where}")
+    print("synthetic\n    built-in logs with a known needed depth\n    from layerprobe itself")
+    return 0
+
+

@@ -1,0 +1,115 @@
+"""The command line. Heavy imports happen inside the command that needs them, so `--help` is instant.
+
+Exit codes: 0 done; 1 a training or check failed (which is said); 2 the user's input is at fault, one line on standard
+error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from layerprobe.errors import InputError, LayerprobeError
+
+STAGE_HELP = {
+    "teach": "train the full-depth teacher",
+    "probe": "fine-tune every depth, rank every exit, write curve.csv",
+    "similarity": "compare the teacher's layers",
+    "decide": "decide the depth from the stored ranks",
+    "distill": "train the student on the teacher's blocks",
+    "export": "write the deployable student folder",
+    "report": "draw the report from the study's files",
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Prints a user's mistake as one line, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with 2."""
+        print(f"layerprobe: error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    parser = OneLineParser(
+        prog="layerprobe", description="How many layers does your LLM recommender need, and may you have the small one?"
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=OneLineParser)
+    demo = commands.add_parser("demo", help="the whole path on built-in data, a few minutes")
+    demo.add_argument("--out", default="runs/demo", help="folder of the study (default: runs/demo)")
+    run = commands.add_parser("run", help="a whole study; stages already done are skipped")
+    _study_arguments(run)
+    run.add_argument("--dry-run", action="store_true", help="print what would be done, write nothing")
+    for name, text in STAGE_HELP.items():
+        _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
+    _data_commands(commands)
+    inspect = commands.add_parser("inspect", help="family, layers and parameters of a checkpoint")
+    inspect.add_argument("checkpoint", help="local folder or hub id")
+    inspect.add_argument("--selection", action="append", default=[], help="layers to weigh, such as first:4 (repeatable)")
+    recommend = commands.add_parser("recommend", help="ask an exported student")
+    recommend.add_argument("student", help="folder written by export")
+    recommend.add_argument("--history", required=True, help="item ids, newest last, comma separated")
+    recommend.add_argument("--k", type=int, default=10, help="items to return (default: 10)")
+    commands.add_parser("doctor", help="versions, devices, what is missing")
+    return parser
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
+    parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
+    parser.add_argument("--path", help="file or folder of the log; sets data.path")
+
+
+def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    prepare = commands.add_parser("prepare", help="turn a log into a data folder and print its audit")
+    prepare.add_argument("--source", required=True, help="format of the log; see `layerprobe datasets`")
+    prepare.add_argument("--path", help="file or folder of the log")
+    prepare.add_argument("--out", required=True, help="folder to write")
+    commands.add_parser("datasets", help="the formats it reads and where each comes from")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parser = build_parser()
+    known, rest = parser.parse_known_args(arguments)
+    if known.version:
+        from layerprobe import __version__
+
+        print(__version__)
+        return 0
+    if known.command is None:
+        parser.print_help()
+        return 2
+    if rest and known.command not in {"run", "prepare", *STAGE_HELP}:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return _command(known.command)(known, rest)
+    except LayerprobeError as error:
+        print(f"layerprobe: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print("layerprobe: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
+    if name in {"demo", "run", *STAGE_HELP}:
+        from layerprobe.cli import study_commands
+
+        return study_commands.run_command
+    if name in {"prepare", "datasets"}:
+        from layerprobe.cli import data_commands
+
+        return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
+    from layerprobe.cli import model_commands
+
+    return {
+        "inspect": model_commands.inspect_command,
+        "recommend": model_commands.recommend_command,
+        "doctor": model_commands.doctor_command,
+    }[name]

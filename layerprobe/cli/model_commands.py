@@ -1,0 +1,61 @@
+"""`inspect`, `recommend` and `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from pathlib import Path
+
+
+def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
+    """Prints family, layers and parameters of a checkpoint and what selections keep."""
+    from layerprobe.cli.study_commands import quiet_libraries
+
+    quiet_libraries()
+    from layerprobe.backbone.architecture import architecture_of, layers_of
+    from layerprobe.backbone.load import BackboneOptions, load_backbone
+    from layerprobe.backbone.selection import parse_selection
+
+    model = load_backbone(BackboneOptions(checkpoint=known.checkpoint))
+    layers = layers_of(model)
+    per_layer = [sum(value.numel() for value in layer.parameters()) for layer in layers]
+    total = sum(value.numel() for value in model.parameters())
+    embeddings = sum(value.numel() for value in model.get_input_embeddings().parameters())
+    print(f"family {architecture_of(model).model_type}, {len(layers)} layers, width {model.config.hidden_size}")
+    print(f"parameters {total:,}: token embeddings {embeddings:,}, layers {sum(per_layer):,}")
+    for text in known.selection:
+        selection = parse_selection(text, len(layers))
+        kept = sum(per_layer[index] for index in selection.layers)
+        print(f"{text} keeps layers {list(selection.layers)}: {kept:,} layer parameters, {total - sum(per_layer) + kept:,} in all")
+    return 0
+
+
+def recommend_command(known: argparse.Namespace, _rest: list[str]) -> int:
+    """Prints rank, score, id and title of the best items."""
+    from layerprobe.cli.study_commands import quiet_libraries
+
+    quiet_libraries()
+    from layerprobe.export.student import load_student
+
+    student = load_student(Path(known.student))
+    history = [item.strip() for item in known.history.split(",") if item.strip()]
+    best = student.recommend(history, known.k)
+    for rank, (item, title, score) in enumerate(best.itertuples(index=False), 1):
+        print(f"{rank:>3}  {score:8.4f}  {item}  {title}")
+    return 0
+
+
+def doctor_command(_known: argparse.Namespace, _rest: list[str]) -> int:
+    """Prints versions and devices; exits with 1 if a needed package is absent."""
+    from layerprobe.store.provenance import git_state, package_versions
+
+    versions = package_versions()
+    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name, version in versions.items():
+        print(f"{name} {version}")
+    print(f"commit {git_state()['commit']}")
+    if versions["torch"] != "absent":
+        import torch
+
+        print(f"device {'cuda: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'}")
+    return 1 if "absent" in versions.values() else 0

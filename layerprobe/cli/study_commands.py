@@ -1,0 +1,86 @@
+"""`demo`, `run` and the single stages."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from layerprobe.errors import InputError
+
+
+def run_command(known: argparse.Namespace, rest: list[str]) -> int:
+    """Runs a study, or one stage of it, and prints where its results are."""
+    if known.command == "report":
+        return _report(known, rest)
+    quiet_libraries()
+    from layerprobe.pipeline.run import plan_lines, run_stages
+    from layerprobe.pipeline.study import Study
+
+    spec = _spec(known, rest)
+    if spec is None:
+        return 0
+    study = Study(spec, Path(known.out or f"runs/{spec.name}"))
+    if getattr(known, "dry_run", False):
+        print("\n".join(plan_lines(study)))
+        return 0
+    run_stages(study, None if known.command in {"demo", "run"} else known.command)
+    print("\n".join(closing_lines(study.folder)))
+    return 0
+
+
+def quiet_libraries() -> None:
+    """Silences progress bars and notes of libraries; errors still show."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN202 - the type would import torch for `--help`
+    from layerprobe.pipeline.demo import demo_spec
+    from layerprobe.pipeline.spec import load_spec, to_plain
+
+    if known.command == "demo":
+        return demo_spec()
+    printing = "--print_config" in rest
+    spec = load_spec(Path(known.study), [argument for argument in rest if argument != "--print_config"])
+    if known.path is not None:
+        spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
+    if printing:
+        import yaml
+
+        yaml.safe_dump(to_plain(spec), sys.stdout, sort_keys=False, allow_unicode=True)
+        return None
+    if spec.data.source != "synthetic" and spec.data.path is None:
+        raise InputError(f"source {spec.data.source} needs the log's place: give --path FILE_OR_FOLDER")
+    return spec
+
+
+def _report(known: argparse.Namespace, rest: list[str]) -> int:
+    """Draws the report from files; needs the study's name for its folder and nothing of torch."""
+    from layerprobe.reporting.markdown import write_report
+    from layerprobe.store.atomic import read_yaml
+
+    if rest or known.path:
+        raise InputError("report reads the study's folder and takes --out alone")
+    path = Path(known.study)
+    if known.out is None and not path.is_file():
+        raise InputError(f"a study is a YAML file; there is none at {path}")
+    folder = Path(known.out or f"runs/{read_yaml(path).get('name', 'study')}")
+    print(f"report: {write_report(folder)}")
+    return 0
+
+
+def closing_lines(folder: Path) -> list[str]:
+    """Returns where the results of a study are, as far as they exist, decision first."""
+    from layerprobe.store.atomic import read_json
+
+    lines = []
+    if (folder / "decision.json").exists():
+        lines.append(f"decision: {read_json(folder / 'decision.json')['sentence']}")
+    for name, place in (("curve", "curve.csv"), ("student", "student"), ("report", "report/report.md")):
+        if (folder / place).exists():
+            lines.append(f"{name}: {folder / place}")
+    return lines

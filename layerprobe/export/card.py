@@ -1,0 +1,66 @@
+"""The student's model card: what it is, how good it is beside its teacher, and what it is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from layerprobe import columns
+
+SHOWN = (("hr", 10), ("ndcg", 10), ("mrr", 0))
+
+
+def model_card(facts: dict[str, Any], curve: pd.DataFrame) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+        facts: content of `student.json`.
+        curve: rows of the curve for teacher (kind `variant`) and student (kind `distilled`).
+    """
+    return f"""# Sequential recommender, {facts["kept_layers"]} of {facts["teacher_depth"]} layers
+
+Distilled in the study `{facts["study"]}`. It takes the items a user met, newest last, and scores every item of the
+catalogue in `items.parquet`.
+
+    layerprobe recommend PATH_OF_THIS_FOLDER --history ITEM,ITEM --k 10
+
+The language model in `backbone/` loads with `transformers.AutoModel.from_pretrained`. There is no code in this folder.
+
+## Quality
+
+Test users, leave-one-out. Intervals cover users, not training noise.
+
+{_quality(curve)}
+
+## Where it comes from
+
+| | SHA-256 |
+|---|---|
+| teacher's weights | `{facts["teacher_sha256"]}` |
+| trained student's weights | `{facts["student_sha256"]}` |
+| sequences | `{facts["data_sha256"]}` |
+
+Versions: {", ".join(f"{name} {version}" for name, version in facts["versions"].items())}.
+
+## Limits
+
+It knows the items of its catalogue and no others. Its numbers hold for the data named above and for the protocol of
+each row; a sampled protocol is not an estimate of the full one.
+"""
+
+
+def _quality(curve: pd.DataFrame) -> str:
+    lines = ["| model | parameters | protocol | HR@10 | NDCG@10 | MRR |", "|---|---|---|---|---|---|"]
+    test = curve[curve[columns.SPLIT] == "test"]
+    names = {"variant": "teacher", "distilled": "student"}
+    for (kind, protocol), rows in test.groupby([columns.KIND, columns.PROTOCOL], sort=False):
+        cells = [_cell(rows, metric, k) for metric, k in SHOWN]
+        parameters = int(rows[columns.PARAMETERS].iloc[0])
+        lines.append(f"| {names[str(kind)]} | {parameters:,} | {protocol} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(rows: pd.DataFrame, metric: str, k: int) -> str:
+    row = rows[(rows[columns.METRIC] == metric) & (rows[columns.K] == k)].iloc[0]
+    return f"{row[columns.VALUE]:.4f} ({row[columns.CI_LOW]:.4f} to {row[columns.CI_HIGH]:.4f})"

@@ -1,0 +1,207 @@
+"""The deployable student: a folder of plain files that stock tools load and nothing in it runs.
+
+    README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet
+
+`backbone/` is a stock Hugging Face folder (LoRA merged); `config.json` says how the parts are put together;
+`student.json` says where they come from and how good they are. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from layerprobe import columns
+from layerprobe.backbone.load import read_stock_backbone
+from layerprobe.backbone.prompt import PromptTokens
+from layerprobe.data.batches import SequenceBatch, history_batch
+from layerprobe.data.catalogue import Catalogue, load_catalogue
+from layerprobe.errors import InputError, StudyError
+from layerprobe.export.card import model_card
+from layerprobe.recommender.model import Recommender, RecommenderOptions
+from layerprobe.store.atomic import read_json, read_tensors, write_json, write_tensors, write_text
+from layerprobe.store.provenance import package_versions
+from layerprobe.training.adapters import merged
+
+FORMAT = 1
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class StudentSource:
+    """Where a student comes from, for `student.json` and the model card."""
+
+    name: str
+    selection: str
+    teacher_depth: int
+    teacher_sha256: str
+    student_sha256: str
+    data_sha256: str
+    remove_history: bool
+    curve: pd.DataFrame
+
+
+def write_student(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
+    """Writes the student's folder, reloads it and compares scores before it gets its name.
+
+    A folder that already holds this very student is left alone.
+
+    Raises:
+        InputError: `folder` holds another student or something else.
+        StudyError: the reloaded student scores differently, by more than 1e-5.
+    """
+    if folder.exists():
+        _require_same(folder, source)
+        return
+    batch = _sample(catalogue.n_items, model.max_len)
+    expected = _scores(model, batch)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write_parts(model, catalogue, source, temporary)
+        found = _scores(load_student_model(temporary), batch)
+        gap = (found - expected).abs().max().item()
+        if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):
+            raise StudyError(f"the exported student must score as the trained one; scores differ by up to {gap:.2g}")
+        os.chmod(temporary, 0o755)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _require_same(folder: Path, source: StudentSource) -> None:
+    path = folder / "student.json"
+    stored = read_json(path).get("student_sha256") if path.exists() else None
+    if stored != source.student_sha256:
+        raise InputError(f"{folder} holds something else than this student; move it away to export again")
+
+
+def _write_parts(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
+    merged(model.network).save_pretrained(folder / "backbone")
+    weights = {
+        "input_adapter.weight": model.input_adapter.weight,
+        "input_adapter.bias": model.input_adapter.bias,
+        "head.weight": model.head.weight,
+        "item_table": model.item_table,
+    }
+    write_tensors(folder / "recommender.safetensors", weights)
+    catalogue.save(folder / "items.parquet")
+    write_json(folder / "config.json", _config(model, source))
+    facts = _facts(source)
+    write_json(folder / "student.json", facts)
+    write_text(folder / "README.md", model_card(facts, source.curve))
+
+
+def _config(model: Recommender, source: StudentSource) -> dict[str, Any]:
+    return {
+        "model_type": "layerprobe-student",
+        "format": FORMAT,
+        "backbone": "backbone",
+        "max_len": model.max_len,
+        "hidden_size": model.backbone.config.hidden_size,
+        "item_dim": model.item_table.shape[1],
+        "n_items": len(model.item_table) - 1,
+        "prefix_ids": model.prefix.tolist(),
+        "suffix_ids": model.suffix.tolist(),
+        "remove_history": source.remove_history,
+    }
+
+
+def _facts(source: StudentSource) -> dict[str, Any]:
+    shown = source.curve[[columns.KIND, columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K, columns.VALUE]]
+    return {
+        "study": source.name,
+        "kept_layers": source.selection,
+        "teacher_depth": source.teacher_depth,
+        "teacher_sha256": source.teacher_sha256,
+        "student_sha256": source.student_sha256,
+        "data_sha256": source.data_sha256,
+        "versions": package_versions(),
+        "metrics": shown.to_dict(orient="records"),
+    }
+
+
+def load_student_model(folder: Path) -> Recommender:
+    """Puts the parts of a student's folder together, in evaluation mode.
+
+    Raises:
+        InputError: the folder is no student, is of a newer format, or its weights do not fit.
+    """
+    path = folder / "config.json"
+    if not path.exists() or read_json(path).get("model_type") != "layerprobe-student":
+        raise InputError(f"a student is a folder that `layerprobe export` wrote; {folder} is none")
+    config = read_json(path)
+    if config["format"] > FORMAT:
+        raise InputError(f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe")
+    weights, _ = read_tensors(folder / "recommender.safetensors")
+    backbone = read_stock_backbone(str(folder / config["backbone"]))
+    prompt = PromptTokens(*(torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids")))
+    model = Recommender(backbone, backbone, weights.pop("item_table"), RecommenderOptions(config["max_len"]), prompt)
+    for name, value in weights.items():
+        own = model.get_parameter(name)
+        if own.shape != value.shape:
+            raise InputError(f"{folder}: {name} must have shape {tuple(own.shape)}; got {tuple(value.shape)}")
+        own.data.copy_(value)
+    return model.eval()
+
+
+def _sample(n_items: int, max_len: int) -> SequenceBatch:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, max_len + 1, size=8)
+    return history_batch([generator.integers(1, n_items + 1, size=length) for length in lengths], max_len)
+
+
+def _scores(model: Recommender, batch: SequenceBatch) -> torch.Tensor:
+    with torch.inference_mode():
+        return (model.read(batch.to(model.device)) @ model.item_vectors().T).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A loaded student that answers requests."""
+
+    model: Recommender
+    catalogue: Catalogue
+    remove_history: bool
+
+    def recommend(self, history: list[str], k: int = 10) -> pd.DataFrame:
+        """Returns the `k` best items for a history of raw item ids, newest last.
+
+        Returns:
+            Table (item, title, score), best first. Items of the history are left out where the study ranked so.
+
+        Raises:
+            InputError: the history is empty, an id is unknown, or `k` is not in 1..n_items.
+        """
+        if not 1 <= k <= self.catalogue.n_items:
+            raise InputError(f"--k must lie in 1..{self.catalogue.n_items}, the catalogue; got {k}")
+        if not history:
+            raise InputError("--history must hold at least one item id; got none")
+        indices = self.catalogue.index_of(history)
+        scores = _scores(self.model, history_batch([indices], self.model.max_len))[0]
+        scores[0] = -torch.inf
+        if self.remove_history:
+            scores[torch.from_numpy(indices)] = -torch.inf
+        best = scores.topk(k)
+        found = [(int(index), float(value)) for index, value in zip(best.indices, best.values, strict=True)]
+        rows = [(self.catalogue.item_ids[i - 1], self.catalogue.label(i), s) for i, s in found if s > -np.inf]
+        return pd.DataFrame(rows, columns=[columns.ITEM, columns.TITLE, "score"])
+
+
+def load_student(folder: Path) -> Student:
+    """Loads a student's folder, ready to recommend.
+
+    Raises:
+        InputError: the folder is no student or does not fit together.
+    """
+    model = load_student_model(folder)
+    config = read_json(folder / "config.json")
+    return Student(model, load_catalogue(folder / "items.parquet"), config["remove_history"])

@@ -1,0 +1,14 @@
+"""The demo: a small study on built-in data, the whole path in a few minutes on two cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layerprobe.pipeline.spec import StudySpec, load_spec
+
+DEMO = Path(__file__).with_name("demo.yaml")
+
+
+def demo_spec() -> StudySpec:
+    """Returns the demo's spec; `configs/demo.yaml` is the same file for people to copy and change."""
+    return load_spec(DEMO, [])

@@ -1,0 +1,168 @@
+"""The derived stages: curve, decision, distilled student, deployable folder, report.
+
+Curve and decision are rebuilt from the stored ranks every time, so they can never disagree with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.data.batches import TrainBatches
+from layerprobe.distillation.mapping import BlockMap, block_map
+from layerprobe.distillation.run import BlockDistillation, StudentInTraining
+from layerprobe.distillation.teacher_cache import cache_teacher
+from layerprobe.export.student import StudentSource, write_student
+from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
+from layerprobe.pipeline.spec import to_plain
+from layerprobe.pipeline.stages import build_variant, load_teacher, variant_job
+from layerprobe.pipeline.study import Study
+from layerprobe.probing.curves import CurvePoint, curve_rows
+from layerprobe.probing.decide import decide
+from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.reporting.markdown import write_report
+from layerprobe.store.atomic import read_json, write_csv, write_json
+from layerprobe.store.run_folder import DONE, file_hash_of
+from layerprobe.training.checkpoint import MODEL
+from layerprobe.training.log import say
+
+FLOORS = ("popularity", "markov-1", "tfidf")
+
+
+def curve_stage(study: Study) -> None:
+    """Writes `curve.csv` from every ranks file that is there."""
+    options = study.spec.evaluation
+    tables = [
+        curve_rows(ranks, point, options.ks, options.alpha, options.n_boot) for point, ranks in _curve_points(study)
+    ]
+    write_csv(study.folder / "curve.csv", pd.concat(tables, ignore_index=True))
+
+
+def _curve_points(study: Study) -> list[tuple[CurvePoint, pd.DataFrame]]:
+    folders = [study.variant_folder(depth, seed) for seed in study.spec.probe.seeds for depth in study.depths]
+    folders += [_distill_folder(study), study.folder / "items"]
+    points = [(_model_point(folder), read_ranks(folder)) for folder in folders if (folder / DONE).exists()]
+    for kind in EXIT_KINDS:
+        for k in range(study.n_layers + 1):
+            ranks = pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet")
+            points.append((CurvePoint(kind, "", k, study.spec.probe.seeds[0], None, None, None), ranks))
+    return points + [(CurvePoint(name, "", None, None, None, None, None), ranks) for name, ranks in _floors(study).items()]
+
+
+def _model_point(folder: Path) -> CurvePoint:
+    found = read_metrics(folder)
+    return CurvePoint(
+        kind=found["kind"],
+        selection=found["selection"],
+        depth=found["depth"],
+        seed=found["seed"],
+        parameters=found["parameters"]["total"],
+        train_seconds=found["train_seconds"],
+        users_per_second=found["users_per_second"],
+    )
+
+
+def _floors(study: Study) -> dict[str, pd.DataFrame]:
+    paths = {name: study.folder / "baselines" / f"ranks-{name}.parquet" for name in FLOORS}
+    return {name: pd.read_parquet(path) for name, path in paths.items() if path.exists()}
+
+
+def decide_stage(study: Study) -> None:
+    """Writes `decision.json`: the smallest depth that is provably not worse than the full model by the margin."""
+    seeds = study.spec.probe.seeds
+    by_depth = {depth: [read_ranks(study.variant_folder(depth, seed)) for seed in seeds] for depth in study.depths}
+    baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
+    decision = decide(by_depth, baselines, study.spec.decision)
+    write_json(study.folder / "decision.json", decision.to_dict())
+    say(f"decision: {decision.sentence}")
+
+
+def student_depth(study: Study) -> int:
+    """Returns the student's depth: the one asked for, or the decided one but at least the smallest studied above 0."""
+    if study.spec.distill.depth is not None:
+        return study.spec.distill.depth
+    decided = read_json(study.folder / "decision.json")["depth"]
+    above = [depth for depth in study.depths if depth > 0]
+    return above[-1] if decided is None else max(decided, above[0])
+
+
+def _distill_folder(study: Study) -> Path:
+    return study.folder / "distillation" / study.spec.distill.name
+
+
+def distill_stage(study: Study) -> None:
+    """Trains the student on its teacher's block states, then adds its point to the curve."""
+    train_and_rank(distill_job(study, student_depth(study)), study.ranking)
+    curve_stage(study)
+
+
+def distill_job(study: Study, depth: int) -> ModelJob:
+    """Describes the distilled student of `depth` layers."""
+    spec, seed = study.spec.distill, study.spec.probe.seeds[0]
+    blocks = block_map(study.n_layers, depth, spec.blocks)
+    plain = variant_job(study, depth, seed)
+    depends = {**plain.spec, "distill": to_plain(spec), "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")}
+
+    def build() -> SequenceModel:
+        return StudentInTraining(build_variant(study, depth, seed, spec.start == "teacher"), blocks.blocks, seed)
+
+    return ModelJob(
+        point=Point("distilled", f"first:{depth}", depth, seed),
+        folder=_distill_folder(study),
+        spec=depends,
+        build=build,
+        training=spec.training or study.spec.training,
+        max_len=plain.max_len,
+        parameters=plain.parameters,
+        objective=lambda batches: _objective(study, blocks, batches),
+        ranked=_student_of,
+    )
+
+
+def _objective(study: Study, blocks: BlockMap, batches: TrainBatches) -> BlockDistillation:
+    cache = cache_teacher(load_teacher(study), batches, blocks.teacher)
+    return BlockDistillation(study.spec.distill.weights, blocks, cache)
+
+
+def _student_of(model: SequenceModel) -> SequenceModel:
+    assert isinstance(model, StudentInTraining)
+    return model.student
+
+
+def export_stage(study: Study) -> None:
+    """Writes the deployable folder `student/` from the distilled student."""
+    job = distill_job(study, student_depth(study))
+    model = load_trained(job.folder, job.build)
+    assert isinstance(model, StudentInTraining)
+    source = StudentSource(
+        name=study.spec.name,
+        selection=job.point.selection,
+        teacher_depth=study.n_layers,
+        teacher_sha256=file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
+        student_sha256=file_hash_of(job.folder, f"checkpoint/{MODEL}"),
+        data_sha256=study.data_hash,
+        remove_history=study.spec.evaluation.remove_history,
+        curve=_student_rows(study, job.point.depth),
+    )
+    write_student(model.student, study.data.catalogue, source, study.folder / "student")
+
+
+def _student_rows(study: Study, depth: int | None) -> pd.DataFrame:
+    """Returns the curve's rows of the teacher and of the distilled student."""
+    curve = pd.read_csv(study.folder / "curve.csv")
+    seed = study.spec.probe.seeds[0]
+    teacher = (curve[columns.KIND] == "variant") & (curve[columns.DEPTH] == study.n_layers) & (curve[columns.SEED] == seed)
+    student = (curve[columns.KIND] == "distilled") & (curve[columns.DEPTH] == depth)
+    return curve[teacher | student]
+
+
+def report_stage(study: Study) -> Path:
+    """Draws the report from the files of the study and returns its path.
+
+    Raises:
+        InputError: the study has no curve yet.
+    """
+    return write_report(study.folder)

@@ -1,0 +1,86 @@
+"""Runs a study's stages in order: skips what is done, goes on where it was cut off, prints where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from layerprobe.pipeline import outcomes, stages
+from layerprobe.pipeline.study import Study
+from layerprobe.store.run_folder import DONE
+from layerprobe.training.log import say
+
+
+def _probe(study: Study) -> None:
+    stages.probe_stage(study)
+    outcomes.curve_stage(study)
+
+
+def _report(study: Study) -> None:
+    outcomes.report_stage(study)
+
+
+STAGES: dict[str, Callable[[Study], None]] = {
+    "data": stages.data_stage,
+    "items": stages.items_stage,
+    "teach": stages.teach_stage,
+    "probe": _probe,
+    "similarity": stages.similarity_stage,
+    "decide": outcomes.decide_stage,
+    "distill": outcomes.distill_stage,
+    "export": outcomes.export_stage,
+    "report": _report,
+}
+NEEDS = {
+    "teach": ("data", "items"),
+    "probe": ("data", "items", "teach"),
+    "similarity": ("data", "items", "teach"),
+    "decide": ("data", "items", "teach", "probe"),
+    "distill": ("data", "items", "teach", "probe", "decide"),
+    "export": ("data", "items", "teach", "probe", "decide", "distill"),
+}
+"""What a stage reads; it is brought up to date first. `report` draws from whatever is there."""
+
+
+def run_stages(study: Study, last: str | None = None) -> Path:
+    """Runs the whole study, or stage `last` with what it needs. Returns the study's folder.
+
+    Raises:
+        InputError: the spec or the folder is at fault; nothing was computed.
+        StudyError: a training or check failed; what was done before stays and the next run goes on from there.
+    """
+    study.check()
+    study.open()
+    names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
+    for name in names:
+        say(f"stage {name}")
+        STAGES[name](study)
+    return study.folder
+
+
+def plan_lines(study: Study) -> list[str]:
+    """Returns what `run` would do, one line per model, with what is done already. Writes nothing.
+
+    Raises:
+        InputError: the spec is at fault.
+    """
+    study.check()
+    spec = study.spec
+    models = [("items: SASRec and floors", study.folder / "items", spec.items.training.epochs)]
+    models.append((f"teacher: first:{study.n_layers}", study.folder / "teacher", spec.training.epochs))
+    for seed in spec.probe.seeds:
+        for depth in study.depths:
+            folder = study.variant_folder(depth, seed)
+            if folder.name != "teacher":
+                models.append((f"variant: first:{depth}, seed {seed}", folder, spec.training.epochs))
+    distilled = "decided depth" if spec.distill.depth is None else f"first:{spec.distill.depth}"
+    epochs = (spec.distill.training or spec.training).epochs
+    models.append((f"distilled: {distilled}", study.folder / "distillation" / spec.distill.name, epochs))
+    lines = [f"{text}, at most {epochs} epochs: {_state(folder)}" for text, folder, epochs in models]
+    return [f"study {spec.name} in {study.folder}", *lines, "then: similarity, decision, student folder, report"]
+
+
+def _state(folder: Path) -> str:
+    if (folder / DONE).exists():
+        return "done"
+    return "begun" if folder.exists() else "to do"

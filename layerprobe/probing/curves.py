@@ -1,0 +1,132 @@
+"""`CurveTable`: metrics with intervals of every point of a study: variants, exits, distilled models, floors.
+
+Takes ranks tables, hands on rows of `curve.csv`, which every depth figure and table is drawn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.errors import InputError
+from layerprobe.evaluation.metrics import metric_columns, metric_values
+from layerprobe.evaluation.uncertainty import mean_intervals
+
+KINDS = ("variant", "exit-raw", "exit-norm", "distilled", "sasrec", "popularity", "markov-1", "tfidf")
+BOOTSTRAP_SEED = 0
+"""The same resamples for every point, so that bands of two points differ by the points alone."""
+
+_TYPES = {
+    columns.KIND: "str",
+    columns.SELECTION: "str",
+    columns.DEPTH: "Int64",
+    columns.SEED: "Int64",
+    columns.PROTOCOL: "str",
+    columns.SPLIT: "str",
+    columns.METRIC: "str",
+    columns.K: "int64",
+    columns.VALUE: "float64",
+    columns.CI_LOW: "float64",
+    columns.CI_HIGH: "float64",
+    columns.N_USERS: "int64",
+    columns.PARAMETERS: "Int64",
+    columns.TRAIN_SECONDS: "float64",
+    columns.USERS_PER_SECOND: "float64",
+}
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What was ranked.
+
+    Attributes:
+        kind: one of `KINDS`.
+        selection: text form of the kept layers; "" for floors.
+        depth: layers kept or read; None for floors, which have none.
+        seed: seed of the training, None where nothing was trained.
+        parameters: number of parameters that scoring uses; None where unknown.
+        train_seconds: time of the training that made this point; None where there was none of its own (exits).
+        users_per_second: scoring speed; None where not measured.
+    """
+
+    kind: str
+    selection: str = ""
+    depth: int | None = None
+    seed: int | None = None
+    parameters: int | None = None
+    train_seconds: float | None = None
+    users_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"the kind of a curve point must be one of {', '.join(KINDS)}; got {self.kind!r}")
+
+
+def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha: float, n_boot: int) -> pd.DataFrame:
+    """Computes every metric of one point with its bootstrap interval over users.
+
+    Args:
+        ranks: table with the columns `columns.RANKS`; each protocol and split has one row per user.
+        point: what was ranked.
+        ks: cut-offs of hr and ndcg.
+        alpha: share left outside each interval; .05 gives 95 % bands, each for its own value.
+        n_boot: number of resamples.
+
+    Returns:
+        Rows with the columns `columns.CURVE`: per protocol and split, hr and ndcg at each cut-off, and mrr with k = 0.
+
+    Raises:
+        InputError: there are no ranks, or protocols and splits differ in their number of users.
+    """
+    groups = list(ranks.groupby([columns.PROTOCOL, columns.SPLIT], sort=False, observed=True))
+    n_users = {len(group) for _, group in groups}
+    if len(n_users) != 1:
+        raise InputError(
+            f"a ranks table must hold the same users in every protocol and split; got {sorted(n_users)} users; "
+            "the file is empty or cut off: delete it and rank again"
+        )
+    wanted = metric_columns(ks)
+    values = np.stack([metric_values(group, metric, k) for _, group in groups for metric, k in wanted], axis=1)
+    low, high = mean_intervals(values, alpha, n_boot, BOOTSTRAP_SEED)
+    rows = pd.DataFrame(
+        [(*cast("tuple[str, str]", keys), metric, k) for keys, _ in groups for metric, k in wanted],
+        columns=[columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K],
+    ).assign(
+        **{columns.VALUE: values.mean(axis=0), columns.CI_LOW: low, columns.CI_HIGH: high},
+        **{columns.N_USERS: n_users.pop()},
+        **vars(point),
+    )
+    return rows[list(columns.CURVE)].astype(_TYPES)
+
+
+def read_curve(path: Path) -> pd.DataFrame:
+    """Reads `curve.csv` and checks its columns.
+
+    Returns:
+        Table with the columns `columns.CURVE`; depth, seed and parameters are nullable integers.
+
+    Raises:
+        InputError: the file is missing or empty, lacks a column, or a column has values of another type.
+    """
+    empty = {name: [""] for name, dtype in _TYPES.items() if dtype != "str"}
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=empty, float_precision="round_trip")
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be a curve table; {reason}; run the probe stage to make it again") from error
+    missing = [name for name in columns.CURVE if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} lacks the column {', '.join(missing)}; found {', '.join(map(str, table.columns))}; "
+            "run the probe stage to make it again"
+        )
+    try:
+        return table[list(columns.CURVE)].astype(_TYPES)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} holds a value of the wrong type: {error}; run the probe stage again") from error

@@ -1,0 +1,122 @@
+"""The floors that stand on every depth curve: popularity, Markov-1 and TF-IDF of the last item.
+
+They take the training part of a split (and titles) and score the whole catalogue like any model. No training, no
+parameters. Their scores are counts or come from one fixed order of operations, so equal items tie exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from layerprobe.data.batches import SequenceBatch
+from layerprobe.data.catalogue import Catalogue
+from layerprobe.data.splits import Split
+from layerprobe.errors import InputError
+
+WORD = re.compile(r"\w\w+")
+
+
+class Popularity:
+    """Scores an item by its number of training interactions; equal counts tie."""
+
+    names: tuple[str, ...] = ("popularity",)
+    max_len: int = 1
+
+    def __init__(self, split: Split) -> None:
+        self._counts = torch.from_numpy(split.train_counts().astype(np.float32))
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields the counts [batch, n_items + 1], the same for every user."""
+        yield self._counts.expand(len(batch), -1)
+
+
+class Markov1:
+    """Scores an item by how often it followed the user's last item in training.
+
+    The score of b after a is the number of neighbours (a, b) in the training sequences; equal counts tie. Items that
+    never followed a come after all that did, by popularity: their score is popularity / (largest popularity + 1),
+    which lies below 1.
+    """
+
+    names: tuple[str, ...] = ("markov-1",)
+    max_len: int = 1
+
+    def __init__(self, split: Split) -> None:
+        counts = split.train_counts()
+        self._fallback = torch.from_numpy((counts / (counts.max() + 1)).astype(np.float32))
+        self._pairs = _pair_counts(split)
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields the scores [batch, n_items + 1]."""
+        scores = self._fallback.repeat(len(batch), 1)
+        found = self._pairs[_last_items(batch)]
+        row = np.repeat(np.arange(len(batch)), np.diff(found.indptr))
+        scores[torch.from_numpy(row), torch.from_numpy(found.indices).long()] = torch.from_numpy(found.data)
+        yield scores
+
+
+class TfIdf:
+    """Scores an item by the cosine between the TF-IDF rows of its title and of the last item's title.
+
+    Words are lower-case runs of two or more letters, digits or underscores. The weight of a word in a title is its
+    count times ln((1 + N) / (1 + df)) + 1, with N items of which df have the word. Items without a common word score
+    0 and tie.
+
+    Raises:
+        InputError: the catalogue has no titles, or no title holds a word.
+    """
+
+    names: tuple[str, ...] = ("tfidf",)
+    max_len: int = 1
+
+    def __init__(self, split: Split, catalogue: Catalogue) -> None:
+        if catalogue.titles is None:
+            raise InputError("TF-IDF needs item titles; this catalogue has none; leave out the tfidf floor")
+        if catalogue.n_items != split.sequences.n_items:
+            raise InputError(f"the catalogue must hold {split.sequences.n_items} items; it holds {catalogue.n_items}")
+        self._rows = _tfidf_rows(catalogue.titles)
+        self._columns = self._rows.T.tocsr()
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields the cosines [batch, n_items + 1]."""
+        last, row = np.unique(_last_items(batch), return_inverse=True)
+        cosines = (self._rows[last] @ self._columns).toarray().astype(np.float32)
+        yield torch.from_numpy(cosines)[torch.from_numpy(row)]
+
+
+def _last_items(batch: SequenceBatch) -> np.ndarray:
+    return batch.items[torch.arange(len(batch)), batch.lengths - 1].numpy()
+
+
+def _pair_counts(split: Split) -> sp.csr_array:
+    """Counts training neighbours: entry (a, b) of [n_items + 1, n_items + 1] is how often b came right after a."""
+    sequences = split.sequences
+    first_of_user = np.zeros(len(sequences.items) + 1, dtype=bool)
+    first_of_user[sequences.offsets] = True
+    follows = np.flatnonzero(split.train_mask() & ~first_of_user[:-1])
+    pairs = sequences.items[follows - 1], sequences.items[follows]
+    size = sequences.n_items + 1
+    return sp.coo_array((np.ones(len(follows), dtype=np.float32), pairs), shape=(size, size)).tocsr()
+
+
+def _tfidf_rows(titles: np.ndarray) -> sp.csr_array:
+    """Returns rows of length 1 (or 0 without words), row i + 1 for title i, row 0 (padding) empty."""
+    words = pd.Series(titles).str.lower().map(WORD.findall).explode().dropna()
+    if words.empty:
+        raise InputError("TF-IDF needs words of two or more characters; no title holds one; leave out the tfidf floor")
+    codes, vocabulary = pd.factorize(words)
+    shape = (len(titles) + 1, len(vocabulary))
+    ones = np.ones(len(codes))
+    counts = sp.coo_array((ones, (words.index.to_numpy() + 1, codes)), shape=shape).tocsr()
+    counts.sort_indices()
+    with_word = np.bincount(counts.indices, minlength=shape[1])
+    counts.data *= np.log((1 + len(titles)) / (1 + with_word[counts.indices])) + 1
+    norms = np.sqrt(counts.multiply(counts).sum(axis=1))
+    counts.data /= np.repeat(norms, np.diff(counts.indptr))
+    return counts

@@ -1,0 +1,67 @@
+"""The report of a study: `report.md` and `figures/`, made from the study's files alone.
+
+Nothing is computed again but intervals of the student's difference; no torch, no GPU. The same study gives the same
+bytes, so a report can be committed and compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layerprobe.reporting.figures import FIGURE_SUFFIXES, save_figure
+from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.depth import depth_section
+from layerprobe.reporting.sections.layers import layers_section
+from layerprobe.reporting.sections.provenance import provenance_section
+from layerprobe.reporting.sections.student import student_section
+from layerprobe.reporting.study_files import read_study
+from layerprobe.reporting.tables import check_consistency
+from layerprobe.store.atomic import write_text
+
+REPORT = "report.md"
+FIGURES = "figures"
+SECTIONS = (
+    answer_section,
+    data_section,
+    depth_section,
+    decision_section,
+    layers_section,
+    student_section,
+    provenance_section,
+)
+FIGURE_NAMES = ("depth-variants", "depth-exits", "decision-margin", "similarity", "importance")
+
+
+def write_report(study: Path, out: Path | None = None) -> Path:
+    """Writes the report of a study folder and returns the path of its `report.md`.
+
+    Every figure is written as SVG and PNG beside the CSV it shows. Parts the study does not have are named in one line
+    each. Everything is made before the first file is written; `report.md` is written last.
+
+    Args:
+        study: a study folder; only its `curve.csv` must be there.
+        out: folder of the report; None is `study/report`.
+
+    Raises:
+        InputError: the study folder or its curve is missing or damaged.
+        StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
+    """
+    files = read_study(study)
+    check_consistency(files.curve)
+    sections = [make(files) for make in SECTIONS]
+    folder = study / "report" if out is None else out
+    _remove_old_figures(folder / FIGURES)
+    for section in sections:
+        for named in section.figures:
+            save_figure(folder / FIGURES, named)
+    text = "\n".join([f"# How many layers? Study {files.name}\n", *(section.markdown for section in sections)])
+    write_text(folder / REPORT, text)
+    return folder / REPORT
+
+
+def _remove_old_figures(folder: Path) -> None:
+    """Removes figures of an earlier report, so that none stays that this study no longer has."""
+    for name in FIGURE_NAMES:
+        for suffix in FIGURE_SUFFIXES:
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""Section: the question and the answer, and the table and figure of the decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.margin_figure import margin_figure
+from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.tables import margin_table
+from layerprobe.reporting.words import KIND_NAMES, count, four_digits, interval, level, metric_label, percent
+
+RUN = "Run the decide stage."
+QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"
+
+
+def answer_section(study: StudyFiles) -> Section:
+    """States the decision first, then what it rests on."""
+    decision = study.decision
+    if decision is None:
+        return Section("The answer", [absent("a decision", "decision.json", RUN), QUESTION])
+    power = decision["power"]
+    rests_on = (
+        f"{QUESTION} Every depth is compared with the full model of {decision['full_depth']} layers, user by user, in "
+        f"{metric_label(decision['metric'], decision['k'])} on the test targets of {count(power['n_users'])} users, "
+        f"ranked among the whole catalogue. A depth is not worse when its loss stays below "
+        f"{level(decision['margin'])} of the full model's value for certain, worse when its loss is above that for "
+        f"certain, else undecided. For certain: false for any of the depths in at most {level(decision['alpha'])} of "
+        f"such studies."
+    )
+    notes = [markdown.bullets(decision["notes"])] if decision["notes"] else []
+    return Section("The answer", [f"**{decision['sentence']}**", rests_on, *notes])
+
+
+def decision_section(study: StudyFiles) -> Section:
+    """Shows the differences behind the decision."""
+    title = "Behind the decision"
+    decision = study.decision
+    if decision is None:
+        return Section(title, [absent("a decision", "decision.json", RUN)])
+    metric = metric_label(decision["metric"], decision["k"])
+    table = margin_table(decision)
+    text = _caption(study, decision)
+    named = NamedFigure("decision-margin", margin_figure(table, decision["margin"], metric, text), table)
+    return Section(title, [named.markdown, _table(decision, metric), _power(decision)], [named])
+
+
+def _caption(study: StudyFiles, decision: dict[str, Any]) -> str:
+    return (
+        f"Paired differences over {count(decision['power']['n_users'])} users (test, full ranking). "
+        f"Bars: {level(1 - decision['alpha'])} intervals that hold for all depths at once, and for all floors at once. "
+        "Thick ticks: one-sided lower bounds; a depth is not worse when its tick lies above the margin. "
+        f"Study {study.name}, commit {study.commit}."
+    )
+
+
+def _table(decision: dict[str, Any], metric: str) -> str:
+    headers = ["Model", metric, "Difference", "Relative", "Interval", "Lower bound", "Verdict"]
+    full = decision["full_depth"]
+    names = [f"depth {row['depth']}" + (" (full)" if row["depth"] == full else "") for row in decision["depths"]]
+    names += [KIND_NAMES.get(str(row["name"]), str(row["name"])) for row in decision["baselines"]]
+    rows = [*decision["depths"], *decision["baselines"]]
+    return markdown.table(headers, [[name, *_cells(row)] for name, row in zip(names, rows, strict=True)])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        four_digits(row["value"]),
+        four_digits(row["difference"]),
+        percent(row["relative"]),
+        interval(row[columns.CI_LOW], row[columns.CI_HIGH]),
+        four_digits(row["lower_bound"]),
+        row["verdict"],
+    ]
+
+
+def _power(decision: dict[str, Any]) -> str:
+    power = decision["power"]
+    return (
+        f"How much can this study show? With its {count(power['n_users'])} users, a depth that truly equals the full "
+        f"model would be shown to stay within {percent(power['minimal_detectable_relative_difference'])} of it "
+        f"(in 8 of 10 such studies). A margin of {level(decision['margin'])} needs about "
+        f"{count(power['users_needed_for_margin'])} users."
+    )

@@ -1,0 +1,156 @@
+"""Section: the metric against depth, as figures and as tables with validation and test side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.depth_figures import exits_figure, variants_figure
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.tables import N_SEEDS, exits_table, full_depth, is_metric, variants_table
+from layerprobe.reporting.words import EXITS, FLOORS, KIND_NAMES, candidates, confidence, count, four_digits, interval
+
+ORDER = ("variant", "distilled", *EXITS, *FLOORS)
+GAP_RATIO = 1.5
+SHOWN = (("hr", 10), ("ndcg", 10), ("mrr", 0))
+HEADERS = ["Model", "Parameters", "HR@10 valid", "HR@10 test", "NDCG@10 valid", "NDCG@10 test", "interval", "MRR test"]
+PARTS = ("valid", "test")
+
+VARIANTS_TEXT = (
+    "**How many layers must be trained?** Each point keeps the first k layers and is fine-tuned with them. Depth 0 is "
+    "a control: item vectors and head, no layer. {start}"
+)
+EXITS_TEXT = (
+    "**How early does the one trained full model know the answer?** Nothing is retrained: its user vector is read "
+    "after k layers and goes through its own head. The head was trained behind the final norm, so the raw line mixes "
+    "two things, missing layers and a missing norm; the normed line shows the layers alone."
+)
+STARTS = {
+    "backbone": "Each training starts from the backbone's own weights.",
+    "teacher": "Each training starts from the trained teacher's weights.",
+}
+
+
+def depth_section(study: StudyFiles) -> Section:
+    """Shows variants and exits, each in a figure of its own, then every point with its numbers."""
+    kinds = set(study.curve[columns.KIND])
+    paragraphs: list[str] = []
+    drawn: list[NamedFigure] = []
+    if "variant" in kinds:
+        drawn.append(draw_variants(study))
+        paragraphs += [VARIANTS_TEXT.format(start=_start(study)).strip(), drawn[-1].markdown]
+    else:
+        paragraphs.append(absent("variants", "variants/", "Run the probe stage."))
+    if kinds & set(EXITS):
+        drawn.append(draw_exits(study))
+        paragraphs += [EXITS_TEXT, drawn[-1].markdown]
+    else:
+        paragraphs.append(absent("exits", "exits/", "Run the probe stage."))
+    missing = [KIND_NAMES[kind] for kind in (*FLOORS, "distilled") if kind not in kinds]
+    if missing:
+        paragraphs.append(f"Not in this study: {', '.join(missing)} (no such row in `curve.csv`).")
+    return Section("Depth curves", [*paragraphs, *_curve_tables(study)], drawn)
+
+
+def draw_variants(study: StudyFiles, protocol: str = "full") -> NamedFigure:
+    """Draws train-time truncation: models fine-tuned at each depth, distilled students and floors.
+
+    Raises:
+        InputError: the curve has no such rows for this protocol.
+    """
+    table = variants_table(study.curve, protocol=protocol)
+    figure = variants_figure(table, full_depth(study.curve), _caption(study, table, protocol))
+    return NamedFigure("depth-variants", figure, table)
+
+
+def draw_exits(study: StudyFiles, protocol: str = "full") -> NamedFigure:
+    """Draws inference-time exits: one trained full model read after k layers, raw and through the final norm.
+
+    Raises:
+        InputError: the curve has no such rows for this protocol.
+    """
+    table = exits_table(study.curve, protocol=protocol)
+    figure = exits_figure(table, full_depth(study.curve), _caption(study, table, protocol))
+    return NamedFigure("depth-exits", figure, table)
+
+
+def _caption(study: StudyFiles, table: pd.DataFrame, protocol: str) -> str:
+    """Returns the footnote of a depth figure: protocol, users, what the band is, commit."""
+    n_users = count(table[columns.N_USERS].max())
+    text = f"Test targets of {n_users} users, ranked among {candidates(protocol)}. Bands and bars: "
+    text += f"{confidence(study.alpha)}."
+    if table[N_SEEDS].max() > 1:
+        text += " Over several seeds: mean, and the lowest to the highest bound of any seed."
+    return f"{text} Ring: the full model. Study {study.name}, commit {study.commit}."
+
+
+def _start(study: StudyFiles) -> str:
+    return STARTS.get((study.spec or {}).get("probe", {}).get("start", ""), "")
+
+
+def _curve_tables(study: StudyFiles) -> list[str]:
+    """Returns one table per protocol, with a line before it."""
+    found = []
+    for protocol, rows in study.curve.groupby(columns.PROTOCOL, sort=False):
+        wide = _wide(rows)
+        n_users = count(rows[columns.N_USERS].max())
+        found.append(f"### Protocol `{protocol}`\n\n{_protocol_text(str(protocol), n_users, study)}")
+        found.append(markdown.table(HEADERS, [_cells(row) for row in wide.to_dict("records")]))
+        found.extend(_large_gaps(wide))
+    return found
+
+
+def _protocol_text(protocol: str, n_users: str, study: StudyFiles) -> str:
+    ranked = f"The target is ranked among {candidates(protocol)}. {n_users} users."
+    return f"{ranked} Interval: {confidence(study.alpha)}, of NDCG@10 on test."
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per point; columns (metric, split) with values, and the interval of NDCG@10 on test."""
+    keys = [columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED, columns.PARAMETERS]
+    shown = rows.loc[is_metric(rows, SHOWN)]
+    point = shown.groupby(keys, sort=False, dropna=False).ngroup().rename("point")
+    shown = shown.assign(point=point, name=shown[columns.METRIC] + " " + shown[columns.SPLIT])
+    values = shown.pivot_table(index="point", columns="name", values=columns.VALUE)
+    ends = shown[shown["name"] == "ndcg test"].set_index("point")[[columns.CI_LOW, columns.CI_HIGH]]
+    wide = shown.groupby("point")[keys].first().join(values).join(ends)
+    place = wide[columns.KIND].map({kind: position for position, kind in enumerate(ORDER)})
+    family = [text.split(":")[0] for text in wide[columns.SELECTION]]
+    wide[columns.PARAMETERS] = wide[columns.PARAMETERS].astype(float)
+    return wide.assign(place=place, family=family).sort_values(["place", "family", columns.DEPTH, columns.SEED])
+
+
+def _name(row: dict[Any, Any]) -> str:
+    """Returns what a point of the curve is called in tables, for example `fine-tuned, first:4, seed 0`."""
+    name = KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
+    if row[columns.KIND] in EXITS:
+        return f"{name}, after {row[columns.DEPTH]}"
+    return f"{name}, {row[columns.SELECTION]}, seed {row[columns.SEED]}" if row[columns.SELECTION] else name
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    values = [row.get(f"{metric} {split}") for metric in ("hr", "ndcg") for split in PARTS]
+    return [
+        _name(row),
+        count(row[columns.PARAMETERS]),
+        *(four_digits(value) for value in values),
+        interval(row[columns.CI_LOW], row[columns.CI_HIGH]),
+        four_digits(row.get("mrr test")),
+    ]
+
+
+def _large_gaps(wide: pd.DataFrame) -> list[str]:
+    """Names the points whose validation and test NDCG@10 are far apart: a sign of a broken split or of over-tuning."""
+    if not {"ndcg valid", "ndcg test"} <= set(wide.columns):
+        return []
+    ratio = wide["ndcg valid"] / wide["ndcg test"]
+    far = wide.loc[(ratio > GAP_RATIO) | (ratio < 1 / GAP_RATIO)]
+    if far.empty:
+        return []
+    names = "; ".join(_name(row) for row in far.to_dict("records"))
+    return [f"Validation and test NDCG@10 differ by more than a factor of {GAP_RATIO:g} for: {names}."]

@@ -1,0 +1,46 @@
+"""Section: what made the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from layerprobe.reporting import markdown
+from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.study_files import StudyFiles
+
+
+def provenance_section(study: StudyFiles) -> Section:
+    """Shows commit, device, seeds, versions and the resolved spec."""
+    paragraphs = []
+    if study.provenance is None:
+        paragraphs.append(absent("provenance", "provenance.json", "Versions and commit are unknown."))
+    else:
+        paragraphs += _state(study, study.provenance)
+    if study.spec is None:
+        paragraphs.append(absent("the spec", "study.yaml", "The settings are unknown."))
+    else:
+        text = yaml.safe_dump(study.spec, sort_keys=False, allow_unicode=True)
+        paragraphs.append(markdown.folded("Every setting of this study (study.yaml)", text, "yaml"))
+    return Section("Provenance", paragraphs)
+
+
+def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
+    machine = found["machine"]
+    rows = [
+        ["commit", study.commit],
+        ["device", str(found["device"])],
+        ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],
+        ["seeds", ", ".join(map(str, found["seeds"]))],
+        ["python", found["python"]],
+        *([name, version] for name, version in found["versions"].items()),
+    ]
+    paragraphs = [markdown.table(["What", "Value"], rows, left=2)]
+    continued = found.get("continued") or []
+    if continued:
+        commits = ", ".join(str((one.get("git") or {}).get("commit"))[:10] for one in continued)
+        paragraphs.append(
+            f"Later runs went on with this study under other code or on another machine: commit {commits}."
+        )
+    return paragraphs

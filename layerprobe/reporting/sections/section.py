@@ -1,0 +1,26 @@
+"""`Section`: one part of a report, as text and the figures that the text links to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from layerprobe.reporting.figures import NamedFigure
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A heading, paragraphs of Markdown and the figures they show."""
+
+    title: str
+    paragraphs: list[str]
+    figures: list[NamedFigure] = field(default_factory=list)
+
+    @property
+    def markdown(self) -> str:
+        """The section as Markdown."""
+        return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"
+
+
+def absent(what: str, where: str, how: str) -> str:
+    """Returns the one line that stands in for a part the study does not have."""
+    return f"Not in this study: {what} (no `{where}`). {how}"

@@ -1,0 +1,55 @@
+"""The repository speaks of the project only: no path of a machine it was written on, no talk of how."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+# Spelled in two parts, so that this file does not hold what it looks for.
+FORBIDDEN = tuple(
+    a + b for a, b in [("/wo", "rk/"), ("/ro", "ot/"), ("/op", "t/"), ("sub", "agent"), (" this", " session")]
+)
+BINARY = {".png", ".gz", ".parquet", ".safetensors"}
+
+
+def repository_files(root: Path) -> list[Path]:
+    """Files that are tracked, or would be: what git ignores is not part of the repository."""
+    if shutil.which("git") is None or not (root / ".git").exists():
+        pytest.skip("not a git checkout, so which files belong to the repository is not known")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
+    return [path for name in listed.split("\0") if name and (path := root / name).is_file()]
+
+
+def forbidden_lines(name: str, text: str) -> list[str]:
+    return [
+        f"{name}:{number}: {word}"
+        for number, line in enumerate(text.lower().splitlines(), start=1)
+        for word in FORBIDDEN
+        if word in line
+    ]
+
+
+def test_no_file_holds_a_forbidden_word(root):
+    files = [path for path in repository_files(root) if path.suffix not in BINARY]
+    assert len(files) > 80
+    found = [
+        line
+        for path in files
+        for line in forbidden_lines(str(path.relative_to(root)), path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("word", FORBIDDEN)
+def test_each_forbidden_word_is_found_in_any_case(word):
+    assert forbidden_lines("page.md", f"first line\nsee{word.upper()}here") == [f"page.md:2: {word}"]
+
+
+def test_no_results_folder_or_data_is_part_of_the_repository(root):
+    tracked = [path.relative_to(root) for path in repository_files(root)]
+    assert [str(path) for path in tracked if path.parts[0] in {"runs", ".venv", "shared"}] == []
+    assert [str(path) for path in tracked if path.suffix in {".gz", ".parquet", ".safetensors", ".pkl"}] == []

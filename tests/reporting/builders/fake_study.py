@@ -1,0 +1,261 @@
+"""Writes a small study folder whose numbers are made up but hang together: every file a report reads, without torch.
+
+A user has a difficulty that all models share, so paired differences are narrower than single values, as in real runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.evaluation.metrics import metric_table
+from layerprobe.probing.curves import CurvePoint, curve_rows
+from layerprobe.probing.decide import DecisionOptions, decide
+from layerprobe.store.atomic import write_csv, write_json, write_parquet, write_yaml
+
+N_ITEMS = 1500
+N_NEGATIVES = 999
+KS = [1, 5, 10, 20]
+ALPHA = 0.05
+N_BOOT = 200
+WIDTH, TABLE_WIDTH = 64, 32
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass(frozen=True)
+class FakeShape:
+    """What the made-up study looks like."""
+
+    n_layers: int = 4
+    n_users: int = 400
+    seeds: tuple[int, ...] = (0,)
+    selections: tuple[str, ...] = ()
+    """Variants beside `first:k`, as (selection) with their depth after the colon."""
+    has_titles: bool = True
+
+
+class FakeStudy:
+    """Writes the parts of a study folder one by one."""
+
+    def __init__(self, folder: Path, shape: FakeShape) -> None:
+        self.folder, self.shape = folder, shape
+        generator = np.random.default_rng(0)
+        self.difficulty = generator.normal(size=shape.n_users)
+        self.targets = generator.integers(1, N_ITEMS + 1, size=(2, shape.n_users))
+        self.lengths = generator.integers(3, 40, size=shape.n_users)
+        self.curve: list[pd.DataFrame] = []
+        self.by_depth: dict[int, pd.DataFrame] = {}
+        self.floors: dict[str, pd.DataFrame] = {}
+
+    def write(self) -> Path:
+        """Writes everything and returns the folder."""
+        self._data()
+        self._floors()
+        self._variants()
+        self._exits()
+        self._student()
+        self._similarity()
+        write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
+        decision = decide(self.by_depth, self.floors, DecisionOptions(n_boot=N_BOOT)).to_dict()
+        write_json(self.folder / "decision.json", decision)
+        self._state()
+        return self.folder
+
+    def ranks(self, skill: float, seed: int) -> pd.DataFrame:
+        """Ranks of a model: a higher `skill` puts targets further up."""
+        generator = np.random.default_rng(seed)
+        parts = []
+        for position, split in enumerate(("valid", "test")):
+            noise = generator.normal(scale=0.4, size=self.shape.n_users)
+            share = 1 / (1 + np.exp(skill - 2.5 * self.difficulty - noise))
+            for protocol, n_candidates in (
+                ("full", N_ITEMS - self.lengths),
+                (f"sampled-{N_NEGATIVES}", N_NEGATIVES + 1),
+            ):
+                parts.append(
+                    self._part(split, protocol, self.targets[position], share * (n_candidates - 1), n_candidates)
+                )
+        return pd.concat(parts, ignore_index=True)[list(columns.RANKS)]
+
+    def _part(self, split: str, protocol: str, targets: np.ndarray, place: np.ndarray, n: Any) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                columns.USER: np.arange(self.shape.n_users, dtype=np.int32),
+                columns.TARGET: targets.astype(np.int32),
+                columns.SPLIT: split,
+                columns.PROTOCOL: protocol,
+                columns.N_HIGHER: np.floor(place).astype(np.int32),
+                columns.N_TIES: np.int32(0),
+                columns.N_CANDIDATES: np.broadcast_to(n, self.shape.n_users).astype(np.int32),
+                columns.HISTORY_LENGTH: self.lengths.astype(np.int32),
+                columns.TARGET_POPULARITY: np.int32(5),
+            }
+        )
+
+    def _add(self, ranks: pd.DataFrame, point: CurvePoint) -> None:
+        self.curve.append(curve_rows(ranks, point, KS, ALPHA, N_BOOT))
+
+    def _model(self, folder: Path, point: CurvePoint, ranks: pd.DataFrame) -> None:
+        """Writes a model folder and adds its rows to the curve."""
+        depth = point.depth or 0
+        layers = depth * 4 * WIDTH**2
+        parts = {"backbone": layers + WIDTH, "input_adapter": WIDTH * (TABLE_WIDTH + 1), "head": WIDTH * TABLE_WIDTH}
+        parts["item_table"] = (N_ITEMS + 1) * TABLE_WIDTH
+        described = {
+            "kind": point.kind,
+            "selection": point.selection,
+            "depth": point.depth,
+            "seed": point.seed,
+            "parameters": {"total": point.parameters, "layers": layers, "trainable": layers, **parts},
+            "train_seconds": point.train_seconds,
+            "users_per_second": point.users_per_second,
+            "epochs": 12,
+            "best_epoch": 9,
+            "best_valid": 0.1,
+            "metrics": metric_table(ranks, KS).to_dict(orient="records"),
+        }
+        write_json(folder / "metrics.json", described)
+        write_parquet(folder / "ranks.parquet", ranks)
+        self._add(ranks, point)
+
+    def _point(self, kind: str, selection: str, depth: int, seed: int) -> CurvePoint:
+        parameters = depth * 4 * WIDTH**2 + WIDTH * (2 * TABLE_WIDTH + 2) + (N_ITEMS + 1) * TABLE_WIDTH
+        return CurvePoint(kind, selection, depth, seed, parameters, 3.0 + 2.5 * depth, 4000.0 / (1 + depth))
+
+    def _floors(self) -> None:
+        skills = {"sasrec": 2.9, "tfidf": 2.6, "markov-1": 2.55, "popularity": 1.0}
+        for position, (kind, skill) in enumerate(skills.items()):
+            if kind == "tfidf" and not self.shape.has_titles:
+                continue
+            ranks = self.ranks(skill, 100 + position)
+            self.floors[kind] = ranks
+            if kind == "sasrec":
+                self._model(self.folder / "items", CurvePoint(kind, "", None, 0, 60000, 4.2, 9000.0), ranks)
+            else:
+                write_parquet(self.folder / "baselines" / f"ranks-{kind}.parquet", ranks)
+                self._add(ranks, CurvePoint(kind, "", None, 0, None, None, None))
+
+    def _skill(self, depth: int) -> float:
+        return 2.2 + 1.6 * (1 - np.exp(-1.6 * depth))
+
+    def _variants(self) -> None:
+        full = self.shape.n_layers
+        for seed in self.shape.seeds:
+            for depth in range(full + 1):
+                ranks = self.ranks(self._skill(depth), 10 * seed + depth)
+                is_teacher = depth == full and seed == self.shape.seeds[0]
+                folder = self.folder / ("teacher" if is_teacher else f"variants/first-{depth}/seed-{seed}")
+                self._model(folder, self._point("variant", f"first:{depth}", depth, seed), ranks)
+                if seed == self.shape.seeds[0]:
+                    self.by_depth[depth] = ranks
+        for position, selection in enumerate(self.shape.selections):
+            depth = int(selection.split(":")[1])
+            folder = self.folder / "variants" / selection.replace(":", "-") / "seed-0"
+            ranks = self.ranks(self._skill(depth) - 0.3, 200 + position)
+            self._model(folder, self._point("variant", selection, depth, 0), ranks)
+
+    def _exits(self) -> None:
+        full = self.shape.n_layers
+        for depth in range(full + 1):
+            missing = full - depth
+            for kind, skill in (("exit-norm", 3.8 - 0.6 * missing), ("exit-raw", 3.4 - 0.9 * missing)):
+                ranks = self.ranks(skill, full if (kind == "exit-norm" and not missing) else 50 + depth)
+                write_parquet(self.folder / "exits" / f"ranks-{kind}-{depth}.parquet", ranks)
+                self._add(ranks, self._point(kind, f"first:{full}", depth, 0))
+
+    def _student(self) -> None:
+        depth = max(1, self.shape.n_layers // 2)
+        point = self._point("distilled", f"first:{depth}", depth, 0)
+        self._model(self.folder / "distillation" / "student", point, self.ranks(3.85, 300))
+
+    def _similarity(self) -> None:
+        states = np.arange(self.shape.n_layers + 1)
+        gap = np.abs(states[:, None] - states[None, :])
+        layers = states[:-1]
+        tables = [self._pairs("cka", np.exp(-0.25 * gap)), self._pairs("cosine", np.cos(0.45 * gap))]
+        write_parquet(self.folder / "similarity" / "similarity.parquet", pd.concat(tables, ignore_index=True))
+        bars = {"block-influence": 0.4 * np.exp(-0.8 * layers), "drop-one-ndcg": 0.7 * np.exp(-1.5 * layers) - 0.01}
+        rows = [
+            pd.DataFrame({columns.MEASURE: name, columns.LAYER: layers, columns.VALUE: v}) for name, v in bars.items()
+        ]
+        write_csv(self.folder / "similarity" / "importance.csv", pd.concat(rows, ignore_index=True))
+
+    def _pairs(self, measure: str, matrix: np.ndarray) -> pd.DataFrame:
+        first, second = np.indices(matrix.shape).reshape(2, -1)
+        value = matrix[first, second]
+        return pd.DataFrame(
+            {
+                columns.MEASURE: measure,
+                columns.LAYER_A: first,
+                columns.LAYER_B: second,
+                columns.VALUE: value,
+                columns.CI_LOW: value - 0.02,
+                columns.CI_HIGH: value + 0.02,
+                columns.N_ROWS: self.shape.n_users,
+                columns.DIM: WIDTH,
+                columns.ROWS: f"readout of {self.shape.n_users} test histories",
+            }
+        )
+
+    def _data(self) -> None:
+        n_rows = int(self.lengths.sum())
+        steps = [
+            {"step": "read", "users": self.shape.n_users + 90, "items": N_ITEMS + 700, "interactions": n_rows + 4321},
+            {"step": "k-core", "users": self.shape.n_users, "items": N_ITEMS, "interactions": n_rows},
+        ]
+        audit = {
+            "n_pairs": n_rows - self.shape.n_users,
+            "has_times": True,
+            "equal_time": 0.439,
+            "backward": 0.0,
+            "ascending_equal": 1.0,
+            "ascending_different": 0.454,
+            "target_ties": 0.435,
+            "next_raw_id": None,
+            "next_first_appearance": 0.0004,
+            "chance": 1 / N_ITEMS,
+            "n_evaluated": self.shape.n_users,
+            "catalogue_order": False,
+            "notes": ["rows of equal time (43.9 % of the pairs) are in catalogue order: metrics depend on that"],
+        }
+        counts = {
+            "users": self.shape.n_users,
+            "items": N_ITEMS,
+            "interactions": n_rows,
+            "evaluated_users": self.shape.n_users,
+            "density": n_rows / (self.shape.n_users * N_ITEMS),
+        }
+        lengths = {"min": 3, "median": 20.5, "mean": float(self.lengths.mean()), "max": int(self.lengths.max())}
+        facts = {
+            "source": "synthetic",
+            "order": "by time, equal times in file order",
+            "steps": steps,
+            "counts": counts,
+            "lengths": lengths,
+            "items_with_title": N_ITEMS - 7 if self.shape.has_titles else None,
+            "audit": audit,
+        }
+        write_json(self.folder / "data" / "facts.json", facts)
+
+    def _state(self) -> None:
+        spec = {"name": "fake", "probe": {"start": "backbone", "seeds": list(self.shape.seeds)}}
+        write_yaml(self.folder / "study.yaml", spec | {"evaluation": {"alpha": ALPHA, "ks": KS}})
+        found = {
+            "versions": {"layerprobe": "0.1.0", "torch": "2.13.0"},
+            "git": {"commit": COMMIT, "dirty": False},
+            "python": "3.12.0",
+            "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
+            "device": "cpu",
+            "seeds": list(self.shape.seeds),
+        }
+        write_json(self.folder / "provenance.json", found | {"continued": []})
+
+
+def write_fake_study(folder: Path, shape: FakeShape | None = None) -> Path:
+    """Writes a made-up study into `folder` and returns it."""
+    return FakeStudy(folder, shape or FakeShape()).write()
