@@ -49,6 +49,8 @@ class BackboneOptions:
     """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
     init_seed: int = 0
     """Seed of random weights."""
+    init_std: float = 0.02
+    """Standard deviation of random weights."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden_size", "intermediate_size", "heads", "max_positions"):
@@ -58,6 +60,8 @@ class BackboneOptions:
             raise InputError(
                 f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
             )
+        if not 0 < self.init_std < 1:
+            raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
         if not 0 <= self.attention_dropout < 1:
             raise InputError(f"backbone.attention_dropout must lie in [0, 1); got {self.attention_dropout}")
 
@@ -87,6 +91,7 @@ def _from_shape(options: BackboneOptions) -> PreTrainedModel:
         max_position_embeddings=options.max_positions,
         rope_parameters={"rope_type": "default", "rope_theta": options.rope_theta},
         attention_dropout=options.attention_dropout,
+        initializer_range=options.init_std,
         bos_token_id=None,
         eos_token_id=None,
     )

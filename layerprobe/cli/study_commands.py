@@ -60,7 +60,7 @@ def _spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN202 - the typ
 
 def _report(known: argparse.Namespace, rest: list[str]) -> int:
     """Draws the report from files; needs the study's name for its folder and nothing of torch."""
-    from layerprobe.reporting.markdown import write_report
+    from layerprobe.reporting.report import write_report
     from layerprobe.store.atomic import read_yaml
 
     if rest or known.path:

@@ -23,7 +23,7 @@ from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.reporting.markdown import write_report
+from layerprobe.reporting.report import write_report
 from layerprobe.store.atomic import read_json, write_csv, write_json
 from layerprobe.store.run_folder import DONE, file_hash_of
 from layerprobe.training.checkpoint import MODEL

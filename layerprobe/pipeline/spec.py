@@ -127,8 +127,10 @@ class SimilaritySpec:
     """Seed of the sample."""
 
     def __post_init__(self) -> None:
-        if self.rows < 4:
-            raise InputError(f"similarity.rows must be at least 4; got {self.rows}")
+        if self.rows < 5 or self.n_boot < 100:
+            raise InputError(
+                f"similarity.rows must be at least 5 and n_boot at least 100; got {self.rows} and {self.n_boot}"
+            )
 
 
 @dataclass(frozen=True)

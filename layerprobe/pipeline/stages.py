@@ -212,14 +212,14 @@ def _drop_one(study: Study) -> None:
 
 
 def similarity_stage(study: Study) -> None:
-    """Compares all pairs of `hidden[0..L]` at the readout of a sample of test histories."""
+    """Compares all pairs of `hidden[0..L]` at the last item of a sample of test histories."""
     spec, folder = study.spec.similarity, study.folder / "similarity"
     _drop_one(study)
     key = _teacher_key(study, similarity=to_plain(spec))
     if is_done(folder, key):
         return
     hidden = readout_states(study, load_teacher(study))
-    label = f"readout of {hidden.shape[1]} test histories"
+    label = f"last item of {hidden.shape[1]} test histories"
     table = similarity_table(hidden, label, spec.n_boot, study.spec.evaluation.alpha, spec.seed)
     write_parquet(folder / "similarity.parquet", table)
     drop_one = pd.read_csv(folder / "drop-one" / "drop_one.csv")
@@ -228,7 +228,7 @@ def similarity_stage(study: Study) -> None:
 
 
 def readout_states(study: Study, teacher: Recommender) -> torch.Tensor:
-    """Returns `hidden[0..L]` at the readout of a seeded sample of test histories, float32 [L + 1, rows, width]."""
+    """Returns `hidden[0..L]` at the last item of a seeded sample of test histories, float32 [L + 1, rows, width]."""
     queries = study.data.split.queries("test")
     spec = study.spec.similarity
     generator = np.random.default_rng(spec.seed)
@@ -237,5 +237,5 @@ def readout_states(study: Study, teacher: Recommender) -> torch.Tensor:
     with torch.inference_mode():
         for chunk in np.array_split(rows, -(-len(rows) // study.spec.evaluation.batch_size)):
             batch = query_batch(study.data.split, queries, chunk, teacher.max_len)
-            parts.append(teacher.hidden(batch.to(teacher.device)).cpu())
+            parts.append(teacher.hidden_at_items(batch.to(teacher.device)).cpu())
     return torch.cat(parts, dim=1)

@@ -114,9 +114,8 @@ def read_curve(path: Path) -> pd.DataFrame:
     Raises:
         InputError: the file is missing or empty, lacks a column, or a column has values of another type.
     """
-    empty = {name: [""] for name, dtype in _TYPES.items() if dtype != "str"}
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=empty, float_precision="round_trip")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be a curve table; {reason}; run the probe stage to make it again") from error
@@ -127,6 +126,15 @@ def read_curve(path: Path) -> pd.DataFrame:
             "run the probe stage to make it again"
         )
     try:
-        return table[list(columns.CURVE)].astype(_TYPES)
+        return pd.DataFrame({name: _typed(table[name], dtype) for name, dtype in _TYPES.items()})
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} holds a value of the wrong type: {error}; run the probe stage again") from error
+
+
+def _typed(cells: pd.Series, dtype: str) -> pd.Series:
+    """Converts text cells; floats by Python's own reading, which gives back the very number that was written."""
+    if dtype == "str":
+        return cells
+    numbers = cells.replace("", "nan").astype("float64")
+    # By way of Int64, which refuses 2.5 where int64 would cut it.
+    return numbers if dtype == "float64" else numbers.astype("Int64").astype(dtype)

@@ -63,9 +63,7 @@ def _seed_note(seeds: set[int]) -> str:
         return f"Each depth was trained once: {limit}. Train several seeds per depth to see that noise."
     if min(seeds) == 1:
         return f"Some depths were trained once: {limit}. Train as many seeds for each depth to see that noise."
-    return (
-        f"Each user's metric is a mean over {min(seeds)} or more trainings per depth: {limit} that is left in the mean."
-    )
+    return f"Each user's metric is a mean over at least {min(seeds)} trainings per depth: {limit} left in that mean."
 
 
 def _passed(depth: int, depths: Mapping[int, Comparison], options: DecisionOptions, power: Power) -> str:

@@ -86,7 +86,7 @@ class TfIdf:
     def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
         """Yields the cosines [batch, n_items + 1]."""
         last, row = np.unique(_last_items(batch), return_inverse=True)
-        cosines = (self._rows[last] @ self._columns).toarray().astype(np.float32)
+        cosines = (self._rows[last] @ self._columns).astype(np.float32).toarray()
         yield torch.from_numpy(cosines)[torch.from_numpy(row)]
 
 

@@ -107,6 +107,17 @@ class Recommender(SequenceModel):
         """Returns `hidden[0..L]` at the read positions, all before the final norm, [L + 1, read, width]."""
         return self.read_with_hidden(batch)[1]
 
+    def hidden_at_items(self, batch: SequenceBatch) -> torch.Tensor:
+        """Returns `hidden[0..L]` at the items that are read, [L + 1, read, width].
+
+        The same as `hidden` unless a prompt suffix follows: there the readout starts from a token all users share, so
+        `hidden[0]` would be one and the same vector.
+        """
+        inputs, row, _ = self._inputs(batch)
+        with captured_hidden(self.backbone, row, batch.pos + len(self.prefix)) as found:
+            self.network(inputs_embeds=inputs, use_cache=False)
+        return found.stacked()
+
     def read_with_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns `read(batch)` and `hidden(batch)` of the same forward pass."""
         inputs, row, pos = self._inputs(batch)

@@ -6,16 +6,17 @@ bytes, so a report can be committed and compared.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from layerprobe.reporting.figures import FIGURE_SUFFIXES, save_figure
+from layerprobe.reporting.figures import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.sections.answer import answer_section, decision_section
 from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.student import student_section
-from layerprobe.reporting.study_files import read_study
+from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.reporting.tables import check_consistency
 from layerprobe.store.atomic import write_text
 
@@ -47,17 +48,34 @@ def write_report(study: Path, out: Path | None = None) -> Path:
         InputError: the study folder or its curve is missing or damaged.
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
-    files = read_study(study)
-    check_consistency(files.curve)
-    sections = [make(files) for make in SECTIONS]
+    report = make_report(read_study(study))
     folder = study / "report" if out is None else out
     _remove_old_figures(folder / FIGURES)
-    for section in sections:
-        for named in section.figures:
-            save_figure(folder / FIGURES, named)
-    text = "\n".join([f"# How many layers? Study {files.name}\n", *(section.markdown for section in sections)])
-    write_text(folder / REPORT, text)
+    for named in report.figures:
+        save_figure(folder / FIGURES, named)
+    write_text(folder / REPORT, report.text)
     return folder / REPORT
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report in memory: Markdown and the figures it links to."""
+
+    text: str
+    figures: list[NamedFigure]
+
+
+def make_report(study: StudyFiles) -> Report:
+    """Checks the curve, then makes text and figures; writes nothing.
+
+    Raises:
+        InputError: a figure cannot be drawn from the curve.
+        StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
+    """
+    check_consistency(study.curve)
+    sections = [make(study) for make in SECTIONS]
+    text = "\n".join([f"# How many layers? Study {study.name}\n", *(section.markdown for section in sections)])
+    return Report(text, [named for section in sections for named in section.figures])
 
 
 def _remove_old_figures(folder: Path) -> None:

@@ -142,7 +142,8 @@ def check_consistency(curve: pd.DataFrame) -> None:
     wide = curve.assign(point=point).pivot_table(index="point", columns=names, values=columns.VALUE)
     for k in sorted({k for metric, k in wide.columns if metric == "ndcg" and ("hr", k) in wide.columns}):
         hits, gain = wide[("hr", k)], wide[("ndcg", k)]
-        low, high = _ndcg_range(hits, wide[("hr", 1)] if ("hr", 1) in wide.columns else None, k)
+        first = wide[("hr", 1)] if ("hr", 1) in wide.columns else hits * np.nan
+        low, high = _ndcg_range(hits, first, k)
         broken = (gain < low - ROUNDING) | (gain > high + ROUNDING)
         if broken.any():
             row = broken.idxmax()
@@ -153,9 +154,8 @@ def check_consistency(curve: pd.DataFrame) -> None:
             )
 
 
-def _ndcg_range(hits: pd.Series, first: pd.Series | None, k: int) -> tuple[pd.Series, pd.Series]:
-    if first is None:
-        return hits / np.log2(k + 1), hits
-    if k == 1:
-        return hits, hits
-    return first + (hits - first) / np.log2(k + 1), first + (hits - first) / np.log2(3)
+def _ndcg_range(hits: pd.Series, first: pd.Series, k: int) -> tuple[pd.Series, pd.Series]:
+    """Returns the bounds of NDCG@k; where HR@1 is not known (NaN) it may lie anywhere in [0, HR@k]."""
+    low = first.fillna(0) + (hits - first.fillna(0)) / np.log2(k + 1)
+    high = first.fillna(hits) + (hits - first.fillna(hits)) / np.log2(3)
+    return (hits, hits) if k == 1 else (low, high)

@@ -23,6 +23,8 @@ class TrainingOptions:
     """Steps over which the rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What the rate does after the warm-up."""
+    final_rate: float = 0.0
+    """Where the cosine ends, as a share of the peak, in [0, 1]."""
     weight_decay: float = 0.01
     """AdamW weight decay of matrices; vectors (norms, biases) and embeddings are not decayed."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -44,6 +46,8 @@ class TrainingOptions:
             )
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate must lie in (0, 1); got {self.learning_rate}")
+        if not 0 <= self.final_rate <= 1:
+            raise InputError(f"final_rate must lie in [0, 1]; got {self.final_rate}")
         if self.max_grad_norm <= 0:
             raise InputError(f"max_grad_norm must be above 0; got {self.max_grad_norm}")
         if self.patience is not None and self.patience < 1:
@@ -57,4 +61,5 @@ def learning_rate_at(step: int, total_steps: int, options: TrainingOptions) -> f
     if options.schedule == "constant":
         return options.learning_rate
     progress = (step - options.warmup_steps) / max(1, total_steps - options.warmup_steps)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return options.learning_rate * (options.final_rate + (1 - options.final_rate) * falling)

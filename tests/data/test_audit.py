@@ -28,23 +28,29 @@ def test_shares_equal_a_count_by_hand() -> None:
             ("b", "9", 4),
             ("b", "10", 6),
             ("b", "11", 6),
-            ("c", "2", 9),  # c: not evaluated; its pair 2 -> 9 goes back in time, up
+            ("c", "2", 9),  # pairs of c: 2 -> 9 back in time, up
             ("c", "9", 8),
+            ("c", "9", 8),  # the same item at the same time: equal, no step
         ]
     )
     audit = audit_order(log)
-    assert audit.n_pairs == 2 + 3 + 1
-    assert audit.equal_time == pytest.approx(2 / 6)
-    assert audit.ascending_equal == pytest.approx(2 / 2)
+    assert audit.n_pairs == 2 + 3 + 2
+    assert audit.equal_time == pytest.approx(3 / 7)
+    assert audit.ascending_equal == pytest.approx(2 / 3)
     assert audit.ascending_different == pytest.approx(2 / 4)
-    assert audit.backward == pytest.approx(1 / 6)
-    assert audit.n_evaluated == 2
-    assert audit.target_ties == pytest.approx(1 / 2)  # b
-    assert audit.next_raw_id == pytest.approx(1 / 2)  # b: 10 -> 11
-    # by first appearance 2, 10, 9, 11 are 0, 1, 2, 3: a ends 1 -> 2 (next), b ends 1 -> 3
-    assert audit.next_first_appearance == pytest.approx(1 / 2)
+    assert audit.backward == pytest.approx(1 / 7)
+    assert audit.n_evaluated == 3
+    assert audit.target_ties == pytest.approx(2 / 3)  # b and c
+    assert audit.next_raw_id == pytest.approx(1 / 3)  # b: 10 -> 11
+    # by first appearance 2, 10, 9, 11 are 0, 1, 2, 3: a ends 1 -> 2 (next), b ends 1 -> 3, c ends 2 -> 2
+    assert audit.next_first_appearance == pytest.approx(1 / 3)
     assert audit.chance == pytest.approx(1 / 4)
     assert not audit.catalogue_order
+
+
+def test_users_without_a_target_are_not_counted_among_targets() -> None:
+    audit = audit_order(log_of([("a", "1", 1), ("a", "5", 2), ("a", "6", 3), ("b", "1", 1), ("b", "2", 1)]))
+    assert (audit.n_evaluated, audit.target_ties, audit.next_raw_id) == (1, 0.0, 1.0)
 
 
 def test_ids_that_are_not_all_digits_ascend_as_text() -> None:

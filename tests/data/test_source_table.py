@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from layerprobe.data.interactions import from_columns
+from layerprobe.data.sources import delimited
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
 from layerprobe.errors import InputError
@@ -43,6 +44,13 @@ def test_text_tables_keep_ids_as_written(tmp_path: Path, suffix: str) -> None:
 def test_byte_order_mark_quotes_blank_lines_and_windows_ends_do_no_harm(tmp_path: Path) -> None:
     text = '\ufeff"user",item,timestamp,rating\r\nu,"01",5,1\r\n\r\nv,1, 6,2.5\r\nu,NA,7,3'
     assert rows_of(read_source("table", write(tmp_path / "log.csv", text), NONE)) == ROWS
+
+
+def test_quoted_line_breaks_survive_the_reading_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 128)
+    rows = [f'u,"item\n{number}",{number},1' for number in range(200)]
+    path = write(tmp_path / "log.csv", "user,item,timestamp,rating\n" + "\n".join(rows))
+    assert rows_of(read_source("table", path, NONE)) == [("u", f"item\n{number}", number, 1.0) for number in range(200)]
 
 
 @pytest.mark.parametrize(

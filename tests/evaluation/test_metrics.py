@@ -78,7 +78,11 @@ def test_ndcg_lies_between_the_bounds_that_hit_rates_set() -> None:
 
 def test_the_table_averages_over_users_per_protocol_and_split() -> None:
     ranks = pd.concat(
-        [ranks_table([0, 4], [0, 0]), ranks_table([1, 1], [0, 0], split="valid"), ranks_table([0, 2], [1, 0], "sampled-9")]
+        [
+            ranks_table([0, 4], [0, 0]),
+            ranks_table([1, 1], [0, 0], split="valid"),
+            ranks_table([0, 2], [1, 0], "sampled-9"),
+        ]
     )
     table = metric_table(ranks, ks=[1, 5])
     assert list(table.columns) == ["protocol", "split", "metric", "k", "value", "n_users"]

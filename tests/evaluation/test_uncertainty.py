@@ -81,10 +81,10 @@ def test_bounds_lie_at_critical_value_times_standard_error() -> None:
 
 def test_critical_values_are_those_of_the_normal_law_for_one_and_for_independent_columns() -> None:
     values = np.random.default_rng(0).normal(size=(500, 8))
-    one = simultaneous_bounds(values[:, :1], 0.05, 5000, seed=0)
+    one = simultaneous_bounds(values[:, :1], 0.05, 20_000, seed=0)
     assert one.critical_lower == pytest.approx(scipy.stats.norm.ppf(0.95), abs=0.06)
     assert one.critical_two_sided == pytest.approx(scipy.stats.norm.ppf(0.975), abs=0.06)
-    eight = simultaneous_bounds(values, 0.05, 5000, seed=0)
+    eight = simultaneous_bounds(values, 0.05, 20_000, seed=0)
     assert eight.critical_lower == pytest.approx(scipy.stats.norm.ppf(0.95 ** (1 / 8)), abs=0.1)
 
 

@@ -34,7 +34,9 @@ def test_a_notebook_draws_its_figures_from_a_study_folder(
     monkeypatch.setenv("LAYERPROBE_STUDY", str(notebook_study))
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     notebook = nbformat.read(FOLDER / name, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     drawn = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(drawn) == FIGURES[name]

@@ -64,10 +64,10 @@ def test_values_and_intervals_are_symmetric_and_enclose_the_value(measure: str) 
 
 
 def test_intervals_stay_within_the_range_of_the_measures() -> None:
-    noise = normal(6, 2, seed=4)
+    noise = normal(6, 2, seed=1)
     x = normal(6, 2)
     table = similarity_table(torch.stack([x, x + 0.5 * noise]), "readout", n_boot=500)
-    assert interval(table, "cka")[1] == 1.0  # unclipped it would lie above
+    assert interval(table, "cka")[1] == 1.0  # 1.49 before it is cut
     assert table[columns.CI_HIGH].max() == 1.0
 
 

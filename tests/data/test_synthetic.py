@@ -1,0 +1,224 @@
+"""The planted rules of the built-in data, each checked by an oracle that reads the generated rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from layerprobe.data.sources.raw import RawLog
+from layerprobe.data.synthetic import KINDS, SyntheticOptions, generate, induction_only, needed_depth
+from layerprobe.errors import InputError
+
+SMALL = SyntheticOptions(
+    n_users=300, min_length=41, max_length=50, share_markov=0.2, share_induction=0.4, share_composed=0.4
+)
+
+
+def histories(log: RawLog, kind: str) -> list[list[str]]:
+    """Returns the item ids of each user of a kind, in order."""
+    rows = log.interactions
+    found: dict[str, list[str]] = {}
+    for user, item in zip(rows.user_ids[rows.user], rows.item_ids[rows.item], strict=True):
+        found.setdefault(user, []).append(item)
+    return [items for user, items in found.items() if user.startswith(kind)]
+
+
+def followed_last_time(history: list[str], item: str) -> str | None:
+    """The induction oracle: what followed `item` at its latest earlier occurrence, dividers not counted."""
+    after = [
+        history[i + 1] for i in range(len(history) - 1) if history[i] == item and history[i + 1] != "composed-divider"
+    ]
+    return after[-1] if after else None
+
+
+def majority_followed(history: list[str], item: str) -> str | None:
+    """What followed `item` most often in the history."""
+    after = [history[i + 1] for i in range(len(history) - 1) if history[i] == item]
+    return max(set(after), key=after.count) if after else None
+
+
+def global_successors(users: list[list[str]]) -> dict[str, str]:
+    """The Markov-1 table over all users, their last two items left out."""
+    counts: dict[str, dict[str, int]] = {}
+    for items in users:
+        for item, after in zip(items[:-3], items[1:-2], strict=True):
+            counts.setdefault(item, {})[after] = counts.get(item, {}).get(after, 0) + 1
+    return {item: max(after, key=lambda one: after[one]) for item, after in counts.items()}
+
+
+def share_right(users: list[list[str]], predict, position: int = -1) -> float:
+    """Share of the users whose item at `position` is what `predict` makes of the items before it."""
+    return float(np.mean([predict(items[:position]) == items[position] for items in users]))
+
+
+def test_same_seed_gives_the_same_log_and_another_seed_another():
+    first, second = generate(SMALL), generate(SMALL)
+    other = generate(SyntheticOptions(n_users=300, seed=1))
+    assert first.interactions.to_frame().equals(second.interactions.to_frame())
+    assert first.titles == second.titles
+    assert not np.array_equal(first.interactions.item[:500], other.interactions.item[:500])
+
+
+def test_the_rule_holds_across_the_blocks_it_is_drawn_in(monkeypatch):
+    """Lengths, kinds and the rule do not depend on where one block of users ends and the next begins."""
+    monkeypatch.setattr("layerprobe.data.synthetic.BLOCK", 7)
+    log = generate(SMALL)
+    assert np.bincount(log.interactions.user).min() >= 41
+    searched = histories(log, "induction")
+    assert share_right(searched, lambda history: majority_followed(history, history[-1])) >= 0.95
+    assert all(item.startswith("induction-") for items in searched for item in items)
+
+
+def test_shares_lengths_and_columns_are_as_asked():
+    log = generate(SMALL)
+    lengths = np.bincount(log.interactions.user)
+    assert [len(histories(log, kind)) for kind in KINDS] == [60, 120, 120]
+    assert (len(lengths), lengths.min(), lengths.max()) == (300, 41, 50)
+    assert log.ordered and log.interactions.rating is None
+    assert np.array_equal(np.unique(log.interactions.item), np.arange(len(log.interactions.item_ids)))
+
+
+def test_times_strictly_rise_inside_every_user():
+    rows = generate(SMALL).interactions
+    assert rows.timestamp is not None
+    same_user = np.diff(rows.user) == 0
+    assert (np.diff(rows.timestamp)[same_user] > 0).all()
+    assert rows.timestamp.min() > 0
+
+
+def test_every_item_has_a_title_of_its_own_that_carries_its_group():
+    log = generate(SMALL)
+    assert log.titles is not None
+    assert set(log.titles) == set(log.interactions.item_ids)
+    assert len(set(log.titles.values())) == len(log.titles)
+    words = {
+        kind: {title.split()[2] for item, title in log.titles.items() if item.startswith(kind)} for kind in KINDS[:2]
+    }
+    assert words == {"markov": {"Trail", "Guidebook"}, "induction": {"Ritual", "Keepsake"}}
+
+
+@pytest.mark.parametrize("position", [-1, -2])
+def test_markov_targets_follow_one_successor_table_of_all_users(position):
+    users = histories(generate(SyntheticOptions(n_users=400, share_markov=1.0, share_induction=0.0)), "markov")
+    table = global_successors(users)
+    assert share_right(users, lambda history: table.get(history[-1]), position) == 1.0
+
+
+@pytest.mark.parametrize("position", [-1, -2])
+def test_induction_targets_need_the_users_own_history(position):
+    users = histories(generate(induction_only(SyntheticOptions(n_users=500))), "induction")
+    table = global_successors(users)
+    assert share_right(users, lambda history: majority_followed(history, history[-1]), position) >= 0.99
+    assert share_right(users, lambda history: followed_last_time(history, history[-1]), position) >= 0.85
+    assert share_right(users, lambda history: table.get(history[-1]), position) <= 2.5 / 24
+
+
+def test_bag_of_the_history_cannot_name_an_induction_target():
+    """What one attention layer can at least do, naming an item of the history, is right once in 5 to 10 times."""
+    users = histories(generate(induction_only(SyntheticOptions(n_users=500))), "induction")
+    assert share_right(users, lambda history: max(set(history), key=history.count)) <= 0.3
+    assert all(5 <= len(set(items)) <= 10 and items[-1] in items[:-1] for items in users)
+
+
+@pytest.mark.parametrize("look_ups", [3, 4])
+@pytest.mark.parametrize("position", [-1, -2])
+def test_composed_targets_need_exactly_h_minus_1_steps_through_the_pairs(look_ups, position):
+    options = SyntheticOptions(n_users=300, share_markov=0, share_induction=0, share_composed=1, look_ups=look_ups)
+    users = histories(generate(options), "composed")
+
+    def chained(steps: int):
+        def predict(history: list[str]) -> str | None:
+            listed = history[: history.index("composed-signal")]
+            pairs = {listed[i - 2]: listed[i - 1] for i in range(2, len(listed)) if listed[i] == "composed-divider"}
+            item = history[-1]
+            for _ in range(steps):
+                item = pairs.get(item, "")
+            return item
+
+        return predict
+
+    right = {steps: share_right(users, chained(steps), position) for steps in range(1, 6)}
+    assert right.pop(look_ups - 1) == 1.0
+    assert max(right.values()) <= 0.35
+
+
+def test_no_step_of_a_composed_walk_was_shown_before():
+    users = histories(
+        generate(SyntheticOptions(n_users=200, share_markov=0, share_induction=0, share_composed=1)), "composed"
+    )
+    for items in users:
+        walk = items[items.index("composed-signal") + 1 :]
+        shown = set(zip(items, items[1:], strict=False))
+        listed = set(zip(items[: -len(walk)], items[1 : -len(walk)], strict=False))
+        assert len(walk) == len(set(walk)) == 5
+        assert not listed & set(zip(walk, walk[1:], strict=False))
+        assert len(shown) > len(listed)
+
+
+def test_noise_breaks_the_rule_only_before_the_last_two_items():
+    def share_followed(noise: float, position: int) -> float:
+        options = SyntheticOptions(n_users=400, share_markov=1.0, share_induction=0.0, noise=noise, popularity_skew=0)
+        users = histories(generate(options), "markov")
+        table = global_successors(users)
+        return share_right(users, lambda history: table.get(history[-1]), position)
+
+    assert share_followed(0.0, -3) == 1.0
+    assert share_followed(0.4, -3) == pytest.approx(0.6, abs=0.08)
+    assert share_followed(0.4, -2) == share_followed(0.4, -1) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["markov", "induction", "composed"])
+def test_skew_makes_low_ranks_popular(kind):
+    def share_of_first_quarter(skew: float) -> float:
+        shares = {f"share_{name}": float(name == kind) for name in KINDS}
+        options = SyntheticOptions(n_users=400, markov_items=24, noise=0.5, popularity_skew=skew, **shares)
+        log = generate(options).interactions
+        ranks = [name.split("-")[1] for name in log.item_ids[log.item]]
+        return float(np.mean([int(rank) < 6 for rank in ranks if rank.isdigit()]))
+
+    assert share_of_first_quarter(0.0) == pytest.approx(0.25, abs=0.04)
+    assert share_of_first_quarter(1.5) >= 0.35
+
+
+@pytest.mark.parametrize(
+    ("options", "depth"),
+    [
+        (SyntheticOptions(share_markov=1, share_induction=0), 0),
+        (induction_only(), 2),
+        (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=3), 3),
+        (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=4), 4),
+        (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=5, private_max=9), 4),
+    ],
+)
+def test_needed_depth_is_that_of_the_hardest_kind(options, depth):
+    assert needed_depth(options) == depth
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"share_markov": 0.5}, "must add up to 1"),
+        ({"share_markov": -0.1, "share_induction": 1.1}, "must not be negative"),
+        ({"n_users": 0}, "n_users of built-in data must be at least 1; got 0"),
+        ({"markov_items": 1}, "markov_items"),
+        ({"look_ups": 2}, "look_ups of built-in data must be at least 3; got 2"),
+        ({"private_min": 4}, "private_min"),
+        ({"private_max": 4}, "private_max must be at least private_min"),
+        ({"popularity_skew": -1.0}, "popularity_skew"),
+        ({"seed": -1}, "seed"),
+        ({"noise": 1.0}, "noise of built-in data must lie in [0, 1); got 1.0"),
+        ({"max_length": 63}, "max_length must be at least min_length, 64; got 63"),
+        ({"min_length": 40}, "min_length must be more than 4 times private_max, 40"),
+        ({"induction_items": 9}, "induction_items must be at least private_max, 10"),
+        ({"composed_items": 9}, "composed_items must be at least private_max, 10"),
+        (
+            {"share_markov": 0, "share_composed": 0.4, "private_min": 6, "private_max": 6},
+            "a number without a common divisor with look_ups - 1 = 2; got 6 to 6",
+        ),
+    ],
+)
+def test_bad_options_are_refused_with_the_rule(changes, part):
+    with pytest.raises(InputError) as caught:
+        SyntheticOptions(**changes)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,185 @@
+"""Figures: what they show, and that all text is inside the picture and readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from layerprobe.reporting.depth_figures import depth_ticks
+from layerprobe.reporting.figures import NamedFigure, new_figure, save_figure
+from layerprobe.reporting.layer_figures import importance_figure, similarity_figure
+from layerprobe.reporting.report import make_report
+from layerprobe.reporting.sections.depth import draw_exits, draw_variants
+from layerprobe.reporting.study_files import StudyFiles, read_study
+
+NAMES = ("depth-variants", "depth-exits", "decision-margin", "similarity", "importance")
+
+
+@pytest.fixture(scope="module", params=["fake_study", "rich_study"])
+def drawn(request: pytest.FixtureRequest) -> dict[str, Figure]:
+    """All figures of a study's report."""
+    report = make_report(read_study(request.getfixturevalue(request.param)))
+    return {named.name: named.figure for named in report.figures}
+
+
+@pytest.fixture(scope="module")
+def study(fake_study: Path) -> StudyFiles:
+    return read_study(fake_study)
+
+
+def words(figure: Figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text))
+
+
+def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
+    """Every text that is drawn, with its box in pixels. Ticks beyond an axis' limits are objects but not drawn."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    hidden = {id(text) for axes in figure.findobj(Axes) for text in ticks_outside(axes)}
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and id(text) not in hidden]
+    return [(text, text.get_window_extent(canvas.get_renderer())) for text in found]
+
+
+def ticks_outside(axes: Axes) -> list[Text]:
+    outside = []
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        outside += [tick.label1 for tick in axis.get_major_ticks() if not low - 1e-9 <= tick.get_loc() <= high + 1e-9]
+        outside += [tick.label2 for tick in axis.get_major_ticks() if not low - 1e-9 <= tick.get_loc() <= high + 1e-9]
+    return outside
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_is_cut_and_no_two_texts_overlap(name: str, drawn: dict[str, Figure]) -> None:
+    figure = drawn[name]
+    width, height = figure.get_size_inches() * figure.dpi
+    found = texts(figure)
+    assert len(found) > 8
+    for text, box in found:
+        assert min(box.x0, box.y0) >= 0, text
+        assert box.x1 <= width, text
+        assert box.y1 <= height, text
+    for (one, first), (other, second) in combinations(found, 2):
+        shared_x = min(first.x1, second.x1) - max(first.x0, second.x0)
+        shared_y = min(first.y1, second.y1) - max(first.y0, second.y0)
+        rotated = one.get_rotation() not in (0, 90) or other.get_rotation() not in (0, 90)
+        assert rotated or min(shared_x, shared_y) <= 1, (one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_caption_names_study_and_commit(name: str, drawn: dict[str, Figure]) -> None:
+    assert "Study fake, commit 0123456789." in words(drawn[name])
+
+
+@pytest.mark.parametrize("draw", [draw_variants, draw_exits])
+def test_depth_captions_name_the_users_the_band_and_the_ranking(
+    draw: Callable[..., NamedFigure], study: StudyFiles
+) -> None:
+    found = words(draw(study).figure)
+    assert "400 users" in found
+    assert "95 % bootstrap interval over users" in found
+    assert "among the whole catalogue" in found
+    assert "999 uniform negatives" in words(draw(study, "sampled-999").figure)
+
+
+def line_values(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(line.get_ydata(), dtype=float) for axes in figure.axes for line in axes.lines]
+
+
+def is_drawn(values: pd.Series, figure: Figure) -> bool:
+    wanted = values.to_numpy()
+    return any(len(found) == len(wanted) and np.allclose(found, wanted) for found in line_values(figure))
+
+
+def test_variants_and_exits_are_drawn_in_figures_of_their_own(study: StudyFiles) -> None:
+    variants, exits = draw_variants(study), draw_exits(study)
+    shown = {"variant": variants, "exit-norm": exits, "exit-raw": exits}
+    for kind, named in shown.items():
+        other = exits if named is variants else variants
+        rows = named.table[(named.table["kind"] == kind) & (named.table["metric"] == "ndcg")]
+        values = rows.sort_values("depth")["value"]
+        assert len(values) == 5
+        assert is_drawn(values, named.figure)
+        assert not is_drawn(values, other.figure)
+
+
+@pytest.mark.parametrize("draw", [draw_variants, draw_exits])
+def test_every_floor_is_a_line_with_a_label_in_both_panels(draw: Callable[..., NamedFigure], study: StudyFiles) -> None:
+    named = draw(study)
+    assert [axes.get_ylabel() for axes in named.figure.axes] == ["NDCG@10", "HR@10"]
+    for axes, metric in zip(named.figure.axes, ("ndcg", "hr"), strict=True):
+        assert [text.get_text() for text in axes.texts] == ["SASRec", "TF-IDF", "Markov-1", "popularity"]
+        for kind in ("sasrec", "tfidf", "markov-1", "popularity"):
+            rows = named.table[(named.table["kind"] == kind) & (named.table["metric"] == metric)]
+            heights = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 2]
+            assert any(np.allclose(height, rows["value"].iloc[0]) for height in heights)
+
+
+@pytest.mark.parametrize(("draw", "zero"), [(draw_variants, "0\ncontrol"), (draw_exits, "0\ninput")])
+def test_depth_zero_and_the_full_model_are_marked(
+    draw: Callable[..., NamedFigure], zero: str, study: StudyFiles
+) -> None:
+    axes = draw(study).figure.axes[0]
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert names == [zero, "1", "2", "3", "4\nfull"]
+    rings = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert [np.asarray(ring.get_xdata()).tolist() for ring in rings] == [[4]]
+
+
+def test_ticks_hold_both_ends_and_do_not_crowd() -> None:
+    assert depth_ticks(0) == [0]
+    assert depth_ticks(4) == [0, 1, 2, 3, 4]
+    for n_layers in range(1, 100):
+        ticks = depth_ticks(n_layers)
+        assert ticks[0] == 0
+        assert ticks[-1] == n_layers
+        assert len(ticks) <= 13
+
+
+def similarity(n_states: int, measure: str) -> pd.DataFrame:
+    first, second = np.indices((n_states, n_states)).reshape(2, -1)
+    table = pd.DataFrame({"layer_a": first, "layer_b": second, "value": 0.25})
+    return table.assign(measure=measure, rows="all")
+
+
+@pytest.mark.parametrize(("measure", "limits"), [("cka", (0, 1)), ("cosine", (-1, 1))])
+def test_heat_maps_have_a_fixed_scale(measure: str, limits: tuple[float, float]) -> None:
+    axes = similarity_figure(similarity(3, measure), "caption").axes[0]
+    assert axes.images[0].get_clim() == limits
+
+
+@pytest.mark.parametrize(("n_states", "n_numbers"), [(3, 9), (11, 121), (12, 0)])
+def test_small_heat_maps_carry_their_numbers(n_states: int, n_numbers: int) -> None:
+    axes = similarity_figure(similarity(n_states, "cka"), "caption").axes[0]
+    assert [text.get_text() for text in axes.texts] == [".25"] * n_numbers
+
+
+def test_bars_show_losses_in_per_cent_and_influence_as_it_is() -> None:
+    rows = [
+        ("block-influence", 0, 0.4),
+        ("block-influence", 1, 0.1),
+        ("drop-one-ndcg", 0, 0.5),
+        ("drop-one-ndcg", 1, -0.01),
+    ]
+    figure = importance_figure(pd.DataFrame(rows, columns=["measure", "layer", "value"]), "caption")
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights[0] == pytest.approx([0.4, 0.1])
+    assert heights[1] == pytest.approx([50, -1])
+
+
+def test_a_saved_figure_has_no_date_and_brings_its_numbers(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [0.1 + 0.2]})
+    save_figure(tmp_path, NamedFigure("one", new_figure(1.0), table))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "one.png", "one.svg"]
+    assert "<dc:date>" not in (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert pd.read_csv(tmp_path / "one.csv")["a"].iloc[0] == 0.1 + 0.2

@@ -1,0 +1,218 @@
+"""The report: complete, the same every time, and honest about what a study does not have."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from layerprobe.errors import InputError, StudyError
+from layerprobe.reporting.report import make_report, write_report
+from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.depth import depth_section
+from layerprobe.reporting.sections.layers import layers_section
+from layerprobe.reporting.sections.provenance import provenance_section
+from layerprobe.reporting.sections.section import Section
+from layerprobe.reporting.sections.student import student_section
+from layerprobe.reporting.study_files import StudyFiles, read_study
+from layerprobe.store.atomic import read_json, write_json
+
+NAMES = {"depth-variants", "depth-exits", "decision-margin", "similarity", "importance"}
+ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def report(fake_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(fake_study, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def text(report: Path) -> str:
+    return report.read_text(encoding="utf-8")
+
+
+def test_a_report_is_these_files_and_no_other(report: Path) -> None:
+    assert report.name == "report.md"
+    assert files_of(report.parent) == ALL_FILES
+
+
+def test_a_report_lies_in_the_study_and_loses_figures_it_no_longer_has(own_study: Path) -> None:
+    (own_study / "report" / "figures").mkdir(parents=True)
+    (own_study / "report" / "figures" / "similarity.svg").write_text("old", encoding="utf-8")
+    (own_study / "report" / "figures" / "mine.svg").write_text("not ours", encoding="utf-8")
+    for name in ("decision.json", "similarity/similarity.parquet", "similarity/importance.csv"):
+        (own_study / name).unlink()
+    curve = pd.read_csv(own_study / "curve.csv")
+    curve[curve["kind"] != "variant"].to_csv(own_study / "curve.csv", index=False)
+    assert write_report(own_study) == own_study / "report" / "report.md"
+    left = {"depth-exits.svg", "depth-exits.png", "depth-exits.csv", "mine.svg"}
+    assert {path.name for path in (own_study / "report" / "figures").iterdir()} == left
+
+
+def test_the_same_study_gives_the_same_bytes(report: Path, fake_study: Path, tmp_path: Path) -> None:
+    again = write_report(fake_study, tmp_path).parent
+    different = [name for name in ALL_FILES if (again / name).read_bytes() != (report.parent / name).read_bytes()]
+    assert different == []
+
+
+def test_every_link_of_the_report_leads_to_a_file(report: Path, text: str) -> None:
+    links = re.findall(r"\]\((.+?)\)", text)
+    assert len(links) == 2 * len(NAMES)
+    assert all((report.parent / link).is_file() for link in links)
+
+
+def test_the_first_thing_said_is_the_decision(text: str, fake_study: Path) -> None:
+    paragraphs = [part for part in text.split("\n\n") if not part.startswith("#")]
+    assert paragraphs[0] == f"**{read_json(fake_study / 'decision.json')['sentence']}**"
+
+
+def cells(text: str, start: str) -> list[str]:
+    """Cells of the first table row that starts with `start`."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_curve_table_has_four_digits_and_valid_beside_test(text: str, fake_study: Path) -> None:
+    curve = pd.read_csv(fake_study / "curve.csv")
+    full = curve[(curve["selection"] == "first:2") & (curve["kind"] == "variant") & (curve["protocol"] == "full")]
+    value = full.set_index(["metric", "k", "split"])["value"]
+    low, high = full.set_index(["metric", "k", "split"]).loc[("ndcg", 10, "test"), ["ci_low", "ci_high"]]
+    assert cells(text, "fine-tuned, first:2, seed 0")[2:] == [
+        f"{value['hr', 10, 'valid']:.4f}",
+        f"{value['hr', 10, 'test']:.4f}",
+        f"{value['ndcg', 10, 'valid']:.4f}",
+        f"{value['ndcg', 10, 'test']:.4f}",
+        f"[{low:.4f}, {high:.4f}]",
+        f"{value['mrr', 0, 'test']:.4f}",
+    ]
+    assert "### Protocol `sampled-999`" in text
+
+
+def test_every_point_of_the_curve_has_a_row_in_each_protocol(text: str, fake_study: Path) -> None:
+    curve = pd.read_csv(fake_study / "curve.csv")
+    n_points = len(curve[["kind", "selection", "depth", "seed"]].drop_duplicates())
+    for protocol in ("full", "sampled-999"):
+        part = text.split(f"### Protocol `{protocol}`")[1].split("\n#")[0]
+        assert len([line for line in part.splitlines() if line.startswith("| ")]) == n_points + 2
+
+
+def test_the_student_is_compared_with_its_teacher(text: str, fake_study: Path) -> None:
+    large = read_json(fake_study / "teacher" / "metrics.json")
+    small = read_json(fake_study / "distillation" / "student" / "metrics.json")
+    total = (large["parameters"]["total"], small["parameters"]["total"])
+    share = f"{100 * total[1] / total[0]:.1f} %"
+    assert cells(text, "**total**") == ["**total**", f"{total[0]:,}", f"{total[1]:,}", share]
+    assert cells(text, "training, seconds")[1:] == ["13.0", "8.0", f"{100 * 8 / 13:.1f} %"]
+    assert cells(text, "ranking, users per second")[1:3] == ["800", "1,333"]
+
+
+def test_data_facts_show_the_counts_after_every_step_and_the_audit(text: str) -> None:
+    assert cells(text, "read")[1:3] == ["490", "2,200"]
+    assert cells(text, "k-core")[1:3] == ["400", "1,500"]
+    assert cells(text, "item id ascends, among neighbours of equal time")[1] == "100.0 %"
+    assert cells(text, "chance of")[1] == "0.067 %"
+    assert "- rows of equal time (43.9 % of the pairs) are in catalogue order" in text
+    assert "Flag:" not in text
+
+
+def test_a_catalogue_order_is_flagged(own_study: Path) -> None:
+    path = own_study / "data" / "facts.json"
+    facts = read_json(path)
+    write_json(path, facts | {"audit": facts["audit"] | {"catalogue_order": True}})
+    assert "**Flag: the order looks like a catalogue's" in data_section(read_study(own_study)).markdown
+
+
+ABSENT = [
+    ("decision.json", answer_section, "a decision (no `decision.json`)", set()),
+    ("decision.json", decision_section, "a decision (no `decision.json`)", set()),
+    ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
+    ("similarity/similarity.parquet", layers_section, "similarity of states (no", {"importance"}),
+    ("similarity/importance.csv", layers_section, "importance of layers (no", {"similarity"}),
+    ("distillation", student_section, "a distilled student (no `distillation/`)", set()),
+    ("teacher/metrics.json", student_section, "the teacher (no `teacher/metrics.json`)", set()),
+    ("provenance.json", provenance_section, "provenance (no `provenance.json`)", set()),
+    ("study.yaml", provenance_section, "the spec (no `study.yaml`)", set()),
+]
+
+
+@pytest.mark.parametrize(("name", "section", "phrase", "figures"), ABSENT)
+def test_an_absent_part_is_said_in_one_line(
+    name: str, section: Callable[[StudyFiles], Section], phrase: str, figures: set[str], own_study: Path
+) -> None:
+    assert phrase not in section(read_study(own_study)).markdown
+    path = own_study / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = section(read_study(own_study))
+    assert [line for line in found.paragraphs if line.startswith(f"Not in this study: {phrase}") and "\n" not in line]
+    assert {named.name for named in found.figures} == figures
+
+
+def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
+    shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
+    found = make_report(read_study(tmp_path))
+    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
+    assert found.text.count("Not in this study: ") == 8
+
+
+@pytest.mark.parametrize(
+    ("kinds", "phrase", "gone"),
+    [
+        (("variant",), "Not in this study: variants", "depth-variants"),
+        (("exit-raw", "exit-norm"), "Not in this study: exits", "depth-exits"),
+        (("tfidf", "distilled"), "Not in this study: TF-IDF, distilled student (no such row in `curve.csv`)", ""),
+    ],
+)
+def test_absent_points_are_said(kinds: tuple[str, ...], phrase: str, gone: str, own_study: Path) -> None:
+    curve = pd.read_csv(own_study / "curve.csv")
+    curve[~curve["kind"].isin(kinds)].to_csv(own_study / "curve.csv", index=False)
+    found = depth_section(read_study(own_study))
+    assert phrase in found.markdown
+    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"} - {gone}
+
+
+def test_seeds_selections_and_missing_titles_are_told(rich_study: Path) -> None:
+    found = make_report(read_study(rich_study)).text
+    assert "fine-tuned, first:3, seed 1" in found
+    assert "fine-tuned, last:2, seed 0" in found
+    assert "no titles, so there is no TF-IDF floor" in found
+
+
+def test_far_apart_validation_and_test_are_pointed_out(own_study: Path) -> None:
+    curve = pd.read_csv(own_study / "curve.csv")
+    is_valid = (curve["kind"] == "sasrec") & (curve["split"] == "valid")
+    curve["value"] = curve["value"].mask(is_valid, 3 * curve["value"])
+    curve.to_csv(own_study / "curve.csv", index=False)
+    found = depth_section(read_study(own_study)).markdown
+    assert found.count("differ by more than a factor of 1.5 for: SASRec.") == 2
+
+
+def test_a_study_without_a_curve_writes_nothing(own_study: Path, tmp_path: Path) -> None:
+    (own_study / "curve.csv").unlink()
+    with pytest.raises(InputError, match="curve.csv is missing"):
+        write_report(own_study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_curve_that_contradicts_itself_writes_nothing(own_study: Path, tmp_path: Path) -> None:
+    curve = pd.read_csv(own_study / "curve.csv")
+    curve.loc[curve["metric"] == "ndcg", "value"] = 0.9
+    curve.to_csv(own_study / "curve.csv", index=False)
+    with pytest.raises(StudyError, match="must lie in"):
+        write_report(own_study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_reports_need_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import layerprobe.reporting.report"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -1,0 +1,65 @@
+"""Reading a study folder: bad folders get one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layerprobe.errors import InputError
+from layerprobe.reporting.study_files import read_study
+from layerprobe.store.atomic import read_json, write_json
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("curve.csv", None, "curve.csv is missing; a report needs it"),
+        ("curve.csv", "", "run the probe stage to make it again"),
+        ("curve.csv", "kind,depth\n", "lacks the column"),
+        ("decision.json", "{", "decision.json cannot be read"),
+        ("study.yaml", "a: [", "study.yaml cannot be read"),
+        ("similarity/similarity.parquet", "no parquet", "similarity.parquet cannot be read"),
+        ("similarity/importance.csv", "measure,value\n", "importance.csv must have the columns .*; missing: layer;"),
+        ("teacher/ranks.parquet", "", "ranks.parquet cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(name: str, content: str | None, message: str, own_study: Path) -> None:
+    path = own_study / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        read_study(own_study)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_must_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="absent is not a folder"):
+        read_study(tmp_path / "absent")
+
+
+def test_an_unfinished_model_counts_as_absent(own_study: Path) -> None:
+    (own_study / "distillation" / "student" / "ranks.parquet").unlink()
+    assert read_study(own_study).students == ()
+
+
+@pytest.mark.parametrize(
+    ("git", "expected"),
+    [
+        ({"commit": "0123456789abcdef", "dirty": False}, "0123456789"),
+        ({"commit": "0123456789abcdef", "dirty": True}, "0123456789 with uncommitted changes"),
+        ({"commit": None, "dirty": None}, "unknown"),
+    ],
+)
+def test_the_commit_says_whether_it_is_the_whole_truth(git: dict[str, object], expected: str, own_study: Path) -> None:
+    path = own_study / "provenance.json"
+    write_json(path, read_json(path) | {"git": git})
+    assert read_study(own_study).commit == expected
+
+
+def test_a_study_without_spec_is_called_by_its_folder(own_study: Path) -> None:
+    (own_study / "study.yaml").unlink()
+    found = read_study(own_study)
+    assert found.name == own_study.name
+    assert found.alpha is None
