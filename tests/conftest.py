@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_study import write_study
 
 from layerprobe.backbone.load import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions
+from layerprobe.cli.main import main
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import Split
 from layerprobe.probing.variant import RecipeOptions
@@ -51,3 +54,18 @@ def recipe() -> RecipeOptions:
     """A four-layer Llama-shaped backbone of width 16 with everything around it."""
     backbone = BackboneOptions(layers=4, hidden_size=16, intermediate_size=24, heads=2, max_positions=64)
     return RecipeOptions(backbone, TuningOptions(), PromptOptions(), RecommenderOptions(max_len=8))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the finished tiny study. Read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert main(["run", str(write_study(folder)), "--out", str(folder / "study")]) == 0
+    return folder / "study"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study, free to change."""
+    shutil.copytree(finished, tmp_path / "study")
+    return tmp_path / "study"

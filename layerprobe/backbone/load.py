@@ -127,6 +127,7 @@ def _read_weights(where: str, revision: str | None, config: PretrainedConfig) ->
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused, with the other misfits
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from layerprobe.data.audit import OrderAudit
 from layerprobe.errors import InputError
 
 
@@ -43,7 +44,7 @@ def fact_lines(facts: dict) -> list[str]:
         f"{step['step']}: {step['users']:,} users, {step['items']:,} items, {step['interactions']:,} interactions"
         for step in facts["steps"]
     ]
-    return [*lines, f"order: {facts['order']}", *facts["audit"]["lines"]]
+    return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines()]
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:

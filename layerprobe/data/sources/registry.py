@@ -75,7 +75,7 @@ def find_source(name: str) -> Source:
         InputError: there is no such format; the message lists them.
     """
     if name not in SOURCES:
-        raise InputError(f"source must be one of {', '.join(SOURCES)}; got {name!r}")
+        raise InputError(f"source must be one of {', '.join(SOURCES)} or synthetic; got {name!r}")
     return SOURCES[name]
 
 

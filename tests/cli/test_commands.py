@@ -1,0 +1,147 @@
+"""The other commands, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from layerprobe.cli.main import main
+from layerprobe.export.student import load_student
+
+
+def some_ids(student: Path, n: int) -> list[str]:
+    return list(pd.read_parquet(student / "items.parquet")["item"][:n])
+
+
+def test_recommend_prints_k_titles_with_falling_scores(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    student = finished / "student"
+    assert main(["recommend", str(student), "--history", ",".join(some_ids(student, 3)), "--k", "7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    items = pd.read_parquet(student / "items.parquet").set_index("item")["title"]
+    assert len(lines) == 7
+    scores = [float(line.split()[1]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    for line in lines:
+        _, _, item, *title = line.split()
+        assert " ".join(title) == items[item]
+
+
+@pytest.mark.parametrize(
+    ("history", "k", "message"),
+    [("no-such-item", "5", "unknown: no-such-item"), ("", "5", "at least one item id"), (None, "0", "--k must lie in")],
+)
+def test_bad_requests(
+    history: str | None, k: str, message: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = finished / "student"
+    asked = some_ids(student, 1)[0] if history is None else history
+    assert main(["recommend", str(student), "--history", asked, "--k", k]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_student(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(tmp_path), "--history", "a"]) == 2
+    assert "layerprobe export" in capsys.readouterr().err
+
+
+def test_the_student_scores_like_the_trained_model(finished: Path) -> None:
+    """The exported folder answers as the distilled ranks say: same target rank for every test user."""
+    from layerprobe.data.prepare import load_prepared
+    from layerprobe.evaluation.ranks import Protocols, rank_targets
+    from layerprobe.recommender.sequence_model import ModelScorer
+
+    student = load_student(finished / "student")
+    split = load_prepared(finished / "data").split
+    found = rank_targets(ModelScorer(student.model), split, ["test"], Protocols(20, 0, remove_history=False))["model"]
+    stored = pd.read_parquet(finished / "distillation" / "student" / "ranks.parquet")
+    stored = stored[stored["split"] == "test"].reset_index(drop=True)
+    assert (found["n_higher"] - stored["n_higher"]).abs().max() <= 1  # merging and saving may swap two near-equal scores
+    assert (found["n_higher"] == stored["n_higher"]).mean() > 0.95
+
+
+def test_backbone_of_the_student_loads_with_stock_tools_in_a_fresh_process(finished: Path) -> None:
+    code = (
+        "import sys, json; from transformers import AutoModel\n"
+        "m, r = AutoModel.from_pretrained(sys.argv[1], output_loading_info=True)\n"
+        "print(json.dumps([len(m.layers), [len(r[k]) for k in ('missing_keys', 'unexpected_keys')]]))"
+    )
+    folder = finished / "student" / "backbone"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [2, [0, 0]]
+
+
+def test_student_folder_holds_plain_files_only(finished: Path) -> None:
+    names = {str(path.relative_to(finished / "student")) for path in (finished / "student").rglob("*") if path.is_file()}
+    assert names == {
+        "README.md", "config.json", "student.json", "recommender.safetensors", "items.parquet",
+        "backbone/config.json", "backbone/model.safetensors",
+    }  # fmt: skip
+    card = (finished / "student" / "README.md").read_text()
+    assert "first:2 of 2 layers" in card
+    assert "| teacher |" in card
+
+
+def test_inspect_weighs_selections(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(finished / "student" / "backbone"), "--selection", "first:1"]) == 0
+    printed = capsys.readouterr().out
+    layer = 4 * 8 * 8 + 3 * 8 * 12 + 2 * 8
+    assert f"layers {2 * layer:,}" in printed
+    assert f"first:1 keeps layers [0]: {layer:,} layer parameters" in printed
+
+
+def test_prepare_writes_a_data_folder_and_prints_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,timestamp\n" + "".join(f"u{u},i{(u * 7 + t * 3) % 11},{t}\n" for u in range(6) for t in range(5)))
+    assert main(["prepare", "--source", "table", "--path", str(log), "--out", str(tmp_path / "data")]) == 0
+    printed = capsys.readouterr().out
+    assert "read: 6 users" in printed
+    assert "order audit of 24 neighbouring pairs" in printed
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {
+        "interactions.parquet", "items.parquet", "sequences.safetensors", "split.json", "facts.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "--source", "table", "--out", "OUT"], "needs --path"),
+        (["prepare", "--source", "table", "--path", "absent.csv", "--out", "OUT"], "absent.csv"),
+        (["prepare", "--source", "table", "--path", "x", "--out", "OUT", "--colour", "red"], "colour"),
+        (["doctor", "--loud"], "--loud"),
+        (["fly"], "fly"),
+        (["report", "--out", "OUT", "absent.yaml"], "OUT"),
+    ],
+)
+def test_bad_commands(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert message in errors
+    assert not (tmp_path / "OUT").exists()
+
+
+def test_datasets_lists_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    from layerprobe.data.sources.registry import SOURCES
+
+    assert main(["datasets"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in [*SOURCES, "synthetic"])
+
+
+def test_doctor_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from layerprobe import __version__
+
+    assert main(["--version"]) == 0
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.startswith(__version__)

@@ -1,0 +1,248 @@
+"""A study from end to end: its files, its resume, its guards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from layerprobe import columns
+from layerprobe.cli.main import main
+from layerprobe.evaluation.metrics import metric_values
+from layerprobe.pipeline import model_folder
+from layerprobe.pipeline.demo import DEMO, demo_spec
+from layerprobe.pipeline.spec import StudySpec, load_spec, to_plain
+from layerprobe.store.atomic import read_json, read_yaml
+from tiny_study import TINY, TRAINING, write_study
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL_FILES = {"spec.yaml", "log.jsonl", "checkpoint/model.safetensors", "ranks.parquet", "metrics.json", "done.json"}
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def without_clock(study: Path) -> pd.DataFrame:
+    """The curve but for its two clock columns, which no two runs share."""
+    return pd.read_csv(study / "curve.csv").drop(columns=list(columns.CLOCK))
+
+
+def test_a_study_writes_exactly_its_files(finished: Path) -> None:
+    exits = {f"ranks-{kind}-{k}.parquet" for kind in ("exit-raw", "exit-norm") for k in (0, 1, 2)}
+    assert files(finished / "teacher") == MODEL_FILES
+    assert files(finished / "variants") == {f"first-{k}/seed-0/{name}" for k in (0, 1) for name in MODEL_FILES}
+    assert files(finished / "distillation" / "student") == MODEL_FILES
+    assert files(finished / "items") == MODEL_FILES | {"item_table.safetensors"}
+    assert files(finished / "exits") == exits | {"done.json"}
+    assert files(finished / "baselines") == {
+        "ranks-popularity.parquet", "ranks-markov-1.parquet", "ranks-tfidf.parquet", "done.json",
+    }  # fmt: skip
+    top = {path.name for path in finished.iterdir()}
+    assert top == {
+        "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
+        "curve.csv", "decision.json", "distillation", "student", "report",
+    }  # fmt: skip
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
+    curve = pd.read_csv(finished / "curve.csv")
+    points = set(zip(curve[columns.KIND], curve[columns.DEPTH].fillna(-1), strict=True))
+    expected = {(kind, k) for kind in ("variant", "exit-raw", "exit-norm") for k in (0, 1, 2)}
+    floors = {(name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")}
+    assert points == expected | floors | {("distilled", 2)}
+    ranks = pd.read_parquet(finished / "variants" / "first-1" / "seed-0" / "ranks.parquet")
+    ranks = ranks[(ranks["split"] == "test") & (ranks["protocol"] == "full")]
+    row = curve.query("kind == 'variant' and depth == 1 and metric == 'ndcg' and k == 10 and split == 'test'")
+    row = row[row["protocol"] == "full"].iloc[0]
+    assert row["value"] == pytest.approx(metric_values(ranks, "ndcg", 10).mean())
+    assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    assert row["n_users"] == 80
+
+
+def test_the_normed_exit_at_full_depth_is_the_teacher(finished: Path) -> None:
+    exit_ranks = pd.read_parquet(finished / "exits" / "ranks-exit-norm-2.parquet")
+    pd.testing.assert_frame_equal(exit_ranks, pd.read_parquet(finished / "teacher" / "ranks.parquet"))
+
+
+def test_distillation_logs_every_term(finished: Path) -> None:
+    rows = pd.read_json(finished / "distillation" / "student" / "log.jsonl", lines=True)
+    assert (rows[["cross_entropy", "cosine", "norm", "multiple"]].dropna() > 0).all().all()
+
+
+def test_a_second_run_trains_nothing_and_changes_nothing(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_folder, "Trainer", lambda *_a, **_k: pytest.fail("a finished model was trained again"))
+    before = (copied / "curve.csv").read_bytes()
+    assert main(["run", str(write_study(tmp_path)), "--out", str(copied)]) == 0
+    assert (copied / "curve.csv").read_bytes() == before
+
+
+class Killed(BaseException):
+    """Stands for a process that dies at a write; nothing may catch it."""
+
+
+@pytest.mark.parametrize("writes", [1, 2, 7, 12, 17, 23, 31, 40, 52, 61, 75, 90])
+def test_kill_at_any_write_and_resume_ends_with_the_same_curve(
+    writes: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, folder = write_study(tmp_path), tmp_path / "study"
+    real, seen = os.replace, iter(range(10**6))
+
+    def dying(source: object, target: object) -> None:
+        if next(seen) == writes:
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    with pytest.raises(Killed):
+        main(["run", str(study), "--out", str(folder)])
+    monkeypatch.setattr(os, "replace", real)
+    assert main(["run", str(study), "--out", str(folder)]) == 0
+    pd.testing.assert_frame_equal(without_clock(folder), without_clock(finished))
+    expected = {name for name in files(finished) if not name.startswith("report/")}
+    assert {name for name in files(folder) if not name.startswith("report/")} == expected
+
+
+def test_another_study_is_not_overwritten(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_study(tmp_path, training={**TRAINING, "learning_rate": 0.01})
+    before = (copied / "study.yaml").read_bytes()
+    assert main(["run", str(other), "--out", str(copied)]) == 2
+    assert "holds another study; these keys differ: training.learning_rate" in capsys.readouterr().err
+    assert (copied / "study.yaml").read_bytes() == before
+
+
+def test_a_changed_margin_only_decides_again(copied: Path, tmp_path: Path) -> None:
+    study = write_study(tmp_path, decision={"margin": 0.5})
+    assert main(["run", str(study), "--out", str(copied)]) == 0
+    assert read_json(copied / "decision.json")["margin"] == 0.5
+
+
+def test_an_added_seed_trains_only_its_own_variants(copied: Path, tmp_path: Path) -> None:
+    before = (copied / "teacher" / "ranks.parquet").stat().st_mtime_ns
+    study = write_study(tmp_path, probe={"seeds": [0, 1]})
+    assert main(["probe", str(study), "--out", str(copied)]) == 0
+    assert {path.parent.name for path in copied.glob("variants/*/seed-1")} == {"first-0", "first-1", "first-2"}
+    assert (copied / "teacher" / "ranks.parquet").stat().st_mtime_ns == before
+    curve = pd.read_csv(copied / "curve.csv")
+    assert set(curve.query("kind == 'variant'")["seed"]) == {0, 1}
+
+
+def test_a_damaged_result_is_noticed(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranks = copied / "teacher" / "ranks.parquet"
+    ranks.write_bytes(ranks.read_bytes()[:-1])
+    assert main(["run", str(write_study(tmp_path)), "--out", str(copied)]) == 2
+    assert "was changed after it was written" in capsys.readouterr().err
+
+
+def test_variants_may_start_from_the_teacher(tmp_path: Path) -> None:
+    study = write_study(tmp_path, probe={"start": "teacher", "depths": [1]}, distill={"depth": 2, "start": "teacher"})
+    assert main(["run", str(study), "--out", str(tmp_path / "study")]) == 0
+    spec = read_yaml(tmp_path / "study" / "variants" / "first-1" / "seed-0" / "spec.yaml")
+    done = read_json(tmp_path / "study" / "teacher" / "done.json")
+    assert spec["start"] == done["files"]["checkpoint/model.safetensors"]
+
+
+def test_lora_studies_run_to_a_merged_student(tmp_path: Path) -> None:
+    study = write_study(tmp_path, tuning={"method": "lora", "rank": 2}, probe={"depths": [1]})
+    assert main(["run", str(study), "--out", str(tmp_path / "study")]) == 0
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "study" / "student" / "backbone" / "model.safetensors", framework="pt") as weights:
+        assert not any("lora" in name for name in weights.keys())  # noqa: SIM118 - safe_open is no dict
+
+
+def test_random_item_table_study_runs(tmp_path: Path) -> None:
+    study = write_study(tmp_path, items={**TINY["items"], "kind": "random", "random_dim": 16}, probe={"depths": [0]})
+    assert main(["teach", str(study), "--out", str(tmp_path / "study")]) == 0
+    from layerprobe.store.atomic import read_tensors
+
+    vectors = read_tensors(tmp_path / "study" / "items" / "item_table.safetensors")[0]["vectors"]
+    np.testing.assert_allclose(torch.linalg.vector_norm(vectors[1:], dim=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "message"),
+    [
+        ({"trianing": {}}, [], "trianing"),
+        ({"training": {"epoch": 3}}, [], "epoch"),
+        ({"training": {"epochs": "many"}}, [], "epochs"),
+        ({"training": {"epochs": 0}}, [], "epochs must be at least 1; got 0"),
+        ({"probe": {"depths": [0, 5]}}, [], "probe.depths must lie in 0..2, the teacher's depth; got 5"),
+        ({"probe": {"seeds": [1, 1]}}, [], "probe.seeds"),
+        ({"backbone": {**TINY["backbone"], "keep": "frist:2"}}, [], "frist:2"),
+        ({"backbone": {"checkpoint": "./absent"}}, [], "config.json and safetensors; none at ./absent"),
+        ({"distill": {"depth": 3}}, [], "1..2"),
+        ({"distill": {"depth": 1}}, [], "share one block only"),
+        ({"evaluation": {"ks": [5]}}, [], "10 among them"),
+        ({"data": {"source": "movielens-100k"}}, [], "needs the log's place"),
+        ({"data": {"source": "movielens-100k"}}, ["--path", "absent"], "absent"),
+        ({"data": {"source": "netflix"}}, ["--path", "absent"], "source must be one of"),
+        ({"data": {"source": "synthetic", "synthetic": {"n_users": 0}}}, [], "n_users"),
+        ({"prompt": {"suffix": "paper"}}, [], "supervision must be last"),
+        ({"prompt": {"prefix": "paper"}}, [], "checkpoint with a tokenizer"),
+        ({}, ["--training.epochs", "x"], "epochs"),
+        ({}, ["--no_such_key", "1"], "no_such_key"),
+    ],
+)
+def test_bad_studies_are_refused_in_one_line(
+    changes: dict[str, object], flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path, **changes)
+    code = main(["run", str(study), "--out", str(tmp_path / "study"), *flags])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("layerprobe: error")]
+    assert code == 2
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (tmp_path / "study" / "teacher").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "got nothing"), ("- a\n", "keys and values"), ("a: [1", "must be YAML"), (None, "there is none at")],
+)
+def test_files_that_are_no_study(
+    text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert main(["run", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "thesis.txt").write_text("mine")
+    assert main(["run", str(write_study(tmp_path)), "--out", str(tmp_path / "study")]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert files(tmp_path / "study") == {"thesis.txt"}
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(write_study(tmp_path)), "--out", str(tmp_path / "study"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "variant: first:1, seed 0, at most 1 epochs: to do" in printed
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_demo_is_the_config_in_the_repository() -> None:
+    assert to_plain(load_spec(REPOSITORY / "configs" / "demo.yaml", [])) == to_plain(demo_spec())
+    assert (REPOSITORY / "configs" / "demo.yaml").read_text() == DEMO.read_text()
+
+
+def test_every_config_in_the_repository_parses() -> None:
+    paths = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+    assert len(paths) >= 4
+    for path in paths:
+        assert isinstance(load_spec(path, []), StudySpec)
+
+
+def test_a_resolved_spec_reads_back_the_same(finished: Path) -> None:
+    assert to_plain(load_spec(finished / "study.yaml", [])) == read_yaml(finished / "study.yaml")
