@@ -46,6 +46,19 @@ def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndar
     return drawn
 
 
+def require_enough(split: Split, n: int) -> None:
+    """Checks, before anything is trained, that `n` negatives can be drawn for every evaluated user.
+
+    Raises:
+        InputError: a user has fewer than `n` items left to draw from; the message names the user's row.
+    """
+    user = np.repeat(np.arange(split.sequences.n_users), split.sequences.lengths)
+    pairs = np.unique(user * (split.sequences.n_items + 1) + split.sequences.items)
+    met = np.bincount(pairs // (split.sequences.n_items + 1))[split.evaluated]
+    if split.sequences.n_items - met.max() < n:
+        raise _too_few(split, n)
+
+
 def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.ndarray:
     users = split.evaluated[block * BLOCK : (block + 1) * BLOCK]
     met = _met(split.sequences, users)

@@ -7,7 +7,6 @@ nothing else, so any of them can be run alone once those before it are there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from layerprobe.data.batches import query_batch
 from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
 from layerprobe.data.splits import PARTS
 from layerprobe.data.synthetic import generate
-from layerprobe.evaluation.metrics import metric_values
-from layerprobe.evaluation.ranks import Protocols, Scorer, rank_targets
+from layerprobe.evaluation.negatives import require_enough
+from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
 from layerprobe.pipeline.study import Study
@@ -30,7 +29,7 @@ from layerprobe.probing.variant import build_recommender, parameter_counts
 from layerprobe.recommender.baselines import Markov1, Popularity, TfIdf
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sasrec import SASRec
-from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
+from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.similarity.table import importance_table, similarity_table
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.store.atomic import read_tensors, write_csv, write_json, write_parquet
@@ -57,6 +56,8 @@ def data_stage(study: Study) -> None:
 def items_stage(study: Study) -> None:
     """Trains SASRec, freezes the item table and ranks the floors."""
     spec, folder = study.spec.items, study.folder / "items"
+    if study.spec.evaluation.sampled is not None:
+        require_enough(study.data.split, study.spec.evaluation.sampled)
     n_items = study.data.catalogue.n_items
 
     def build() -> SequenceModel:

@@ -79,10 +79,10 @@ class Trainer:
         checkpoint = self.folder / "checkpoint"
         self.progress = load_resume(checkpoint, self.model, self.optimizer)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
-        if self.progress.step:
-            say(f"{self.label}: resumed at step {self.progress.step}")
+        if self.progress.log_rows:
+            say(f"{self.label}: goes on at step {self.progress.step}")
         else:
-            self._after_epoch(checkpoint)
+            self._after_epoch(checkpoint)  # untrained: the pipeline works, and a best model exists from the start
         while self.progress.epoch < self.options.epochs and not self.progress.stopped:
             self._epoch(checkpoint)
             self._after_epoch(checkpoint)

@@ -65,7 +65,7 @@ def test_prompted_input_is_prefix_items_suffix_then_padding(item_table: torch.Te
     for user, history in enumerate(HISTORIES):
         end = 3 + len(history)
         expected = model.input_adapter(model.item_table[torch.from_numpy(history)])
-        assert torch.equal(inputs[user, 3:end], expected)
+        torch.testing.assert_close(inputs[user, 3:end], expected, atol=1e-6, rtol=0)
         assert torch.equal(inputs[user, :3], token.expand(3, -1))
         assert torch.equal(inputs[user, end : end + 2], token.expand(2, -1))
         assert (row[user].item(), pos[user].item()) == (user, end + 1)
