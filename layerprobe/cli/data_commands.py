@@ -20,7 +20,7 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     parser.add_class_arguments(DataOptions, skip={"source", "path"})
     parser.add_class_arguments(SyntheticOptions, "synthetic")
     try:
-        made = parser.instantiate_classes(parser.parse_args(rest))
+        made = parser.instantiate(parser.parse_args(rest))
     except (ArgumentError, TypeError) as error:
         raise InputError(f"prepare: {' '.join(str(error).split())}") from error
     folder = Path(known.out)

@@ -52,9 +52,9 @@ def require_enough(split: Split, n: int) -> None:
     Raises:
         InputError: a user has fewer than `n` items left to draw from; the message names the user's row.
     """
-    user = np.repeat(np.arange(split.sequences.n_users), split.sequences.lengths)
-    pairs = np.unique(user * (split.sequences.n_items + 1) + split.sequences.items)
-    met = np.bincount(pairs // (split.sequences.n_items + 1))[split.evaluated]
+    offsets, users = split.sequences.offsets, split.evaluated
+    row, _ = distinct_items(split.sequences, offsets[users], offsets[users + 1])
+    met = np.bincount(row)
     if split.sequences.n_items - met.max() < n:
         raise _too_few(split, n)
 

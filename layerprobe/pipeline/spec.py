@@ -220,7 +220,7 @@ def _require_mapping(path: Path) -> None:
 
 
 def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
-    made = parser.instantiate_classes(namespace)
+    made = parser.instantiate(namespace)
     return StudySpec(**{entry.name: made[entry.name] for entry in fields(StudySpec)})
 
 

@@ -95,3 +95,9 @@ def test_distinct_items_are_listed_once_per_stretch() -> None:
     row, item = distinct_items(sequences, np.array([0, 4, 1]), np.array([4, 6, 3]))
     assert row.tolist() == [0, 0, 0, 1, 2, 2]
     assert item.tolist() == [2, 5, 9, 2, 2, 5]
+
+
+def test_items_that_agree_in_their_lower_bits_are_not_confused() -> None:
+    draws = np.array([[5, 5 + 2**30, 7, 5]])
+    fresh = negatives._first_occurrences(np.array([[7]]), draws)
+    assert fresh.tolist() == [[True, True, False, False]]

@@ -72,6 +72,15 @@ def test_the_command_is_the_cli_and_the_version_is_written_once(project):
     assert re.fullmatch(r"\d+\.\d+\.\d+", layerprobe.__version__)
 
 
+def test_every_file_that_is_not_code_is_package_data(root: Path):
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    package = root / "layerprobe"
+    shipped = {path for pattern in settings["package-data"]["layerprobe"] for path in package.glob(pattern)}
+    files = {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert shipped
+    assert sorted(path.name for path in files - shipped if path.suffix not in {".py", ".pyc"}) == []
+
+
 def test_ci_runs_the_linters_and_then_the_readmes_test_command(root: Path):
     script = (root / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"^make \w+$", script, flags=re.MULTILINE) == ["make lint", "make test"]

@@ -11,6 +11,9 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "builders"))
 from fake_study import FakeShape, write_fake_study
 
+# Doctest collection imports files by name, and there may be one module named conftest only.
+collect_ignore = ["conftest.py"]
+
 
 @pytest.fixture(scope="session")
 def fake_study(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -125,15 +125,18 @@ def test_every_floor_is_a_line_with_a_label_in_both_panels(draw: Callable[..., N
             assert any(np.allclose(height, rows["value"].iloc[0]) for height in heights)
 
 
-@pytest.mark.parametrize(("draw", "zero"), [(draw_variants, "0\ncontrol"), (draw_exits, "0\ninput")])
+@pytest.mark.parametrize(
+    ("draw", "zero", "kind"), [(draw_variants, "0\ncontrol", "variant"), (draw_exits, "0\ninput", "exit-norm")]
+)
 def test_depth_zero_and_the_full_model_are_marked(
-    draw: Callable[..., NamedFigure], zero: str, study: StudyFiles
+    draw: Callable[..., NamedFigure], zero: str, kind: str, study: StudyFiles
 ) -> None:
-    axes = draw(study).figure.axes[0]
-    names = [text.get_text() for text in axes.get_xticklabels()]
-    assert names == [zero, "1", "2", "3", "4\nfull"]
-    rings = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
-    assert [np.asarray(ring.get_xdata()).tolist() for ring in rings] == [[4]]
+    named = draw(study)
+    axes = named.figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == [zero, "1", "2", "3", "4\nfull"]
+    (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+    rows = named.table.set_index(["kind", "depth", "metric"])
+    assert ring.get_xydata() == pytest.approx(np.array([[4, rows.loc[(kind, 4, "ndcg"), "value"]]]))
 
 
 def test_ticks_hold_both_ends_and_do_not_crowd() -> None:
