@@ -160,7 +160,7 @@ def _sample(n_items: int, max_len: int) -> SequenceBatch:
 
 
 def _scores(model: Recommender, batch: SequenceBatch) -> torch.Tensor:
-    with torch.inference_mode():
+    with torch.no_grad():
         return (model.read(batch.to(model.device)) @ model.item_vectors().T).cpu()
 
 

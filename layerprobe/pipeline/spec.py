@@ -6,8 +6,9 @@ Only this folder and the commands know the spec; the functions below take plain 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -216,7 +217,26 @@ def _require_mapping(path: Path) -> None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be YAML: {_one_line(error)}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} must hold keys and values of a study; got {'nothing' if value is None else value!r}")
+        got = "nothing" if value is None else repr(value)
+        raise InputError(f"{path} must hold keys and values of a study; got {got}")
+    unknown = _unknown_key(value, StudySpec)
+    if unknown is not None:
+        raise InputError(f"{path}: {unknown}; `--print_config` prints every key")
+
+
+def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | None:
+    """Names the first key that is no field, with the nearest one; jsonargparse alone lets empty sections pass."""
+    types = get_type_hints(spec)
+    for name, entry in value.items():
+        if name not in types:
+            near = get_close_matches(str(name), types, n=1)
+            return f"unknown key {prefix}{name}" + (f", did you mean {prefix}{near[0]}" if near else "")
+        inner = [kind for kind in (types[name], *get_args(types[name])) if hasattr(kind, "__dataclass_fields__")]
+        if inner and isinstance(entry, dict):
+            found = _unknown_key(entry, inner[0], f"{prefix}{name}.")
+            if found is not None:
+                return found
+    return None
 
 
 def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:

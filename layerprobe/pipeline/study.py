@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from layerprobe.backbone.load import count_layers
+from layerprobe.backbone.prompt import prompt_tokens
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
@@ -99,6 +100,7 @@ class Study:
         """
         depths = self.depths
         spec = self.spec
+        prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
         if spec.prompt.suffix and spec.training.supervision == "all":
             raise InputError("prompt.suffix stands after the whole history, so training.supervision must be last; got all")
         if spec.distill.depth is not None:

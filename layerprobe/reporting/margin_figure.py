@@ -65,9 +65,13 @@ def _draw(axes: Axes, table: pd.DataFrame) -> None:
         axes.scatter(place[here], bound[here], color=colour, marker="_", s=70, linewidths=2)
         axes.scatter(place[here], value[here], color=colour, marker=marker, s=30, zorder=3)
     chosen = table[CHOSEN].to_numpy(bool)
-    axes.scatter(place[chosen], value[chosen], s=150, facecolors="none", edgecolors=figures.INK, linewidths=1.2)
+    _ring(axes, place[chosen], value[chosen])
     _name_places(axes, table, place)
     axes.grid(axis="y", color=figures.PALE, lw=0.7)
+
+
+def _ring(axes: Axes, place: np.ndarray, value: np.ndarray) -> None:
+    axes.scatter(place, value, s=150, facecolors="none", edgecolors=figures.INK, linewidths=1.2, zorder=4)
 
 
 def _places(table: pd.DataFrame) -> np.ndarray:
@@ -108,6 +112,8 @@ def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
     for sign, marker in ((-1, "v"), (1, "^")):
         outside = sign * value > edge
         at_edge = np.full(outside.sum(), 0.94 * sign * edge)
+        ringed = outside & table[CHOSEN].to_numpy(bool)
+        _ring(axes, place[ringed], np.full(ringed.sum(), 0.94 * sign * edge))
         axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 

@@ -28,7 +28,8 @@ VARIANTS_TEXT = (
 EXITS_TEXT = (
     "**How early does the one trained full model know the answer?** Nothing is retrained: its user vector is read "
     "after k layers and goes through its own head. The head was trained behind the final norm, so the raw line mixes "
-    "two things, missing layers and a missing norm; the normed line shows the layers alone."
+    "two things, missing layers and missing norm weights; the normed line shows the layers alone. The norm's division "
+    "by length changes no ranking, so the lines coincide where its weights are nearly equal."
 )
 STARTS = {
     "backbone": "Each training starts from the backbone's own weights.",

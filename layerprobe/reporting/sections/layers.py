@@ -13,9 +13,9 @@ from layerprobe.reporting.words import count
 
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
-    "Each cell compares the user vectors of the full model after two numbers of layers. Bright blocks are layers that "
-    "change little. Two states may look alike and still rank items differently, so a bright map is a hint and the "
-    "depth curve is the proof."
+    "Each cell compares the user vectors of the full model after two numbers of layers. Blocks of high values are "
+    "layers that change little. Two states may look alike and still rank items differently, so the map is a hint "
+    "and the depth curve is the proof."
 )
 INFLUENCE_TEXT = (
     "Block influence is 1 minus the mean cosine between a layer's input and output: 0 means that the layer does "
@@ -23,7 +23,7 @@ INFLUENCE_TEXT = (
 )
 DROP_TEXT = (
     "The other bars skip one layer of the trained full model, retrain nothing, and show how much NDCG@10 is lost on "
-    "validation users."
+    "validation users. A negative loss means that the model is better without the layer."
 )
 DROP_ONE = "drop-one-ndcg"
 
