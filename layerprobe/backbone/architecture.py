@@ -65,7 +65,9 @@ def architecture_named(config: PretrainedConfig, model: nn.Module | None = None)
     """Returns the table's entry for a config; `model`, where it exists already, is shown in the error."""
     found = ARCHITECTURES.get(config.model_type)
     if found is None:
-        tree = "" if model is None else "; its modules: " + ", ".join(f"{n}: {type(m).__name__}" for n, m in _top(model))
+        tree = (
+            "" if model is None else "; its modules: " + ", ".join(f"{n}: {type(m).__name__}" for n, m in _top(model))
+        )
         raise UnsupportedArchitecture(
             f"the backbone's family must be one of {', '.join(ARCHITECTURES)}; got {config.model_type!r}{tree}; "
             "to add it, describe it in layerprobe/backbone/architecture.py"

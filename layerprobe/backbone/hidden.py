@@ -35,11 +35,13 @@ class HiddenStates:
 
 @contextmanager
 def captured_hidden(model: PreTrainedModel, row: torch.Tensor, pos: torch.Tensor) -> Iterator[HiddenStates]:
-    """Captures `hidden[0..L]` at positions (row, pos) of every forward pass inside the block, then removes its hooks."""
+    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks."""
     layers = layers_of(model)
     found = HiddenStates(len(layers), row, pos)
     modules: list[nn.Module] = [*layers, final_norm_of(model)]
-    handles = [module.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, module in enumerate(modules)]
+    handles = [
+        module.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, module in enumerate(modules)
+    ]
     try:
         yield found
     finally:

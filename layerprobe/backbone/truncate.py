@@ -44,6 +44,10 @@ def _renumber(layers: nn.ModuleList, architecture: Architecture) -> None:
 def _cut_config(model: PreTrainedModel, architecture: Architecture, selection: LayerSelection) -> None:
     config = model.config
     for name, value in list(vars(config).items()):
-        if isinstance(value, (list, tuple)) and len(value) == selection.n_layers and name in architecture.per_layer_config:
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == selection.n_layers
+            and name in architecture.per_layer_config
+        ):
             setattr(config, name, [value[index] for index in selection.layers])
     config.num_hidden_layers = len(selection.layers)

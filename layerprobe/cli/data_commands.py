@@ -55,5 +55,3 @@ def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:
         print(f"{source.name}\n    {source.description}\n    from {source.where}")
     print("synthetic\n    built-in logs with a known needed depth\n    from layerprobe itself")
     return 0
-
-

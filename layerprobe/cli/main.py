@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="family, layers and parameters of a checkpoint")
     inspect.add_argument("checkpoint", help="local folder or hub id")
-    inspect.add_argument("--selection", action="append", default=[], help="layers to weigh, such as first:4 (repeatable)")
+    inspect.add_argument(
+        "--selection", action="append", default=[], help="layers to weigh, such as first:4 (repeatable)"
+    )
     recommend = commands.add_parser("recommend", help="ask an exported student")
     recommend.add_argument("student", help="folder written by export")
     recommend.add_argument("--history", required=True, help="item ids, newest last, comma separated")

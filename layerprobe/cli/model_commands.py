@@ -26,7 +26,8 @@ def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
     for text in known.selection:
         selection = parse_selection(text, len(layers))
         kept = sum(per_layer[index] for index in selection.layers)
-        print(f"{text} keeps layers {list(selection.layers)}: {kept:,} layer parameters, {total - sum(per_layer) + kept:,} in all")
+        rest = total - sum(per_layer)
+        print(f"{text} keeps layers {list(selection.layers)}: {kept:,} layer parameters, {rest + kept:,} in all")
     return 0
 
 

@@ -112,9 +112,7 @@ class TrainBatches:
 
     def __post_init__(self) -> None:
         if self.max_len < 1 or self.batch_size < 1:
-            raise InputError(
-                f"max_len and batch_size must be at least 1; got {self.max_len} and {self.batch_size}"
-            )
+            raise InputError(f"max_len and batch_size must be at least 1; got {self.max_len} and {self.batch_size}")
         if not len(self.users):
             raise InputError("training needs a user with at least 2 training items; no user has them")
 

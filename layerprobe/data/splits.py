@@ -73,9 +73,7 @@ class Split:
         """Returns the validation or test questions; the test history includes the validation item."""
         users = self.evaluated
         ends = self.sequences.offsets[users + 1] - (1 if part == "test" else 2)
-        return Queries(
-            users=users, starts=self.sequences.offsets[users], ends=ends, targets=self.sequences.items[ends]
-        )
+        return Queries(users=users, starts=self.sequences.offsets[users], ends=ends, targets=self.sequences.items[ends])
 
     def train_mask(self) -> np.ndarray:
         """Boolean over `sequences.items`: True where the row is a training item."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import cosine_similarity
 
 from layerprobe.errors import InputError
 
@@ -51,10 +51,11 @@ def cosine_term(student: torch.Tensor, teacher: torch.Tensor, reduction: Reducti
     Range: 0 (same direction) to 2 per block. Source: arXiv 2405.17890, D_cos.
 
     Args:
-        student, teacher: float32 [blocks, read, width].
+        student: float32 [blocks, read, width].
+        teacher: the same shape.
         reduction: over blocks.
     """
-    return _over_blocks((1 - F.cosine_similarity(student, teacher, dim=-1)).mean(dim=1), reduction)
+    return _over_blocks((1 - cosine_similarity(student, teacher, dim=-1)).mean(dim=1), reduction)
 
 
 def norm_term(student: torch.Tensor, teacher: torch.Tensor, reduction: Reduction) -> torch.Tensor:

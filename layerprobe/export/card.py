@@ -54,13 +54,15 @@ def _quality(curve: pd.DataFrame) -> str:
     lines = ["| model | parameters | protocol | HR@10 | NDCG@10 | MRR |", "|---|---|---|---|---|---|"]
     test = curve[curve[columns.SPLIT] == "test"]
     names = {"variant": "teacher", "distilled": "student"}
-    for (kind, protocol), rows in test.groupby([columns.KIND, columns.PROTOCOL], sort=False):
-        cells = [_cell(rows, metric, k) for metric, k in SHOWN]
-        parameters = int(rows[columns.PARAMETERS].iloc[0])
-        lines.append(f"| {names[str(kind)]} | {parameters:,} | {protocol} | {' | '.join(cells)} |")
+    for kind, name in names.items():
+        for protocol in dict.fromkeys(test[columns.PROTOCOL].to_list()):
+            rows = test.loc[(test[columns.KIND] == kind) & (test[columns.PROTOCOL] == protocol)]
+            cells = [_cell(rows, metric, k) for metric, k in SHOWN]
+            parameters = int(rows[columns.PARAMETERS].to_list()[0])
+            lines.append(f"| {name} | {parameters:,} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _cell(rows: pd.DataFrame, metric: str, k: int) -> str:
-    row = rows[(rows[columns.METRIC] == metric) & (rows[columns.K] == k)].iloc[0]
+    row = rows.loc[(rows[columns.METRIC] == metric) & (rows[columns.K] == k)].to_dict(orient="records")[0]
     return f"{row[columns.VALUE]:.4f} ({row[columns.CI_LOW]:.4f} to {row[columns.CI_HIGH]:.4f})"

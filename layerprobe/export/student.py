@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,10 @@ from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.store.atomic import read_json, read_tensors, write_json, write_tensors, write_text
 from layerprobe.store.provenance import package_versions
 from layerprobe.training.adapters import merged
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 FORMAT = 1
 TOLERANCE = 1e-5
@@ -85,7 +90,7 @@ def _require_same(folder: Path, source: StudentSource) -> None:
 
 
 def _write_parts(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
-    merged(model.network).save_pretrained(folder / "backbone")
+    merged(cast("PreTrainedModel | PeftModel", model.network)).save_pretrained(folder / "backbone")
     weights = {
         "input_adapter.weight": model.input_adapter.weight,
         "input_adapter.bias": model.input_adapter.bias,
@@ -125,7 +130,7 @@ def _facts(source: StudentSource) -> dict[str, Any]:
         "student_sha256": source.student_sha256,
         "data_sha256": source.data_sha256,
         "versions": package_versions(),
-        "metrics": shown.to_dict(orient="records"),
+        "metrics": json.loads(str(shown.to_json(orient="records"))),
     }
 
 
@@ -140,7 +145,9 @@ def load_student_model(folder: Path) -> Recommender:
         raise InputError(f"a student is a folder that `layerprobe export` wrote; {folder} is none")
     config = read_json(path)
     if config["format"] > FORMAT:
-        raise InputError(f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe")
+        raise InputError(
+            f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe"
+        )
     weights, _ = read_tensors(folder / "recommender.safetensors")
     backbone = read_stock_backbone(str(folder / config["backbone"]))
     prompt = PromptTokens(*(torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids")))

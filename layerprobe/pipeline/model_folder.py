@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from layerprobe import columns
 from layerprobe.data.batches import TrainBatches
 from layerprobe.data.splits import PARTS, Split
 from layerprobe.evaluation.metrics import metric_table, metric_values
-from layerprobe.evaluation.ranks import Protocols, rank_targets
+from layerprobe.evaluation.ranks import FULL, Protocols, rank_targets
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.store.atomic import read_json, write_json, write_parquet, write_yaml
@@ -108,7 +109,9 @@ def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
         return
     write_yaml(job.folder / SPEC, job.spec)
     model = job.build()
-    batches = TrainBatches(ranking.split, job.max_len, job.training.batch_size, job.training.supervision, job.point.seed)
+    batches = TrainBatches(
+        ranking.split, job.max_len, job.training.batch_size, job.training.supervision, job.point.seed
+    )
     objective = next_item_objective if job.objective is None else job.objective(batches)
     trainer = Trainer(
         model, batches, job.training, ranking.ndcg_valid, job.folder, objective=objective, label=job.point.label
@@ -133,8 +136,10 @@ def timed_ranks(model: SequenceModel, ranking: Ranking) -> tuple[pd.DataFrame, f
 
 def metric_line(ranks: pd.DataFrame) -> str:
     """Returns test HR@10 and NDCG@10 (full ranking) as a phrase."""
-    test = ranks[(ranks["split"] == "test") & (ranks["protocol"] == "full")]
-    return f"test HR@10 {metric_values(test, 'hr', 10).mean():.4f}, NDCG@10 {metric_values(test, 'ndcg', 10).mean():.4f}"
+    test = ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == FULL)]
+    return (
+        f"test HR@10 {metric_values(test, 'hr', 10).mean():.4f}, NDCG@10 {metric_values(test, 'ndcg', 10).mean():.4f}"
+    )
 
 
 def describe(

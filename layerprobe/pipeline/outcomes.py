@@ -49,7 +49,9 @@ def _curve_points(study: Study) -> list[tuple[CurvePoint, pd.DataFrame]]:
         for k in range(study.n_layers + 1):
             ranks = pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet")
             points.append((CurvePoint(kind, "", k, study.spec.probe.seeds[0], None, None, None), ranks))
-    return points + [(CurvePoint(name, "", None, None, None, None, None), ranks) for name, ranks in _floors(study).items()]
+    return points + [
+        (CurvePoint(name, "", None, None, None, None, None), ranks) for name, ranks in _floors(study).items()
+    ]
 
 
 def _model_point(folder: Path) -> CurvePoint:
@@ -104,7 +106,11 @@ def distill_job(study: Study, depth: int) -> ModelJob:
     spec, seed = study.spec.distill, study.spec.probe.seeds[0]
     blocks = block_map(study.n_layers, depth, spec.blocks)
     plain = variant_job(study, depth, seed)
-    depends = {**plain.spec, "distill": to_plain(spec), "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")}
+    depends = {
+        **plain.spec,
+        "distill": to_plain(spec),
+        "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
+    }
 
     def build() -> SequenceModel:
         return StudentInTraining(build_variant(study, depth, seed, spec.start == "teacher"), blocks.blocks, seed)
@@ -154,9 +160,11 @@ def _student_rows(study: Study, depth: int | None) -> pd.DataFrame:
     """Returns the curve's rows of the teacher and of the distilled student."""
     curve = pd.read_csv(study.folder / "curve.csv")
     seed = study.spec.probe.seeds[0]
-    teacher = (curve[columns.KIND] == "variant") & (curve[columns.DEPTH] == study.n_layers) & (curve[columns.SEED] == seed)
+    teacher = (
+        (curve[columns.KIND] == "variant") & (curve[columns.DEPTH] == study.n_layers) & (curve[columns.SEED] == seed)
+    )
     student = (curve[columns.KIND] == "distilled") & (curve[columns.DEPTH] == depth)
-    return curve[teacher | student]
+    return curve.loc[teacher | student]
 
 
 def report_stage(study: Study) -> Path:

@@ -22,6 +22,7 @@ from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
+from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.importance import layer_removed
@@ -31,8 +32,7 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.similarity.table import importance_table, similarity_table
-from layerprobe.pipeline.spec import to_plain
-from layerprobe.store.atomic import read_tensors, write_csv, write_json, write_parquet
+from layerprobe.store.atomic import read_tensors, write_csv, write_parquet
 from layerprobe.store.run_folder import file_hash_of, hash_value, is_done, mark_done
 from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say
@@ -47,7 +47,11 @@ def data_stage(study: Study) -> None:
     if is_done(folder, key):
         return
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed)
-    data = prepare_log(generate(spec.synthetic), options, folder) if spec.source == "synthetic" else prepare(options, folder)
+    data = (
+        prepare_log(generate(spec.synthetic), options, folder)
+        if spec.source == "synthetic"
+        else prepare(options, folder)
+    )
     counts = data.facts["counts"]
     say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
     mark_done(folder, key, [folder / name for name in FILES])
@@ -125,7 +129,9 @@ def variant_job(study: Study, depth: int, seed: int) -> ModelJob:
     spec = study.spec
     folder = study.variant_folder(depth, seed)
     starts_from_teacher = spec.probe.start == "teacher" and folder.name != "teacher"
-    recipe = {name: to_plain(getattr(spec, name)) for name in ("backbone", "tuning", "prompt", "recommender", "training")}
+    recipe = {
+        name: to_plain(getattr(spec, name)) for name in ("backbone", "tuning", "prompt", "recommender", "training")
+    }
     depends = {"selection": f"first:{depth}", "seed": seed, **recipe, **_shared(study), "items": _table_hash(study)}
     if starts_from_teacher:
         depends["start"] = file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")
@@ -154,7 +160,9 @@ def _recommender_parameters(model: SequenceModel) -> dict[str, int]:
 
 
 def _table_hash(study: Study) -> str:
-    return hash_value({"kind": study.spec.items.kind, "sasrec": file_hash_of(study.folder / "items", f"checkpoint/{MODEL}")})
+    return hash_value(
+        {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.folder / "items", f"checkpoint/{MODEL}")}
+    )
 
 
 def load_teacher(study: Study) -> Recommender:
@@ -180,7 +188,9 @@ def probe_stage(study: Study) -> None:
 
 
 def _teacher_key(study: Study, **more: object) -> str:
-    return hash_value({"teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"), **_shared(study), **more})
+    return hash_value(
+        {"teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"), **_shared(study), **more}
+    )
 
 
 def _exits(study: Study) -> None:

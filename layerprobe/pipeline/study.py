@@ -23,8 +23,16 @@ from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
 
 STUDY = "study.yaml"
-FREE_KEYS = ("decision", "probe.depths", "probe.seeds", "distill", "similarity", "evaluation.alpha", "evaluation.n_boot")
-"""Keys that may change between runs: derived stages are rebuilt, added variants are trained, the others guard themselves."""
+FREE_KEYS = (
+    "decision",
+    "probe.depths",
+    "probe.seeds",
+    "distill",
+    "similarity",
+    "evaluation.alpha",
+    "evaluation.n_boot",
+)
+"""Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +110,15 @@ class Study:
         spec = self.spec
         prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
         if spec.prompt.suffix and spec.training.supervision == "all":
-            raise InputError("prompt.suffix stands after the whole history, so training.supervision must be last; got all")
+            raise InputError(
+                "prompt.suffix stands after the whole history, so training.supervision must be last; got all"
+            )
         if spec.distill.depth is not None:
             found = block_map(depths[-1], spec.distill.depth, spec.distill.blocks)
             if found.blocks == 1 and spec.distill.weights.multiple > 0:
                 raise InputError(
-                    "distill.weights.multiple needs an inner block; teacher and student share one block only: set it to 0"
+                    "distill.weights.multiple needs an inner block; teacher and student share one block only: "
+                    "set it to 0"
                 )
 
     def open(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch.nn import LinearCrossEntropyOptions
-from torch.nn import functional as F
+from torch.nn.functional import linear_cross_entropy
 
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.recommender.sequence_model import SequenceModel
@@ -24,7 +24,7 @@ def next_item_loss(vectors: torch.Tensor, item_vectors: torch.Tensor, targets: t
         targets: [read], indices 1..n_items.
     """
     options = LinearCrossEntropyOptions() if len(vectors) >= MIN_CHUNKED else None
-    return F.linear_cross_entropy(vectors.float(), item_vectors[1:].float(), targets - 1, options=options)
+    return linear_cross_entropy(vectors.float(), item_vectors[1:].float(), targets - 1, options=options)
 
 
 def next_item_objective(model: SequenceModel, batch: SequenceBatch) -> dict[str, torch.Tensor]:

@@ -54,6 +54,11 @@ class Recommender(SequenceModel):
         item_table: frozen item vectors, float32 [n_items + 1, dim], row 0 zero.
     """
 
+    backbone: PreTrainedModel
+    item_table: torch.Tensor
+    prefix: torch.Tensor
+    suffix: torch.Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -68,7 +73,6 @@ class Recommender(SequenceModel):
         self.max_len = options.max_len
         object.__setattr__(self, "backbone", backbone)  # not registered twice: it already lies inside `network`
         width = backbone.config.hidden_size
-        self.item_table: torch.Tensor
         self.register_buffer("item_table", item_table.detach().float().clone(), persistent=False)
         self.input_adapter = nn.Linear(item_table.shape[1], width)
         self.head = nn.Linear(width, item_table.shape[1], bias=False)
@@ -141,7 +145,9 @@ class Recommender(SequenceModel):
         if not len(self.prefix) and not len(self.suffix):
             return items, batch.row, batch.pos
         if len(self.suffix) and len(batch.row) != len(batch):
-            raise InputError("a prompt suffix stands after the whole history, so it needs supervision 'last'; got 'all'")
+            raise InputError(
+                "a prompt suffix stands after the whole history, so it needs supervision 'last'; got 'all'"
+            )
         parts = [self._tokens(self.prefix, len(batch)), items, self._tokens(self.suffix, len(batch))]
         row, pos = batch.row, batch.pos + len(self.prefix)
         if not len(self.suffix):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention
 
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.errors import InputError
@@ -55,7 +55,10 @@ class Block(nn.Module):
         self.mix = nn.Linear(options.dim, options.dim)
         self.feed_norm = nn.LayerNorm(options.dim)
         self.feed = nn.Sequential(
-            nn.Linear(options.dim, options.dim), nn.GELU(), nn.Dropout(options.dropout), nn.Linear(options.dim, options.dim)
+            nn.Linear(options.dim, options.dim),
+            nn.GELU(),
+            nn.Dropout(options.dropout),
+            nn.Linear(options.dim, options.dim),
         )
         self.drop = nn.Dropout(options.dropout)
 
@@ -69,7 +72,7 @@ class Block(nn.Module):
         parts = self.query_key_value(states).view(batch, pos, 3, self.heads, dim // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [batch, heads, pos, dim / heads]
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        mixed = scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
         return self.mix(mixed.transpose(1, 2).reshape(batch, pos, dim))
 
 

@@ -25,14 +25,10 @@ def hash_value(value: Any) -> str:
 
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(opened)
-
-
-def _digest(opened: Any) -> str:
     digest = hashlib.sha256()
-    while block := opened.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

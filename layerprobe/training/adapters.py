@@ -6,7 +6,7 @@ LoRA starts as the identity, trains only its own matrices, and is merged into th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ class TuningOptions:
     """Train every layer weight, or LoRA matrices only."""
     rank: int = 16
     """LoRA rank."""
-    alpha: float = 16.0
+    alpha: int = 16
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = 0.05
     """LoRA dropout, in [0, 1)."""
@@ -59,9 +59,11 @@ def adapt(model: PreTrainedModel, options: TuningOptions) -> PreTrainedModel | P
 
 def unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """Returns the Hugging Face model inside, LoRA matrices still in place."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return cast("PreTrainedModel", model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """Returns the Hugging Face model with LoRA merged into its weights and removed."""
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    if not isinstance(model, PeftModel):
+        return model
+    return cast("PreTrainedModel", model.merge_and_unload())

@@ -19,7 +19,7 @@ from layerprobe.data.batches import SequenceBatch, TrainBatches
 from layerprobe.errors import InputError, TrainingDiverged
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.training.checkpoint import BEST, MODEL, Progress, load_model, load_resume, save_best, save_resume
+from layerprobe.training.checkpoint import BEST, MODEL, load_model, load_resume, save_best, save_resume
 from layerprobe.training.log import TrainingLog, say, shown
 from layerprobe.training.options import TrainingOptions, learning_rate_at
 
@@ -66,11 +66,14 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=_precision())
         if self.accelerator.num_processes > 1:
             raise InputError(
-                f"training runs in one process for now; {self.accelerator.num_processes} were launched: start it without them"
+                f"training runs in one process for now; {self.accelerator.num_processes} were launched: "
+                "start it without a launcher"
             )
         self.model.to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, self.options.weight_decay), lr=self.options.learning_rate, betas=self.options.betas
+            _decay_groups(self.model, self.options.weight_decay),
+            lr=self.options.learning_rate,
+            betas=self.options.betas,
         )
         self.steps_per_epoch = len(self.batches.plan(0))
 

@@ -146,12 +146,14 @@ def test_checkpoints_that_disagree_with_their_config_are_refused(
     ("make", "error", "message"),
     [
         (lambda p: load_backbone(BackboneOptions(checkpoint=str(p / "absent"))), InputError, "config.json"),
-        (lambda p: BackboneOptions(hidden_size=15, heads=4), InputError, "multiple of heads"),
-        (lambda p: BackboneOptions(layers=0), InputError, "at least 1"),
-        (lambda p: BackboneOptions(attention_dropout=1.0), InputError, "lie in"),
-        (lambda p: truncate(load_backbone(OPTIONS), parse_selection("first:2", 6)), InputError, "6 layers"),
+        (lambda _p: BackboneOptions(hidden_size=15, heads=4), InputError, "multiple of heads"),
+        (lambda _p: BackboneOptions(layers=0), InputError, "at least 1"),
+        (lambda _p: BackboneOptions(attention_dropout=1.0), InputError, "lie in"),
+        (lambda _p: truncate(load_backbone(OPTIONS), parse_selection("first:2", 6)), InputError, "6 layers"),
         (
-            lambda p: architecture_named(type("C", (), {"model_type": "mamba"})(), torch.nn.Sequential(torch.nn.Tanh())),
+            lambda _p: architecture_named(
+                type("C", (), {"model_type": "mamba"})(), torch.nn.Sequential(torch.nn.Tanh())
+            ),
             UnsupportedArchitecture,
             "0: Tanh",
         ),

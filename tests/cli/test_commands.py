@@ -60,7 +60,9 @@ def test_the_student_scores_like_the_trained_model(finished: Path) -> None:
     found = rank_targets(ModelScorer(student.model), split, ["test"], Protocols(20, 0, remove_history=False))["model"]
     stored = pd.read_parquet(finished / "distillation" / "student" / "ranks.parquet")
     stored = stored[stored["split"] == "test"].reset_index(drop=True)
-    assert (found["n_higher"] - stored["n_higher"]).abs().max() <= 1  # merging and saving may swap two near-equal scores
+    assert (
+        found["n_higher"] - stored["n_higher"]
+    ).abs().max() <= 1  # merging and saving may swap two near-equal scores
     assert (found["n_higher"] == stored["n_higher"]).mean() > 0.95
 
 
@@ -71,12 +73,16 @@ def test_backbone_of_the_student_loads_with_stock_tools_in_a_fresh_process(finis
         "print(json.dumps([len(m.layers), [len(r[k]) for k in ('missing_keys', 'unexpected_keys')]]))"
     )
     folder = finished / "student" / "backbone"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == [2, [0, 0]]
 
 
 def test_student_folder_holds_plain_files_only(finished: Path) -> None:
-    names = {str(path.relative_to(finished / "student")) for path in (finished / "student").rglob("*") if path.is_file()}
+    names = {
+        str(path.relative_to(finished / "student")) for path in (finished / "student").rglob("*") if path.is_file()
+    }
     assert names == {
         "README.md", "config.json", "student.json", "recommender.safetensors", "items.parquet",
         "backbone/config.json", "backbone/model.safetensors",
@@ -96,7 +102,9 @@ def test_inspect_weighs_selections(finished: Path, capsys: pytest.CaptureFixture
 
 def test_prepare_writes_a_data_folder_and_prints_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log.csv"
-    log.write_text("user,item,timestamp\n" + "".join(f"u{u},i{(u * 7 + t * 3) % 11},{t}\n" for u in range(6) for t in range(5)))
+    log.write_text(
+        "user,item,timestamp\n" + "".join(f"u{u},i{(u * 7 + t * 3) % 11},{t}\n" for u in range(6) for t in range(5))
+    )
     assert main(["prepare", "--source", "table", "--path", str(log), "--out", str(tmp_path / "data")]) == 0
     printed = capsys.readouterr().out
     assert "read: 6 users" in printed
@@ -118,7 +126,11 @@ def test_prepare_writes_a_data_folder_and_prints_the_audit(tmp_path: Path, capsy
     ],
 )
 def test_bad_commands(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:

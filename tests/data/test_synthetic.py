@@ -74,7 +74,8 @@ def test_shares_lengths_and_columns_are_as_asked():
     lengths = np.bincount(log.interactions.user)
     assert [len(histories(log, kind)) for kind in KINDS] == [60, 120, 120]
     assert (len(lengths), lengths.min(), lengths.max()) == (300, 41, 50)
-    assert log.ordered and log.interactions.rating is None
+    assert log.ordered
+    assert log.interactions.rating is None
     assert np.array_equal(np.unique(log.interactions.item), np.arange(len(log.interactions.item_ids)))
 
 

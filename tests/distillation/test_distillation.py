@@ -16,7 +16,6 @@ from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.errors import DistillationTermError, InputError
 from layerprobe.probing.variant import RecipeOptions, build_recommender
-from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.model import Recommender
 from layerprobe.training.loop import Trainer
 from layerprobe.training.options import TrainingOptions
@@ -63,8 +62,12 @@ def test_depths_that_do_not_divide_are_refused(
 def test_terms_equal_their_definitions_in_both_reductions() -> None:
     generator = torch.Generator().manual_seed(0)
     s, t = (torch.randn(3, 5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    cosines = torch.tensor([[1 - float(a @ b / a.norm() / b.norm()) for a, b in zip(x, y)] for x, y in zip(s, t)])
-    squared = torch.tensor([[float(((a - b) ** 2).sum()) for a, b in zip(x, y)] for x, y in zip(s, t)])
+    cosines = torch.tensor(
+        [[1 - float(a @ b / a.norm() / b.norm()) for a, b in zip(x, y, strict=True)] for x, y in zip(s, t, strict=True)]
+    )
+    squared = torch.tensor(
+        [[float(((a - b) ** 2).sum()) for a, b in zip(x, y, strict=True)] for x, y in zip(s, t, strict=True)]
+    )
     assert cosine_term(s, t, "paper").item() == pytest.approx(cosines.mean().item(), abs=1e-6)
     assert cosine_term(s, t, "code").item() == pytest.approx(cosines.mean(dim=1).sum().item(), abs=1e-6)
     assert norm_term(s, t, "paper").item() == pytest.approx(squared.mean().item(), rel=1e-6)
@@ -110,7 +113,9 @@ def test_each_term_alone_changes_the_students_gradient(
     def gradient(weights: DistillationWeights) -> torch.Tensor:
         model = student(item_table, recipe).eval()
         objective(teacher, batches, weights)(model, batch)["loss"].backward()
-        return torch.cat([value.grad.flatten() for value in model.student.network.parameters() if value.grad is not None])
+        return torch.cat(
+            [value.grad.flatten() for value in model.student.network.parameters() if value.grad is not None]
+        )
 
     assert not torch.equal(gradient(dataclasses.replace(NONE, **{name: 1.0})), gradient(NONE))
 

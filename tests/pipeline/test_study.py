@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_study import TINY, TRAINING, write_study
 
 from layerprobe import columns
 from layerprobe.cli.main import main
@@ -17,7 +18,6 @@ from layerprobe.pipeline import model_folder
 from layerprobe.pipeline.demo import DEMO, demo_spec
 from layerprobe.pipeline.spec import StudySpec, load_spec, to_plain
 from layerprobe.store.atomic import read_json, read_yaml
-from tiny_study import TINY, TRAINING, write_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_FILES = {"spec.yaml", "log.jsonl", "checkpoint/model.safetensors", "ranks.parquet", "metrics.json", "done.json"}

@@ -135,6 +135,11 @@ def test_a_floor_that_would_do_is_named() -> None:
     assert "Better than the full model on HR@1 for certain: markov-1." in two.notes
 
 
+def test_depths_that_are_better_for_certain_are_named() -> None:
+    decision = decide({4: hits(0.5), 1: hits(0.6), 2: hits(0.55)}, {"sasrec": hits(0.7), "tfidf": hits(0.5)}, HR_1)
+    assert decision.notes[-1] == "Better than the full model on HR@1 for certain: depth 1, depth 2 and sasrec."
+
+
 def test_floors_do_not_widen_the_bounds_of_depths() -> None:
     by_depth = {4: hits(0.5), 2: hits(0.49, flipped=0.1)}
     floors = {f"floor-{seed}": hits(0.5, flipped=0.2, seed=seed) for seed in range(5)}

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
-from layerprobe.backbone.prompt import PromptTokens, no_prompt, prompt_tokens, PromptOptions
+from layerprobe.backbone.prompt import PromptOptions, PromptTokens, no_prompt, prompt_tokens
 from layerprobe.data.batches import TrainBatches, history_batch
 from layerprobe.errors import InputError
 from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
@@ -47,7 +47,9 @@ def test_later_items_do_not_change_earlier_positions(
     model = models(item_table, recipe)[which]
     long = history_batch([np.array([3, 1, 4, 7, 7])], 8)
     early = dataclasses.replace(long, row=torch.tensor([0]), pos=torch.tensor([2]))
-    torch.testing.assert_close(model.read(early), model.read(history_batch([np.array([3, 1, 4])], 8)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.read(early), model.read(history_batch([np.array([3, 1, 4])], 8)), atol=1e-5, rtol=0
+    )
 
 
 def test_the_prompt_reaches_the_readout(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
@@ -85,7 +87,7 @@ def test_chunked_loss_equals_the_plain_definition() -> None:
     items = torch.randn(41, 5, generator=generator)
     targets = torch.randint(1, 41, (200,), generator=generator)
     chunked = next_item_loss(vectors, items, targets)
-    plain = F.cross_entropy(vectors @ items[1:].T, targets - 1)
+    plain = cross_entropy(vectors @ items[1:].T, targets - 1)
     torch.testing.assert_close(chunked, plain)
     found = torch.autograd.grad(chunked, vectors)[0]
     torch.testing.assert_close(found, torch.autograd.grad(plain, vectors)[0])

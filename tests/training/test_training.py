@@ -96,7 +96,9 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_a_recommender_resumes_too(split: Split, item_table: torch.Tensor, recipe: RecipeOptions, tmp_path: Path) -> None:
+def test_a_recommender_resumes_too(
+    split: Split, item_table: torch.Tensor, recipe: RecipeOptions, tmp_path: Path
+) -> None:
     def fresh() -> SequenceModel:
         return build_recommender(recipe, item_table, "first:1", 0)
 
@@ -126,9 +128,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_do(split: Spli
 def test_early_stop_waits_for_its_patience(split: Split, tmp_path: Path) -> None:
     options = TrainingOptions(epochs=9, batch_size=8, warmup_steps=0, patience=2)
     falling = iter(range(100, 0, -1))
-    run = Trainer(
-        sasrec(), TrainBatches(split, 8, 8, "all", 0), options, lambda _model: float(next(falling)), tmp_path
-    )
+    run = Trainer(sasrec(), TrainBatches(split, 8, 8, "all", 0), options, lambda _model: float(next(falling)), tmp_path)
     result = run.run()
     assert (result.epochs, result.best_epoch) == (2, 0)
 
