@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole path on built-in data; prints the report, the decision and the student's folder
 	$(BIN)/layerprobe demo
 
+# One worker per core and one thread per worker: small models gain nothing from threads.
 test: $(STAMP) ## every test, doctests included
-	$(BIN)/python -m pytest --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --durations=15
 
 lint: $(STAMP) ## formatting, lint rules and types
 	$(BIN)/ruff format --check .
@@ -44,6 +45,7 @@ notebooks: $(STAMP) ## runs the notebooks on the demo study; the pages lie in ru
 	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
 
 bench: $(STAMP) ## every benchmark, one after the other
+	@test -n "$(wildcard benchmarks/bench_*.py)" || echo "no benchmarks/bench_*.py yet"
 	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; \
 	done

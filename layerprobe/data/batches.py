@@ -98,7 +98,9 @@ def history_batch(histories: list[np.ndarray], max_len: int) -> SequenceBatch:
 
 @dataclass(frozen=True, eq=False)
 class TrainBatches:
-    """Length-bucketed training batches with a token budget, in a seeded order.
+    """Length-bucketed training batches of about equal numbers of targets, in a seeded order.
+
+    `batch_size` is the mean number of users per batch.
 
     Supervision `all`: a user's newest `max_len` training transitions, each position predicts the next item.
     Supervision `last` (the paper's): only the last training item is a target, one example per user and epoch.
@@ -122,18 +124,20 @@ class TrainBatches:
         return np.flatnonzero(self.split.train_ends - self.split.sequences.offsets[:-1] >= 2)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """Returns the users of each batch of `epoch`.
+        """Returns the users of each batch of `epoch`; their number is the same in every epoch.
 
-        Users are shuffled, sorted by length inside pools of 50 batches (little padding, still random), cut into
-        batches of `batch_size`, and the batches are shuffled. Depends on seed and epoch alone.
+        Users are shuffled, sorted by length inside pools of 50 batches (little padding, still random) and cut where
+        the targets add up to one batch's share, so a batch of short histories holds more users than one of long
+        ones. With the same number of users in each, a target of a short history would weigh many times as much as
+        one of a long history. The batches are shuffled. All of it depends on seed and epoch alone.
         """
         generator = np.random.default_rng([self.seed, epoch])
         users = generator.permutation(self.users)
         lengths = np.minimum(self.split.train_ends - self.split.sequences.offsets[:-1] - 1, self.max_len)[users]
         pool = np.arange(len(users)) // (50 * self.batch_size)
-        users = users[np.lexsort((lengths, pool))]
-        cuts = np.arange(self.batch_size, len(users), self.batch_size)
-        batches = np.split(users, cuts)
+        order = np.lexsort((lengths, pool))
+        targets = lengths[order] if self.supervision == "all" else np.ones(len(users), dtype=np.int64)
+        batches = np.split(users[order], equal_cuts(targets, -(-len(users) // self.batch_size)))
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def build(self, users: np.ndarray) -> SequenceBatch:
@@ -157,6 +161,23 @@ class TrainBatches:
         """Yields the batches of one epoch."""
         for users in self.plan(epoch):
             yield self.build(users)
+
+
+def equal_cuts(weights: np.ndarray, n_parts: int) -> np.ndarray:
+    """Returns where to cut a row of weights into `n_parts` parts of about equal sum, none of them empty.
+
+    Args:
+        weights: positive, shape (rows,).
+        n_parts: 1 to rows.
+
+    Returns:
+        The first row of each part but the first, ascending, shape (n_parts - 1,).
+    """
+    total = np.cumsum(weights)
+    step = np.arange(1, n_parts)
+    cuts = np.searchsorted(total, total[-1] * step / n_parts) + 1
+    cuts = np.maximum.accumulate(np.minimum(cuts, len(weights) - n_parts + step) - step) + step
+    return np.maximum(cuts, step)
 
 
 def _read_positions(lengths: np.ndarray, supervision: Supervision) -> tuple[np.ndarray, np.ndarray]:

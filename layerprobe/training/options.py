@@ -16,7 +16,7 @@ class TrainingOptions:
     epochs: int = 20
     """Passes over the training users; the cosine schedule ends with the last."""
     batch_size: int = 256
-    """Users per optimiser step."""
+    """Users per optimiser step, on average: steps hold about equal numbers of targets."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 50

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerprobe.data.batches import TrainBatches, history_batch, query_batch
+from layerprobe.data.batches import TrainBatches, equal_cuts, history_batch, query_batch
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
@@ -64,6 +64,31 @@ def test_padding_is_on_the_right() -> None:
     batch = history_batch([np.array([3]), np.array([1, 2, 4])], max_len=8)
     assert batch.items.tolist() == [[3, 0, 0], [1, 2, 4]]
     assert batch.pos.tolist() == [0, 2]
+
+
+def test_batches_hold_about_equal_numbers_of_targets() -> None:
+    lengths = np.random.default_rng(0).zipf(1.6, size=3000).clip(4, 60)
+    split = Split(Sequences(np.ones(lengths.sum(), dtype=np.int64), np.concatenate([[0], np.cumsum(lengths)]), 2))
+    batches = TrainBatches(split, max_len=50, batch_size=30, supervision="all", seed=0)
+    targets = [len(batch.targets) for batch in batches.epoch(0)]
+    share = sum(targets) / 100  # 3000 users in batches of 30 on average
+    assert len(targets) == len(batches.plan(1)) == 100
+    assert max(abs(count - share) for count in targets) <= 50  # one user more or less
+
+
+@pytest.mark.parametrize(
+    ("weights", "n_parts", "cuts"),
+    [
+        ([1, 1, 1, 1], 2, [2]),
+        ([9, 1, 1, 1], 2, [1]),
+        ([1, 1, 1, 9], 2, [3]),
+        ([9, 1, 1], 3, [1, 2]),
+        ([1, 1, 9], 3, [1, 2]),
+        ([5], 1, []),
+    ],
+)
+def test_cuts_leave_no_part_empty(weights: list[int], n_parts: int, cuts: list[int]) -> None:
+    assert equal_cuts(np.array(weights), n_parts).tolist() == cuts
 
 
 def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(split: Split) -> None:
