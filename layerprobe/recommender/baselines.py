@@ -107,7 +107,7 @@ def _pair_counts(split: Split) -> sp.csr_array:
 
 def _tfidf_rows(titles: np.ndarray) -> sp.csr_array:
     """Returns rows of length 1 (or 0 without words), row i + 1 for title i, row 0 (padding) empty."""
-    words = pd.Series(titles).str.lower().map(WORD.findall).explode().dropna()
+    words = pd.Series(list(map(str, titles)), dtype=str).str.lower().map(WORD.findall).explode().dropna()
     if words.empty:
         raise InputError("TF-IDF needs words of two or more characters; no title holds one; leave out the tfidf floor")
     codes, vocabulary = pd.factorize(words)

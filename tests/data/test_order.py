@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from layerprobe.data.interactions import Interactions, from_columns
-from layerprobe.data.order import OrderOptions, item_hashes, order_rule, sort_rows
+from layerprobe.data.order import OrderOptions, order_rule, row_hashes, sort_rows
 from layerprobe.errors import InputError
 
 
@@ -39,10 +39,10 @@ def test_time_order_equals_a_sort_by_tuple(ties: str) -> None:
         generator.integers(0, 9, 500), generator.integers(0, 50, 500), generator.integers(0, 6, 500) * 86400
     )
     options = OrderOptions(ties=ties, salt=7 if ties == "hash" else 0)  # type: ignore[arg-type]
-    hashes = item_hashes(log.item_ids, 7) if ties == "hash" else np.zeros(len(log.item_ids))
+    hashes = row_hashes(log, 7) if ties == "hash" else np.zeros(len(log))
     assert log.timestamp is not None
     first_row = {user: int(np.flatnonzero(log.user == user)[0]) for user in range(9)}
-    key = [(first_row[log.user[row]], log.timestamp[row], hashes[log.item[row]], row) for row in range(500)]
+    key = [(first_row[log.user[row]], log.timestamp[row], hashes[row], row) for row in range(500)]
     assert sort_rows(log, options).tolist() == sorted(range(500), key=key.__getitem__)
 
 
@@ -56,14 +56,21 @@ def test_hash_moves_only_rows_of_equal_time_and_depends_on_the_salt() -> None:
     assert orders[0].tolist() != orders[1].tolist()
 
 
-def test_hash_of_an_item_is_pinned_and_does_not_depend_on_the_log() -> None:
+def test_hash_of_a_row_is_pinned_and_does_not_depend_on_the_log() -> None:
     # pinned: another value on another machine or version would silently move every ties = hash result
-    assert item_hashes(np.array(["B004756YJA"], dtype=object), 0).tolist() == [PINNED]
-    assert item_hashes(np.array(["other", "B004756YJA"], dtype=object), 0)[1] == PINNED
-    assert item_hashes(np.array(["B004756YJA"], dtype=object), 1)[0] != PINNED
+    alone, second = log_of([("u", "B004756YJA", 0)]), log_of([("v", "x", 0), ("u", "B004756YJA", 5)])
+    assert row_hashes(alone, 0).tolist() == [PINNED]
+    assert row_hashes(second, 0)[1] == PINNED
+    assert row_hashes(alone, 1)[0] != PINNED
 
 
-PINNED = 16580292393315301675
+def test_hash_gives_every_user_an_order_of_its_own() -> None:
+    log = log_of([(f"u{user}", item, 0) for user in range(200) for item in ("a", "b")])
+    ranks = row_hashes(log, 0).reshape(200, 2)
+    assert 70 <= np.count_nonzero(ranks[:, 0] < ranks[:, 1]) <= 130  # a fair coin, five standard deviations
+
+
+PINNED = 6270314920978107727
 
 
 def test_rule_names_what_decides_equal_times() -> None:

@@ -1,0 +1,74 @@
+"""Exits and single-layer removal: read early or skip a layer, and leave the model as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from layerprobe.data.batches import query_batch
+from layerprobe.data.splits import Split
+from layerprobe.probing.exits import ExitScorer
+from layerprobe.probing.importance import layer_removed
+from layerprobe.probing.variant import RecipeOptions, build_recommender
+from layerprobe.recommender.model import Recommender
+
+
+@pytest.fixture
+def model(item_table: torch.Tensor, recipe: RecipeOptions) -> Recommender:
+    return build_recommender(recipe, item_table, None, 0).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def batch(split: Split):
+    queries = split.queries("test")
+    return query_batch(split, queries, torch.arange(len(queries)).numpy(), 8)
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_a_normed_exit_equals_the_model_cut_there(
+    depth: int, model: Recommender, batch, item_table: torch.Tensor, recipe: RecipeOptions
+) -> None:
+    scorer = ExitScorer(model)
+    scores = dict(zip(scorer.names, scorer.scores(batch), strict=True))
+    cut = build_recommender(recipe, item_table, f"first:{depth}", 0).eval()
+    expected = cut.read(batch) @ item_table.T
+    torch.testing.assert_close(scores[f"exit-norm-{depth}"], expected, atol=1e-5, rtol=0)
+
+
+def test_a_raw_exit_has_no_norm(model: Recommender, batch) -> None:
+    scorer = ExitScorer(model)
+    scores = dict(zip(scorer.names, scorer.scores(batch), strict=True))
+    expected = model.head(model.hidden(batch)[2]) @ model.item_vectors().T
+    torch.testing.assert_close(scores["exit-raw-2"], expected)
+    assert not torch.allclose(scores["exit-raw-2"], scores["exit-norm-2"], atol=1e-4)
+
+
+def test_all_exits_come_from_one_forward_pass(model: Recommender, batch) -> None:
+    calls = []
+    model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    scorer = ExitScorer(model)
+    assert len(list(scorer.scores(batch))) == len(scorer.names) == 2 * 5
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_a_removed_layer_is_skipped_and_put_back(
+    layer: int, model: Recommender, batch, item_table: torch.Tensor, recipe: RecipeOptions
+) -> None:
+    before = model.read(batch)
+    with layer_removed(model.backbone, layer):
+        without = model.read(batch)
+    cut = build_recommender(recipe, item_table, f"drop:{layer}", 0).eval()
+    torch.testing.assert_close(without, cut.read(batch), atol=1e-6, rtol=0)
+    assert torch.equal(model.read(batch), before)
+
+
+def test_a_layer_is_put_back_after_an_error(model: Recommender) -> None:
+    with pytest.raises(ZeroDivisionError), layer_removed(model.backbone, 1):
+        raise ZeroDivisionError
+    assert model.n_layers == 4
+
+
+def test_a_layer_that_is_not_there_cannot_be_removed(model: Recommender) -> None:
+    with pytest.raises(IndexError, match=r"\[0, 4\)"), layer_removed(model.backbone, 4):
+        pass
