@@ -18,11 +18,16 @@ from layerprobe.store.run_folder import hash_value, is_done, mark_done
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic.replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _fail_halfway(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _fail_halfway(path: Path) -> None:
+    with atomic.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
