@@ -53,4 +53,4 @@ bench: $(STAMP) ## every benchmark, one after the other
 
 clean: ## removes .venv, caches and build output; never your results in runs/
 	rm -rf $(VENV) build dist layerprobe.egg-info .pytest_cache .ruff_cache
-	find layerprobe tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find layerprobe tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,3 +1,52 @@
-"""layerprobe: how many layers does an LLM recommender need?"""
+"""layerprobe: how many layers does an LLM recommender need?
+
+The public names below are imported when they are first used, so `import layerprobe` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "read_source": "data.sources.registry",
+    "prepare": "data.prepare",
+    "load_prepared": "data.prepare",
+    "Interactions": "data.interactions",
+    "Catalogue": "data.catalogue",
+    "Sequences": "data.sequences",
+    "Split": "data.splits",
+    "TrainBatches": "data.batches",
+    "ItemTable": "items.table",
+    "parse_selection": "backbone.selection",
+    "truncate": "backbone.truncate",
+    "build_recommender": "probing.variant",
+    "Recommender": "recommender.model",
+    "SASRec": "recommender.sasrec",
+    "Trainer": "training.loop",
+    "rank_targets": "evaluation.ranks",
+    "metric_table": "evaluation.metrics",
+    "ExitScorer": "probing.exits",
+    "curve_rows": "probing.curves",
+    "decide": "probing.decide",
+    "similarity_table": "similarity.table",
+    "write_student": "export.student",
+    "load_student": "export.student",
+    "load_spec": "pipeline.spec",
+    "Study": "pipeline.study",
+    "run_stages": "pipeline.run",
+    "write_report": "reporting.report",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'layerprobe' has no attribute {name!r}")
+    return getattr(import_module(f"layerprobe.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,10 +11,11 @@ TINY = {
     "name": "tiny",
     "data": {"source": "synthetic", "synthetic": {"n_users": 80}},
     "items": {"sasrec": {"dim": 8, "blocks": 1, "heads": 1, "dropout": 0.1, "max_len": 16}, "training": TRAINING},
-    "backbone": {"layers": 2, "hidden_size": 8, "intermediate_size": 12, "heads": 2, "max_positions": 64},
+    "backbone": {"layers": 4, "hidden_size": 8, "intermediate_size": 12, "heads": 2, "max_positions": 64},
     "recommender": {"max_len": 16, "input_dropout": 0.1},
     "training": TRAINING,
     "evaluation": {"sampled": 20, "remove_history": False, "ks": [1, 10], "n_boot": 100},
+    "probe": {"depths": [0, 2]},
     "similarity": {"rows": 40, "n_boot": 100},
     "distill": {"depth": 2},
 }

@@ -6,14 +6,14 @@ unexpected or of another shape are errors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModel, LlamaConfig, PretrainedConfig, PreTrainedModel
 
-from layerprobe.backbone.architecture import architecture_named, layers_of
+from layerprobe.backbone.architecture import ARCHITECTURES, architecture_named, layers_of
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.backbone.truncate import truncate
 from layerprobe.errors import InputError
@@ -60,10 +60,26 @@ class BackboneOptions:
             raise InputError(
                 f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
             )
+        if self.rope_theta <= 0:
+            raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
+        if self.init_seed < 0:
+            raise InputError(f"backbone.init_seed must not be negative; got {self.init_seed}")
+        self._refuse_unused()
         if not 0 < self.init_std < 1:
             raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
         if not 0 <= self.attention_dropout < 1:
             raise InputError(f"backbone.attention_dropout must lie in [0, 1); got {self.attention_dropout}")
+
+    def _refuse_unused(self) -> None:
+        """A checkpoint brings its own shape, and only a checkpoint has a revision."""
+        if self.checkpoint is None:
+            if self.revision is not None:
+                raise InputError(f"backbone.revision needs backbone.checkpoint; got {self.revision} without one")
+            return
+        own = {"checkpoint", "revision", "keep", "attention_dropout"}
+        unused = [e.name for e in fields(self) if e.name not in own and getattr(self, e.name) != e.default]
+        if unused:
+            raise InputError(f"backbone.{unused[0]} has no use with backbone.checkpoint, which brings its own shape")
 
 
 def load_backbone(options: BackboneOptions) -> PreTrainedModel:
@@ -102,8 +118,7 @@ def _from_shape(options: BackboneOptions) -> PreTrainedModel:
 
 def _from_checkpoint(options: BackboneOptions) -> PreTrainedModel:
     where = str(options.checkpoint)
-    config = _read_config(where, options.revision)
-    architecture_named(config)
+    config = _known_config(where, options.revision)
     config.attention_dropout = options.attention_dropout
     return _read_weights(where, options.revision, config)
 
@@ -114,8 +129,7 @@ def read_stock_backbone(where: str) -> PreTrainedModel:
     Raises:
         InputError: the folder is absent, unreadable, or its weights do not fit its config.
     """
-    config = _read_config(where, None)
-    architecture_named(config)
+    config = _known_config(where, None)
     return _read_weights(where, None, config)
 
 
@@ -134,6 +148,26 @@ def _read_weights(where: str, revision: str | None, config: PretrainedConfig) ->
         raise InputError(f"backbone.checkpoint {where} cannot be read: {_first_line(error)}") from error
     _refuse_misfit(where, report)
     return model
+
+
+def empty_backbone(where: str) -> PreTrainedModel:
+    """Builds a checkpoint's model from its config alone, without memory for its weights: for counting.
+
+    Raises:
+        InputError: there is no readable config at `where`.
+        UnsupportedArchitecture: its family is not in the table.
+    """
+    with torch.device("meta"):
+        return AutoModel.from_config(_known_config(where, None))
+
+
+def _known_config(where: str, revision: str | None) -> PretrainedConfig:
+    """Reads a config and makes sure its family is known; the error shows the module tree of an unknown one."""
+    config = _read_config(where, revision)
+    if config.model_type not in ARCHITECTURES:
+        with torch.device("meta"):
+            architecture_named(config, AutoModel.from_config(config))
+    return config
 
 
 def _read_config(where: str, revision: str | None) -> PretrainedConfig:
@@ -175,7 +209,6 @@ def count_layers(options: BackboneOptions) -> int:
     if options.checkpoint is None:
         n_layers = options.layers
     else:
-        config = _read_config(options.checkpoint, options.revision)
-        architecture_named(config)
+        config = _known_config(options.checkpoint, options.revision)
         n_layers = config.num_hidden_layers
     return n_layers if options.keep is None else len(parse_selection(options.keep, n_layers).layers)

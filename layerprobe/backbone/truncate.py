@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from layerprobe.backbone.architecture import Architecture, architecture_of
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.errors import InputError
+from layerprobe.errors import InputError, UnsupportedArchitecture
 
 
 def truncate(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
@@ -44,6 +44,7 @@ def _renumber(layers: nn.ModuleList, architecture: Architecture) -> None:
 def _cut_config(model: PreTrainedModel, architecture: Architecture, selection: LayerSelection) -> None:
     config = model.config
     for name, value in list(vars(config).items()):
+        _refuse_unnamed(name, value, architecture, selection.n_layers)
         if (
             isinstance(value, (list, tuple))
             and len(value) == selection.n_layers
@@ -51,3 +52,16 @@ def _cut_config(model: PreTrainedModel, architecture: Architecture, selection: L
         ):
             setattr(config, name, [value[index] for index in selection.layers])
     config.num_hidden_layers = len(selection.layers)
+
+
+def _refuse_unnamed(name: str, value: object, architecture: Architecture, n_layers: int) -> None:
+    """A list with one entry per layer that the table does not name could be anything, so it is an error.
+
+    Lists of one or two entries, such as `architectures` or several end tokens, are too common to tell.
+    """
+    looks_per_layer = n_layers > 2 and isinstance(value, (list, tuple)) and len(value) == n_layers
+    if looks_per_layer and name not in architecture.per_layer_config:
+        raise UnsupportedArchitecture(
+            f"the config's list {name} has one entry for each of {n_layers} layers, and the table of "
+            f"{architecture.model_type} does not name it; add it to per_layer_config if it is cut with the layers"
+        )

@@ -14,6 +14,7 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
     from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
+    from layerprobe.data.sources.raw import SourceOptions
     from layerprobe.data.synthetic import SyntheticOptions, generate
 
     parser = ArgumentParser(prog="layerprobe prepare", exit_on_error=False)
@@ -24,8 +25,12 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     except (ArgumentError, TypeError) as error:
         raise InputError(f"prepare: {' '.join(str(error).split())}") from error
     folder = Path(known.out)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--out must be a new or empty folder; {folder} holds files")
+    if known.source == "synthetic" and (known.path is not None or made["read"] != SourceOptions()):
+        raise InputError("source synthetic reads no file: leave out --path and --read")
+    if known.source != "synthetic" and made["synthetic"] != SyntheticOptions():
+        raise InputError(f"--synthetic needs --source synthetic; the source is {known.source}")
     options = DataOptions(known.source, known.path or "", made["read"], made["preprocess"], made["order"], made["seed"])
     if known.source == "synthetic":
         data = prepare_log(generate(made["synthetic"]), options, folder)

@@ -13,10 +13,10 @@ def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
 
     quiet_libraries()
     from layerprobe.backbone.architecture import architecture_of, layers_of
-    from layerprobe.backbone.load import BackboneOptions, load_backbone
+    from layerprobe.backbone.load import empty_backbone
     from layerprobe.backbone.selection import parse_selection
 
-    model = load_backbone(BackboneOptions(checkpoint=known.checkpoint))
+    model = empty_backbone(known.checkpoint)
     layers = layers_of(model)
     per_layer = [sum(value.numel() for value in layer.parameters()) for layer in layers]
     total = sum(value.numel() for value in model.parameters())

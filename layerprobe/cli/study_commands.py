@@ -68,7 +68,12 @@ def _report(known: argparse.Namespace, rest: list[str]) -> int:
     path = Path(known.study)
     if known.out is None and not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
-    folder = Path(known.out or f"runs/{read_yaml(path).get('name', 'study')}")
+    if known.out is None:
+        found = read_yaml(path)
+        if not isinstance(found, dict):
+            raise InputError(f"{path} must hold keys and values of a study")
+        known.out = f"runs/{found.get('name', 'study')}"
+    folder = Path(known.out)
     print(f"report: {write_report(folder)}")
     return 0
 

@@ -54,7 +54,11 @@ class DataOptions:
     order: OrderOptions = field(default_factory=OrderOptions)
     """How a user's rows are put in order."""
     seed: int = 0
-    """Seed of the permutation that numbers the items."""
+    """Seed of the permutation that numbers the items, at least 0."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"the seed that numbers the items must not be negative; got {self.seed}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ THINGS = ("Harbour", "Lantern", "Meadow", "Orchard", "Pebble", "River", "Sparrow
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """Shape of a built-in log. The defaults are the demo's."""
+    """Shape of a built-in log. The defaults are the demo's kinds of users, and more of them."""
 
     n_users: int = 6000
     """Users, at least 1."""

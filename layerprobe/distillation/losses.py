@@ -6,6 +6,7 @@ positions. Both models are compared in the same space.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,8 +34,8 @@ class DistillationWeights:
 
     def __post_init__(self) -> None:
         for name in TERMS:
-            if getattr(self, name) < 0:
-                raise InputError(f"distill.weights.{name} must not be negative; got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"distill.weights.{name} must be a number of at least 0; got {getattr(self, name)}")
 
     def asked(self) -> tuple[str, ...]:
         """Names of the terms with a weight above 0."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FORMAT = 1
+TENSORS = {"input_adapter.weight", "input_adapter.bias", "head.weight", "item_table"}
 TOLERANCE = 1e-5
 
 
@@ -143,12 +144,20 @@ def load_student_model(folder: Path) -> Recommender:
     path = folder / "config.json"
     if not path.exists() or read_json(path).get("model_type") != "layerprobe-student":
         raise InputError(f"a student is a folder that `layerprobe export` wrote; {folder} is none")
+    missing = [name for name in ("recommender.safetensors", "items.parquet") if not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder} is no whole student: {missing[0]} is missing; export it again")
     config = read_json(path)
     if config["format"] > FORMAT:
         raise InputError(
             f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe"
         )
     weights, _ = read_tensors(folder / "recommender.safetensors")
+    if set(weights) != TENSORS:
+        raise InputError(
+            f"{folder}/recommender.safetensors must hold {', '.join(sorted(TENSORS))}; "
+            f"it holds {', '.join(sorted(weights))}"
+        )
     backbone = read_stock_backbone(str(folder / config["backbone"]))
     prompt = PromptTokens(*(torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids")))
     model = Recommender(backbone, backbone, weights.pop("item_table"), RecommenderOptions(config["max_len"]), prompt)
@@ -211,4 +220,9 @@ def load_student(folder: Path) -> Student:
     """
     model = load_student_model(folder)
     config = read_json(folder / "config.json")
-    return Student(model, load_catalogue(folder / "items.parquet"), config["remove_history"])
+    catalogue = load_catalogue(folder / "items.parquet")
+    if catalogue.n_items != len(model.item_table) - 1:
+        raise InputError(
+            f"{folder} is of two kinds: {catalogue.n_items} items, {len(model.item_table) - 1} item vectors"
+        )
+    return Student(model, catalogue, config["remove_history"])

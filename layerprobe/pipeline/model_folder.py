@@ -1,6 +1,6 @@
 """Model folders: one model trained, ranked and described, the same files whether SASRec, teacher, variant or student.
 
-Written in this order: `spec.yaml`, `log.jsonl`, `checkpoint/model.safetensors`, `ranks.parquet`, `metrics.json`, and
+Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`, `ranks.parquet`, `metrics.json`, and
 `done.json` last. A folder without `done.json` is gone on with; a finished one is skipped.
 """
 
@@ -25,7 +25,7 @@ from layerprobe.store.atomic import read_json, write_json, write_parquet, write_
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
 from layerprobe.training.checkpoint import MODEL, drop_resume, load_model
 from layerprobe.training.log import LOG, say
-from layerprobe.training.loop import FitResult, Objective, Trainer
+from layerprobe.training.loop import FitResult, Objective, Trainer, available_device
 from layerprobe.training.options import TrainingOptions
 
 RANKS = "ranks.parquet"
@@ -107,16 +107,23 @@ def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
     if is_done(job.folder, job.key):
         drop_resume(job.folder / "checkpoint")
         return
-    write_yaml(job.folder / SPEC, job.spec)
     model = job.build()
     batches = TrainBatches(
         ranking.split, job.max_len, job.training.batch_size, job.training.supervision, job.point.seed
     )
     objective = next_item_objective if job.objective is None else job.objective(batches)
     trainer = Trainer(
-        model, batches, job.training, ranking.ndcg_valid, job.folder, objective=objective, label=job.point.label
+        model,
+        batches,
+        job.training,
+        ranking.ndcg_valid,
+        job.folder,
+        objective=objective,
+        label=job.point.label,
+        key=job.key,
     )
     result = trainer.run()
+    write_yaml(job.folder / SPEC, job.spec)
     ranked = job.ranked(model)
     ranks, speed = timed_ranks(ranked, ranking)
     write_parquet(job.folder / RANKS, ranks)
@@ -165,7 +172,7 @@ def load_trained(folder: Path, build: Callable[[], SequenceModel]) -> SequenceMo
     """Builds a model and loads its trained parameters, in evaluation mode."""
     model = build()
     load_model(folder / "checkpoint" / MODEL, model)
-    return model.eval()
+    return model.eval().to(available_device())
 
 
 def read_ranks(folder: Path) -> pd.DataFrame:

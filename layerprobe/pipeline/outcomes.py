@@ -83,12 +83,17 @@ def decide_stage(study: Study) -> None:
 
 
 def student_depth(study: Study) -> int:
-    """Returns the student's depth: the one asked for, or the decided one but at least the smallest studied above 0."""
-    if study.spec.distill.depth is not None:
-        return study.spec.distill.depth
+    """Returns the student's depth: the one asked for, or the smallest from the decided one on that can be distilled.
+
+    The decided depth is the teacher's where no smaller one was shown to do. Blocks must divide both depths, and
+    multiple supervision needs two of them; depth 0 has none.
+    """
+    spec = study.spec.distill
+    if spec.depth is not None:
+        return spec.depth
     decided = read_json(study.folder / "decision.json")["depth"]
-    above = [depth for depth in study.depths if depth > 0]
-    return above[-1] if decided is None else max(decided, above[0])
+    first = study.n_layers if decided is None else max(decided, 1)
+    return next(depth for depth in range(first, study.n_layers + 1) if study.can_distil(depth))
 
 
 def _distill_folder(study: Study) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerprobe.pipeline import outcomes, stages
-from layerprobe.pipeline.study import Study
+from layerprobe.pipeline.study import STUDY, Study
 from layerprobe.store.run_folder import DONE
 from layerprobe.training.log import say
 
@@ -54,7 +54,12 @@ def run_stages(study: Study, last: str | None = None) -> Path:
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
     for name in names:
         say(f"stage {name}")
+        if name == "report":
+            study.record()  # every guard has passed, so the report shows the spec of what lies here
         STAGES[name](study)
+        if name == "data" and not (study.folder / STUDY).exists():
+            study.record()
+    study.record()
     return study.folder
 
 

@@ -5,6 +5,7 @@ Only this folder and the commands know the spec; the functions below take plain 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,7 +34,7 @@ class DataSpec:
     """Which log, and how it becomes sequences."""
 
     source: str = "synthetic"
-    """Format of the log; `layerprobe datasets` lists them."""
+    """Format of the log; `layerprobe datasets` lists them. `prepared` takes a folder `layerprobe prepare` made."""
     path: str | None = None
     """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
     read: SourceOptions = field(default_factory=SourceOptions)
@@ -48,6 +49,15 @@ class DataSpec:
     """Seed of the permutation that numbers the items."""
 
     def __post_init__(self) -> None:
+        _require_seeds("data.seed", self.seed)
+        if self.source in ("synthetic", "prepared"):
+            for name, default in (
+                ("read", SourceOptions()),
+                ("preprocess", PreprocessOptions()),
+                ("order", OrderOptions()),
+            ):
+                if getattr(self, name) != default and (name == "read" or self.source == "prepared"):
+                    raise InputError(f"data.{name} has no use with data.source {self.source}; leave it out")
         if self.source == "synthetic" and self.path is not None:
             raise InputError(f"data.path must be empty with source synthetic, which reads no file; got {self.path}")
         if self.source != "synthetic" and self.synthetic != SyntheticOptions():
@@ -66,6 +76,12 @@ class ItemsSpec:
     """Shape of SASRec."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     """How SASRec is trained."""
+
+    def __post_init__(self) -> None:
+        if self.random_dim < 1:
+            raise InputError(f"items.random_dim must be at least 1; got {self.random_dim}")
+        if self.kind == "sasrec" and self.random_dim != 64:
+            raise InputError(f"items.random_dim needs items.kind random; the kind is {self.kind}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,7 @@ class EvaluationSpec:
             )
         if self.sampled is not None and self.sampled < 1:
             raise InputError(f"evaluation.sampled must be at least 1 or null; got {self.sampled}")
+        _require_seeds("evaluation.seed", self.seed)
         if self.batch_size < 1:
             raise InputError(f"evaluation.batch_size must be at least 1; got {self.batch_size}")
 
@@ -112,6 +129,7 @@ class ProbeSpec:
     """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's."""
 
     def __post_init__(self) -> None:
+        _require_seeds("probe.seeds", *self.seeds)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
 
@@ -128,6 +146,7 @@ class SimilaritySpec:
     """Seed of the sample."""
 
     def __post_init__(self) -> None:
+        _require_seeds("similarity.seed", self.seed)
         if self.rows < 5 or self.n_boot < 100:
             raise InputError(
                 f"similarity.rows must be at least 5 and n_boot at least 100; got {self.rows} and {self.n_boot}"
@@ -150,6 +169,9 @@ class DistillSpec:
     """Weights the student starts from: the backbone's own (the paper's way) or the teacher's first layers."""
     training: TrainingOptions | None = None
     """How the student is trained; null trains it as the teacher."""
+
+    def __post_init__(self) -> None:
+        _require_name("distill.name", self.name)
 
 
 @dataclass(frozen=True)
@@ -182,6 +204,20 @@ class StudySpec:
     """Margin and error level of the decision."""
     distill: DistillSpec = field(default_factory=DistillSpec)
     """The student."""
+
+    def __post_init__(self) -> None:
+        _require_name("name", self.name)
+
+
+def _require_seeds(name: str, *seeds: int) -> None:
+    if any(seed < 0 for seed in seeds):
+        raise InputError(f"{name} must not be negative; got {min(seeds)}")
+
+
+def _require_name(key: str, value: str) -> None:
+    """A name becomes a folder, so it is letters, digits, dots, dashes and underscores, not starting with a dot."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+        raise InputError(f"{key} must be letters, digits, '.', '-' and '_', not starting with '.'; got {value!r}")
 
 
 def spec_parser() -> ArgumentParser:

@@ -6,6 +6,7 @@ nothing else, so any of them can be run alone once those before it are there.
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -14,15 +15,16 @@ import pandas as pd
 import torch
 
 from layerprobe import columns
+from layerprobe.data.audit import OrderAudit
 from layerprobe.data.batches import query_batch
-from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
+from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.splits import PARTS
 from layerprobe.data.synthetic import generate
 from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
-from layerprobe.pipeline.spec import to_plain
+from layerprobe.pipeline.spec import DataSpec, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.importance import layer_removed
@@ -32,7 +34,7 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.similarity.table import importance_table, similarity_table
-from layerprobe.store.atomic import read_tensors, write_csv, write_parquet
+from layerprobe.store.atomic import read_tensors, replacing, write_csv, write_parquet
 from layerprobe.store.run_folder import file_hash_of, hash_value, is_done, mark_done
 from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say
@@ -41,27 +43,40 @@ DROP_ONE = "drop-one-ndcg"
 
 
 def data_stage(study: Study) -> None:
-    """Reads, filters, audits and splits the log."""
+    """Reads, filters, audits and splits the log, or takes over a folder that `layerprobe prepare` made."""
     spec, folder = study.spec.data, study.folder / "data"
     key = hash_value(to_plain(spec))
     if is_done(folder, key):
         return
+    data = _prepared(spec, folder)
+    if study.spec.evaluation.sampled is not None:
+        require_enough(data.split, study.spec.evaluation.sampled)
+    counts = data.facts["counts"]
+    say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
+    for line in OrderAudit(**data.facts["audit"]).lines():
+        say(line)
+    mark_done(folder, key, [folder / name for name in FILES])
+
+
+def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
+    if spec.source == "prepared":
+        data = load_prepared(Path(spec.path or ""))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(Path(spec.path or "") / name, temporary)
+        return data
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed)
-    data = (
+    return (
         prepare_log(generate(spec.synthetic), options, folder)
         if spec.source == "synthetic"
         else prepare(options, folder)
     )
-    counts = data.facts["counts"]
-    say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
-    mark_done(folder, key, [folder / name for name in FILES])
 
 
 def items_stage(study: Study) -> None:
     """Trains SASRec, freezes the item table and ranks the floors."""
     spec, folder = study.spec.items, study.folder / "items"
-    if study.spec.evaluation.sampled is not None:
-        require_enough(study.data.split, study.spec.evaluation.sampled)
     n_items = study.data.catalogue.n_items
 
     def build() -> SequenceModel:
@@ -72,7 +87,12 @@ def items_stage(study: Study) -> None:
     job = ModelJob(
         point=Point("sasrec", "", None, study.spec.probe.seeds[0]),
         folder=folder,
-        spec={"sasrec": to_plain(spec.sasrec), "training": to_plain(spec.training), **_shared(study)},
+        spec={
+            "sasrec": to_plain(spec.sasrec),
+            "training": to_plain(spec.training),
+            "seed": study.spec.probe.seeds[0],
+            **_shared(study),
+        },
         build=build,
         training=spec.training,
         max_len=spec.sasrec.max_len,
@@ -226,7 +246,7 @@ def similarity_stage(study: Study) -> None:
     """Compares all pairs of `hidden[0..L]` at the last item of a sample of test histories."""
     spec, folder = study.spec.similarity, study.folder / "similarity"
     _drop_one(study)
-    key = _teacher_key(study, similarity=to_plain(spec))
+    key = _teacher_key(study, similarity=to_plain(spec), alpha=study.spec.evaluation.alpha)
     if is_done(folder, key):
         return
     hidden = readout_states(study, load_teacher(study))

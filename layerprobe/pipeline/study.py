@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -100,46 +102,96 @@ class Study:
             return self.folder / "teacher"
         return self.folder / "variants" / f"first-{depth}" / f"seed-{seed}"
 
+    def can_distil(self, depth: int) -> bool:
+        """Tells whether a student of `depth` layers has the blocks that its loss terms need."""
+        spec = self.spec.distill
+        if not 1 <= depth <= self.n_layers or (spec.start == "teacher" and depth == self.n_layers):
+            return False
+        blocks = gcd(depth, self.n_layers) if spec.blocks is None else spec.blocks
+        divides = blocks >= 1 and depth % blocks == 0 and self.n_layers % blocks == 0
+        return divides and (blocks > 1 or spec.weights.multiple == 0)
+
     def check(self) -> None:
         """Checks what can be checked before anything is computed or written.
 
         Raises:
-            InputError: depths, blocks or options do not fit together.
+            InputError: depths, blocks, lengths or prompts do not fit together.
         """
-        depths = self.depths
+        spec = self.spec
+        if self.n_layers < 1:
+            raise InputError(f"the teacher must keep at least one layer; backbone.keep {spec.backbone.keep} keeps none")
+        if len(self.depths) < 2:
+            raise InputError(
+                f"probe.depths must hold a depth below the teacher's {self.n_layers}; got {spec.probe.depths}"
+            )
+        self._check_inputs()
+        self._check_student()
+
+    def _check_inputs(self) -> None:
         spec = self.spec
         prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
-        if spec.prompt.suffix and spec.training.supervision == "all":
-            raise InputError(
-                "prompt.suffix stands after the whole history, so training.supervision must be last; got all"
-            )
-        if spec.distill.depth is not None:
-            found = block_map(depths[-1], spec.distill.depth, spec.distill.blocks)
-            if found.blocks == 1 and spec.distill.weights.multiple > 0:
+        for name, training in (("training", spec.training), ("distill.training", spec.distill.training)):
+            if spec.prompt.suffix and training is not None and training.supervision == "all":
                 raise InputError(
-                    "distill.weights.multiple needs an inner block; teacher and student share one block only: "
-                    "set it to 0"
+                    f"prompt.suffix stands after the whole history, so {name}.supervision must be last; got all"
                 )
+        if spec.backbone.checkpoint is None and spec.recommender.max_len > spec.backbone.max_positions:
+            raise InputError(
+                f"recommender.max_len must fit backbone.max_positions, {spec.backbone.max_positions}; "
+                f"got {spec.recommender.max_len}"
+            )
+
+    def _check_student(self) -> None:
+        spec, deepest = self.spec.distill, self.n_layers
+        if spec.depth is None:
+            if not any(self.can_distil(depth) for depth in range(1, deepest + 1)) or not self._full_student_fits():
+                raise InputError(
+                    f"distill: no student of a {deepest}-layer teacher has the blocks its terms need; set "
+                    "distill.weights.multiple to 0, or choose distill.depth, blocks and start"
+                )
+            return
+        found = block_map(deepest, spec.depth, spec.blocks)
+        if found.blocks == 1 and spec.weights.multiple > 0:
+            raise InputError(
+                "distill.weights.multiple needs an inner block; teacher and student share one block only: set it to 0"
+            )
+        if spec.start == "teacher" and spec.depth == deepest:
+            raise InputError(
+                "distill.start teacher at the teacher's own depth leaves nothing to distil; choose a smaller depth"
+            )
+
+    def _full_student_fits(self) -> bool:
+        """A decision may keep every layer, so a student of full depth must be possible where the depth is left open."""
+        return self.can_distil(self.n_layers)
 
     def open(self) -> None:
-        """Creates the folder, or makes sure it holds this study.
+        """Makes sure the folder is new or holds this study; writes nothing, but removes rests of a killed run.
 
         Raises:
             InputError: the folder holds another study (the differing keys are named) or something that is no study.
         """
-        resolved = to_plain(self.spec)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"--out must be a folder; {self.folder} is a file")
         path = self.folder / STUDY
         if path.exists():
-            differing = _differing(read_yaml(path), resolved)
+            differing = _differing(read_yaml(path), to_plain(self.spec))
             blocking = [name for name in differing if not name.startswith(FREE_KEYS)]
             if blocking:
                 raise InputError(
                     f"{self.folder} holds another study; these keys differ: {', '.join(blocking[:5])}; "
                     "choose another --out, or delete that folder"
                 )
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
-        write_yaml(path, resolved)
+        elif self.folder.exists():
+            strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
+            if strange:
+                raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
+        for rest in self.folder.rglob(".*"):
+            if _is_rest(rest):
+                shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+
+    def record(self) -> None:
+        """Writes what the folder is a study of: once its data are there, and again when all stages have passed."""
+        write_yaml(self.folder / STUDY, to_plain(self.spec))
         self._record_provenance()
 
     def _record_provenance(self) -> None:
@@ -153,6 +205,11 @@ class Study:
         known = [{name: value for name, value in first.items() if name != "continued"}, *first["continued"]]
         if now not in known:
             write_json(path, first | {"continued": [*first["continued"], now]})
+
+
+def _is_rest(path: Path) -> bool:
+    """Tells whether a file or folder is a half-written one of ours."""
+    return path.name.startswith(".") and (path.name.endswith(".tmp") or path.name.startswith(".student."))
 
 
 def _differing(old: Any, new: Any, prefix: str = "") -> list[str]:

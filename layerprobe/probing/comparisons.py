@@ -39,7 +39,7 @@ class DecisionOptions:
         metric: one of `METRICS`, on test targets ranked among the whole catalogue.
         k: cut-off of the metric; 0 for mrr, which has none.
         margin: share of the full model's value that may be lost, in (0, 1).
-        alpha: probability that any statement about a depth is false, in (0, 1).
+        alpha: probability that any "not worse" said of a depth is false, in (0, 1); "worse" has its own, two-sided.
         n_boot: number of resamples.
         seed: seed of the resamples.
 
@@ -59,6 +59,8 @@ class DecisionOptions:
             raise InputError(f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}")
         if (self.metric == "mrr") != (self.k == 0) or self.k < 0:
             raise InputError(f"k must be at least 1 for hr and ndcg and 0 for mrr; got {self.metric} with k = {self.k}")
+        if self.n_boot < 100 or self.seed < 0:
+            raise InputError(f"n_boot must be at least 100 and seed not negative; got {self.n_boot} and {self.seed}")
         for name in ("margin", "alpha"):
             value = getattr(self, name)
             if not 0 < value < 1:

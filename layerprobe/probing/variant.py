@@ -1,4 +1,4 @@
-"""`VariantOptions` to a recommender: the one place where backbone, adapter, item table and selection come together."""
+"""From a recipe and a selection to a recommender: where backbone, adapter, item table and selection come together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from layerprobe.backbone.architecture import layers_of
 from layerprobe.backbone.load import BackboneOptions, load_backbone
 from layerprobe.backbone.prompt import PromptOptions, prompt_tokens
-from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.selection import parse_selection
 from layerprobe.backbone.truncate import truncate
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sequence_model import load_trainable_state
@@ -60,11 +60,6 @@ def build_recommender(
     if chosen is not None:
         truncate(model.backbone, chosen)
     return model
-
-
-def full_selection(n_layers: int) -> LayerSelection:
-    """Returns the selection that keeps every layer."""
-    return parse_selection(f"first:{n_layers}", n_layers)
 
 
 def parameter_counts(model: Recommender) -> dict[str, int]:

@@ -5,7 +5,7 @@ LoRA starts as the identity, trains only its own matrices, and is merged into th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -31,11 +31,18 @@ class TuningOptions:
     """Which matrices get LoRA; the paper's choice is the MLP's."""
 
     def __post_init__(self) -> None:
+        if self.method == "full":
+            self._refuse_lora_options()
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             raise InputError(
                 "tuning needs rank >= 1, alpha > 0 and dropout in [0, 1); "
                 f"got {self.rank}, {self.alpha} and {self.dropout}"
             )
+
+    def _refuse_lora_options(self) -> None:
+        set_anyway = [entry.name for entry in fields(self)[1:] if getattr(self, entry.name) != entry.default]
+        if set_anyway:
+            raise InputError(f"tuning.{set_anyway[0]} needs tuning.method lora; the method is full")
 
 
 def adapt(model: PreTrainedModel, options: TuningOptions) -> PreTrainedModel | PeftModel:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from layerprobe.errors import StudyError
+from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
 from layerprobe.store.atomic import read_tensors, write_tensors
 
@@ -33,20 +33,32 @@ class Progress:
     stopped: bool = False
 
 
-def save_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Writes parameters, optimiser moments and progress to `resume.safetensors`."""
+def save_resume(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, key: str
+) -> None:
+    """Writes parameters, optimiser moments, progress and what is trained (`key`) to `resume.safetensors`."""
     tensors = {f"model.{name}": value for name, value in trainable_state(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress))})
+    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "key": key})
 
 
-def load_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume."""
+def load_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, key: str) -> Progress:
+    """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume.
+
+    Raises:
+        InputError: what lies there is a training of another specification.
+        StudyError: its parameters do not fit the model.
+    """
     path = folder / RESUME
     if not path.exists():
         return Progress()
     tensors, metadata = read_tensors(path)
+    if metadata["key"] != key:
+        raise InputError(
+            f"{path} is a half-trained model of another specification; nothing is mixed: "
+            f"delete {folder.parent} to train anew"
+        )
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         load_trainable_state(model, own)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from layerprobe.data.batches import SequenceBatch, TrainBatches
 from layerprobe.errors import InputError, TrainingDiverged
@@ -52,6 +52,7 @@ class Trainer:
         folder: where `checkpoint/` and `log.jsonl` are written.
         objective: returns the loss terms of a batch, `loss` among them; all are logged.
         label: how progress lines call this training.
+        key: hash of everything the result depends on; a half-trained model of another key is never gone on with.
     """
 
     model: SequenceModel
@@ -61,6 +62,7 @@ class Trainer:
     folder: Path
     objective: Objective = next_item_objective
     label: str = "training"
+    key: str = ""
 
     def __post_init__(self) -> None:
         self.accelerator = Accelerator(mixed_precision=_precision())
@@ -80,7 +82,7 @@ class Trainer:
     def run(self) -> FitResult:
         """Trains to the end or to the early stop, from the last saved point if there is one."""
         checkpoint = self.folder / "checkpoint"
-        self.progress = load_resume(checkpoint, self.model, self.optimizer)
+        self.progress = load_resume(checkpoint, self.model, self.optimizer, self.key)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
         if self.progress.log_rows:
             say(f"{self.label}: goes on at step {self.progress.step}")
@@ -148,7 +150,7 @@ class Trainer:
 
     def _save(self, checkpoint: Path) -> None:
         self.progress.log_rows = self.log.rows
-        save_resume(checkpoint, self.model, self.optimizer, self.progress)
+        save_resume(checkpoint, self.model, self.optimizer, self.progress, self.key)
 
     def _finish(self, checkpoint: Path) -> FitResult:
         if (checkpoint / BEST).exists():
@@ -172,3 +174,8 @@ def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str,
 
 def _precision() -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+def available_device() -> torch.device:
+    """Returns the device that trained models are used on: Accelerate's choice, the GPU where there is one."""
+    return PartialState().device

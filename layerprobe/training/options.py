@@ -46,6 +46,10 @@ class TrainingOptions:
             )
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate must lie in (0, 1); got {self.learning_rate}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas must lie in [0, 1); got {self.betas}")
+        if self.schedule == "constant" and self.final_rate != 0:
+            raise InputError(f"final_rate needs schedule cosine; got {self.final_rate} with constant")
         if not 0 <= self.final_rate <= 1:
             raise InputError(f"final_rate must lie in [0, 1]; got {self.final_rate}")
         if self.max_grad_norm <= 0:

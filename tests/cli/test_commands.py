@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,29 @@ def test_a_folder_that_is_no_student(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "layerprobe export" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["recommender.safetensors", "items.parquet"])
+def test_half_a_student_is_refused(
+    name: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "student", tmp_path / "student")
+    (tmp_path / "student" / name).unlink()
+    assert main(["recommend", str(tmp_path / "student"), "--history", "a"]) == 2
+    assert f"{name} is missing" in capsys.readouterr().err
+
+
+def test_a_student_without_its_head_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from layerprobe.store.atomic import read_tensors, write_tensors
+
+    shutil.copytree(finished / "student", tmp_path / "student")
+    path = tmp_path / "student" / "recommender.safetensors"
+    tensors = read_tensors(path)[0]
+    write_tensors(path, {name: value for name, value in tensors.items() if name != "head.weight"})
+    assert main(["recommend", str(tmp_path / "student"), "--history", "a"]) == 2
+    assert "must hold head.weight" in capsys.readouterr().err
+
+
 def test_the_student_scores_like_the_trained_model(finished: Path) -> None:
     """The exported folder answers as the distilled ranks say: same target rank for every test user."""
     from layerprobe.data.prepare import load_prepared
@@ -88,7 +112,7 @@ def test_student_folder_holds_plain_files_only(finished: Path) -> None:
         "backbone/config.json", "backbone/model.safetensors",
     }  # fmt: skip
     card = (finished / "student" / "README.md").read_text()
-    assert "first:2 of 2 layers" in card
+    assert "first:2 of 4 layers" in card
     assert "| teacher |" in card
 
 

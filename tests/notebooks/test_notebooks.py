@@ -27,11 +27,12 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
+@pytest.mark.parametrize("study", ["notebook_study", "finished"], ids=["made-up study", "study that was run"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_notebook_draws_its_figures_from_a_study_folder(
-    name: str, notebook_study: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, study: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LAYERPROBE_STUDY", str(notebook_study))
+    monkeypatch.setenv("LAYERPROBE_STUDY", str(request.getfixturevalue(study)))
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     notebook = nbformat.read(FOLDER / name, as_version=4)
     NotebookClient(

@@ -33,9 +33,9 @@ def without_clock(study: Path) -> pd.DataFrame:
 
 
 def test_a_study_writes_exactly_its_files(finished: Path) -> None:
-    exits = {f"ranks-{kind}-{k}.parquet" for kind in ("exit-raw", "exit-norm") for k in (0, 1, 2)}
+    exits = {f"ranks-{kind}-{k}.parquet" for kind in ("exit-raw", "exit-norm") for k in range(5)}
     assert files(finished / "teacher") == MODEL_FILES
-    assert files(finished / "variants") == {f"first-{k}/seed-0/{name}" for k in (0, 1) for name in MODEL_FILES}
+    assert files(finished / "variants") == {f"first-{k}/seed-0/{name}" for k in (0, 2) for name in MODEL_FILES}
     assert files(finished / "distillation" / "student") == MODEL_FILES
     assert files(finished / "items") == MODEL_FILES | {"item_table.safetensors"}
     assert files(finished / "exits") == exits | {"done.json"}
@@ -53,12 +53,12 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
 def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
     curve = pd.read_csv(finished / "curve.csv")
     points = set(zip(curve[columns.KIND], curve[columns.DEPTH].fillna(-1), strict=True))
-    expected = {(kind, k) for kind in ("variant", "exit-raw", "exit-norm") for k in (0, 1, 2)}
+    expected = {("variant", k) for k in (0, 2, 4)} | {(kind, k) for kind in ("exit-raw", "exit-norm") for k in range(5)}
     floors = {(name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")}
     assert points == expected | floors | {("distilled", 2)}
-    ranks = pd.read_parquet(finished / "variants" / "first-1" / "seed-0" / "ranks.parquet")
+    ranks = pd.read_parquet(finished / "variants" / "first-2" / "seed-0" / "ranks.parquet")
     ranks = ranks[(ranks["split"] == "test") & (ranks["protocol"] == "full")]
-    row = curve.query("kind == 'variant' and depth == 1 and metric == 'ndcg' and k == 10 and split == 'test'")
+    row = curve.query("kind == 'variant' and depth == 2 and metric == 'ndcg' and k == 10 and split == 'test'")
     row = row[row["protocol"] == "full"].iloc[0]
     assert row["value"] == pytest.approx(metric_values(ranks, "ndcg", 10).mean())
     assert row["ci_low"] <= row["value"] <= row["ci_high"]
@@ -66,7 +66,7 @@ def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
 
 
 def test_the_normed_exit_at_full_depth_is_the_teacher(finished: Path) -> None:
-    exit_ranks = pd.read_parquet(finished / "exits" / "ranks-exit-norm-2.parquet")
+    exit_ranks = pd.read_parquet(finished / "exits" / "ranks-exit-norm-4.parquet")
     pd.testing.assert_frame_equal(exit_ranks, pd.read_parquet(finished / "teacher" / "ranks.parquet"))
 
 
@@ -126,9 +126,9 @@ def test_a_changed_margin_only_decides_again(copied: Path, tmp_path: Path) -> No
 
 def test_an_added_seed_trains_only_its_own_variants(copied: Path, tmp_path: Path) -> None:
     before = (copied / "teacher" / "ranks.parquet").stat().st_mtime_ns
-    study = write_study(tmp_path, probe={"seeds": [0, 1]})
+    study = write_study(tmp_path, probe={"seeds": [0, 1], "depths": [0, 2]})
     assert main(["probe", str(study), "--out", str(copied)]) == 0
-    assert {path.parent.name for path in copied.glob("variants/*/seed-1")} == {"first-0", "first-1", "first-2"}
+    assert {path.parent.name for path in copied.glob("variants/*/seed-1")} == {"first-0", "first-2", "first-4"}
     assert (copied / "teacher" / "ranks.parquet").stat().st_mtime_ns == before
     curve = pd.read_csv(copied / "curve.csv")
     assert set(curve.query("kind == 'variant'")["seed"]) == {0, 1}
@@ -142,9 +142,9 @@ def test_a_damaged_result_is_noticed(copied: Path, tmp_path: Path, capsys: pytes
 
 
 def test_variants_may_start_from_the_teacher(tmp_path: Path) -> None:
-    study = write_study(tmp_path, probe={"start": "teacher", "depths": [1]}, distill={"depth": 2, "start": "teacher"})
+    study = write_study(tmp_path, probe={"start": "teacher", "depths": [2]}, distill={"depth": 2, "start": "teacher"})
     assert main(["run", str(study), "--out", str(tmp_path / "study")]) == 0
-    spec = read_yaml(tmp_path / "study" / "variants" / "first-1" / "seed-0" / "spec.yaml")
+    spec = read_yaml(tmp_path / "study" / "variants" / "first-2" / "seed-0" / "spec.yaml")
     done = read_json(tmp_path / "study" / "teacher" / "done.json")
     assert spec["start"] == done["files"]["checkpoint/model.safetensors"]
 
@@ -174,12 +174,26 @@ def test_random_item_table_study_runs(tmp_path: Path) -> None:
         ({"training": {"epoch": 3}}, [], "epoch"),
         ({"training": {"epochs": "many"}}, [], "epochs"),
         ({"training": {"epochs": 0}}, [], "epochs must be at least 1; got 0"),
-        ({"probe": {"depths": [0, 5]}}, [], "probe.depths must lie in 0..2, the teacher's depth; got 5"),
+        ({"probe": {"depths": [0, 5]}}, [], "probe.depths must lie in 0..4, the teacher's depth; got 5"),
         ({"probe": {"seeds": [1, 1]}}, [], "probe.seeds"),
         ({"backbone": {**TINY["backbone"], "keep": "frist:2"}}, [], "frist:2"),
         ({"backbone": {"checkpoint": "./absent"}}, [], "config.json and safetensors; none at ./absent"),
-        ({"distill": {"depth": 3}}, [], "1..2"),
-        ({"distill": {"depth": 1}}, [], "share one block only"),
+        ({"distill": {"depth": 5}}, [], "1..4"),
+        ({"distill": {"depth": 3}}, [], "share one block only"),
+        ({"distill": {"depth": 4, "start": "teacher"}}, [], "nothing to distil"),
+        ({"distill": {"depth": 2, "name": "../../x"}}, [], "distill.name must be letters"),
+        ({"distill": {"depth": 2, "weights": {"cosine": float("nan")}}}, [], "distill.weights.cosine"),
+        ({"distill": {"blocks": 3}}, [], "has the blocks its terms need"),
+        ({"name": ".hidden"}, [], "name must be letters"),
+        ({"probe": {"depths": [4]}}, [], "a depth below the teacher's 4"),
+        ({"probe": {"seeds": [-1]}}, [], "probe.seeds must not be negative"),
+        ({"recommender": {"max_len": 65}}, [], "backbone.max_positions, 64"),
+        ({"evaluation": {**TINY["evaluation"], "sampled": 500}}, [], "sampled-500 needs 500 items"),
+        ({"backbone": {**TINY["backbone"], "keep": "first:0"}}, [], "at least one layer"),
+        ({"backbone": {**TINY["backbone"], "revision": "main"}}, [], "needs backbone.checkpoint"),
+        ({"tuning": {"rank": 4}}, [], "tuning.rank needs tuning.method lora"),
+        ({"items": {**TINY["items"], "random_dim": 8}}, [], "needs items.kind random"),
+        ({"data": {"source": "prepared"}}, ["--path", "absent"], "is no data folder"),
         ({"evaluation": {"ks": [5]}}, [], "10 among them"),
         ({"data": {"source": "movielens-100k"}}, [], "needs the log's place"),
         ({"data": {"source": "movielens-100k"}}, ["--path", "absent"], "absent"),
@@ -200,7 +214,7 @@ def test_bad_studies_are_refused_in_one_line(
     assert code == 2
     assert len(errors) == 1
     assert message in errors[0]
-    assert not (tmp_path / "study" / "teacher").exists()
+    assert not (tmp_path / "study" / "study.yaml").exists()
 
 
 @pytest.mark.parametrize(
@@ -225,10 +239,58 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.
     assert files(tmp_path / "study") == {"thesis.txt"}
 
 
+def test_a_mistake_in_the_path_can_be_put_right_in_the_same_folder(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "user,item,timestamp\n" + "".join(f"u{u},i{(u * 7 + t * 3) % 40},{t}\n" for u in range(30) for t in range(8))
+    )
+    study, out = str(write_study(tmp_path, data={"source": "table"})), str(tmp_path / "study")
+    assert main(["teach", study, "--out", out, "--path", "absent.csv"]) == 2
+    assert not (tmp_path / "study").exists()
+    assert main(["teach", study, "--out", out, "--path", str(log)]) == 0
+
+
+def test_a_prepared_folder_serves_a_study(finished: Path, tmp_path: Path) -> None:
+    study = write_study(tmp_path, data={"source": "prepared"})
+    assert main(["teach", str(study), "--out", str(tmp_path / "study"), "--path", str(finished / "data")]) == 0
+    assert (tmp_path / "study" / "teacher" / "ranks.parquet").exists()
+
+
+def test_a_half_trained_student_of_other_weights_is_not_gone_on_with(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from layerprobe.training import loop
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop.Trainer, "_finish", lambda *_: (_ for _ in ()).throw(Killed))
+    named = {"depth": 2, "name": "second"}
+    with pytest.raises(Killed):
+        main(["distill", str(write_study(tmp_path, distill=named)), "--out", str(copied)])
+    monkeypatch.undo()
+    other = write_study(tmp_path, distill={**named, "weights": {"cosine": 0.5}})
+    assert main(["distill", str(other), "--out", str(copied)]) == 2
+    assert "half-trained model of another specification" in capsys.readouterr().err
+
+
+def test_rests_of_a_killed_run_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / ".study.yaml.x1.tmp").write_text("half")
+    assert main(["teach", str(write_study(tmp_path)), "--out", str(tmp_path / "study")]) == 0
+    assert not list((tmp_path / "study").rglob("*.tmp"))
+
+
+def test_an_open_depth_takes_the_smallest_that_can_be_distilled(tmp_path: Path) -> None:
+    study = write_study(tmp_path, distill={}, probe={"depths": [1, 3]})
+    assert main(["export", str(study), "--out", str(tmp_path / "study")]) == 0
+    decided = read_json(tmp_path / "study" / "decision.json")["depth"]
+    expected = {None: 4, 0: 2, 1: 2, 3: 4}[decided]
+    assert read_json(tmp_path / "study" / "student" / "student.json")["kept_layers"] == f"first:{expected}"
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(write_study(tmp_path)), "--out", str(tmp_path / "study"), "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "variant: first:1, seed 0, at most 1 epochs: to do" in printed
+    assert "variant: first:2, seed 0, at most 1 epochs: to do" in printed
     assert not (tmp_path / "study").exists()
 
 
