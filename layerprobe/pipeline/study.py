@@ -129,12 +129,12 @@ class Study:
 
     def _check_inputs(self) -> None:
         spec = self.spec
-        prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
         for name, training in (("training", spec.training), ("distill.training", spec.distill.training)):
             if spec.prompt.suffix and training is not None and training.supervision == "all":
                 raise InputError(
                     f"prompt.suffix stands after the whole history, so {name}.supervision must be last; got all"
                 )
+        prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
         if spec.backbone.checkpoint is None and spec.recommender.max_len > spec.backbone.max_positions:
             raise InputError(
                 f"recommender.max_len must fit backbone.max_positions, {spec.backbone.max_positions}; "
