@@ -22,9 +22,8 @@ ALLOWED = {
     "distillation": COMPUTE,
     "reporting": BASE | {"store", "evaluation.metrics", "evaluation.uncertainty", "probing.curves"},
     "export": STUDY,
-    "serving": STUDY | {"export"},
     "pipeline": STUDY | {"export", "reporting"},
-    "cli": STUDY | {"export", "reporting", "serving", "pipeline"},
+    "cli": STUDY | {"export", "reporting", "pipeline"},
 }
 FRONT_DOOR = {"layerprobe", "layerprobe.__main__"}  # the public names and `python -m` may reach anything
 

@@ -33,7 +33,7 @@ def _fail_halfway(path: Path) -> None:
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [0.1 + 0.2, 1e-17], "b": ["x", "ü"]})
     atomic.write_csv(tmp_path / "t.csv", table)
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv", float_precision="round_trip"), table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
     atomic.write_json(tmp_path / "v.json", {"ü": [1, None]})
     assert atomic.read_json(tmp_path / "v.json") == {"ü": [1, None]}
     atomic.write_yaml(tmp_path / "v.yaml", {"b": 1, "a": 2})
