@@ -39,7 +39,7 @@ _PUBLIC = {
     "run_stages": "pipeline.run",
     "write_report": "reporting.report",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

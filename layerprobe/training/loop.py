@@ -178,4 +178,4 @@ def _precision() -> str:
 
 def available_device() -> torch.device:
     """Returns the device that trained models are used on: Accelerate's choice, the GPU where there is one."""
-    return PartialState().device
+    return torch.device(str(PartialState().device))

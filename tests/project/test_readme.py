@@ -16,7 +16,8 @@ ROWS = re.findall(r"^\| \[([\w-]+)\]\(reports/[\w-]+/report\.md\) \|(.+)\|$", RE
 
 
 def value(curve: pd.DataFrame, kind: str, depth: int | None = None) -> str:
-    rows = curve.query("split == 'test' and protocol == 'full' and metric == 'ndcg' and k == 10 and kind == @kind")
+    rows = curve.query("split == 'test' and protocol == 'full' and metric == 'ndcg' and k == 10")
+    rows = rows[rows["kind"] == kind]
     if depth is not None:
         rows = rows[rows["depth"] == depth]
     return f"{rows['value'].to_list()[0]:.4f}"
