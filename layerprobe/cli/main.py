@@ -7,6 +7,7 @@ error; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LayerprobeError as error:
         print(f"layerprobe: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("layerprobe: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
