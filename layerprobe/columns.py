@@ -75,3 +75,5 @@ DIM = "dim"
 ROWS = "rows"
 SIMILARITY = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM, ROWS)
 IMPORTANCE = (MEASURE, LAYER, VALUE)
+DROP_ONE = "drop-one-ndcg"
+"""Value of `measure`: share of NDCG@10 lost when a layer is skipped."""

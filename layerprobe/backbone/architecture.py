@@ -21,7 +21,6 @@ class Architecture:
         model_type: `config.model_type` of the family.
         layers: attribute path of the module list of layers.
         final_norm: attribute path of the norm after the last layer.
-        token_embeddings: attribute path of the token embeddings.
         layer_index: attribute paths, inside a layer, that hold its own index (for the key-value cache).
         per_layer_config: config entries that are lists with one value per layer.
         lora_targets: module names by role (`attention`, `mlp`).
@@ -30,7 +29,6 @@ class Architecture:
     model_type: str
     layers: str
     final_norm: str
-    token_embeddings: str
     layer_index: tuple[str, ...]
     per_layer_config: tuple[str, ...]
     lora_targets: dict[str, tuple[str, ...]]
@@ -41,7 +39,6 @@ ARCHITECTURES = {
         model_type="llama",
         layers="layers",
         final_norm="norm",
-        token_embeddings="embed_tokens",
         layer_index=("self_attn.layer_idx",),
         per_layer_config=("layer_types",),
         lora_targets={

@@ -39,8 +39,6 @@ from layerprobe.store.run_folder import file_hash_of, hash_value, is_done, mark_
 from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say
 
-DROP_ONE = "drop-one-ndcg"
-
 
 def data_stage(study: Study) -> None:
     """Reads, filters, audits and splits the log, or takes over a folder that `layerprobe prepare` made."""
@@ -237,7 +235,7 @@ def _drop_one(study: Study) -> None:
     for layer in range(teacher.n_layers):
         with layer_removed(teacher.backbone, layer):
             lost = 1 - study.ranking.ndcg_valid(teacher) / full if full > 0 else 0.0
-        rows.append({columns.MEASURE: DROP_ONE, columns.LAYER: layer, columns.VALUE: lost})
+        rows.append({columns.MEASURE: columns.DROP_ONE, columns.LAYER: layer, columns.VALUE: lost})
     write_csv(folder / "drop_one.csv", pd.DataFrame(rows, columns=list(columns.IMPORTANCE)))
     mark_done(folder, key, [folder / "drop_one.csv"])
 

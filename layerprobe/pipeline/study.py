@@ -144,9 +144,9 @@ class Study:
     def _check_student(self) -> None:
         spec, deepest = self.spec.distill, self.n_layers
         if spec.depth is None:
-            if not any(self.can_distil(depth) for depth in range(1, deepest + 1)) or not self._full_student_fits():
+            if not self.can_distil(deepest):  # the decision may keep every layer
                 raise InputError(
-                    f"distill: no student of a {deepest}-layer teacher has the blocks its terms need; set "
+                    f"distill.depth is open, and no student of all {deepest} layers has the blocks its terms need; set "
                     "distill.weights.multiple to 0, or choose distill.depth, blocks and start"
                 )
             return
@@ -159,10 +159,6 @@ class Study:
             raise InputError(
                 "distill.start teacher at the teacher's own depth leaves nothing to distil; choose a smaller depth"
             )
-
-    def _full_student_fits(self) -> bool:
-        """A decision may keep every layer, so a student of full depth must be possible where the depth is left open."""
-        return self.can_distil(self.n_layers)
 
     def open(self) -> None:
         """Makes sure the folder is new or holds this study; writes nothing, but removes rests of a killed run.
@@ -185,8 +181,8 @@ class Study:
             strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
             if strange:
                 raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
-        for rest in self.folder.rglob(".*"):
-            if _is_rest(rest):
+        for rest in list(self.folder.rglob(".*")):
+            if _is_rest(rest) and rest.exists():  # it may have gone with the folder around it
                 shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
     def record(self) -> None:

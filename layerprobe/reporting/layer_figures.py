@@ -22,10 +22,10 @@ MEASURE_NAMES = {
     "cka": "linear CKA, debiased",
     "cosine": "mean cosine",
     "block-influence": "block influence",
-    "drop-one-ndcg": "loss of NDCG@10 without the layer",
+    columns.DROP_ONE: "loss of NDCG@10 without the layer",
 }
-BAR_UNITS = {"block-influence": "1 - cosine(input, output)", "drop-one-ndcg": "loss, % of full model"}
-IN_PERCENT = ("drop-one-ndcg",)
+BAR_UNITS = {"block-influence": "1 - cosine(input, output)", columns.DROP_ONE: "loss, % of full model"}
+IN_PERCENT = (columns.DROP_ONE,)
 
 
 @mpl.rc_context(figures.STYLE)

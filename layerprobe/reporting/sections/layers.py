@@ -25,7 +25,6 @@ DROP_TEXT = (
     "The other bars skip one layer of the trained full model, retrain nothing, and show how much NDCG@10 is lost on "
     "validation users. A negative loss means that the model is better without the layer."
 )
-DROP_ONE = "drop-one-ndcg"
 
 
 def layers_section(study: StudyFiles) -> Section:
@@ -60,4 +59,6 @@ def _importance_caption(study: StudyFiles) -> str:
 
 
 def _importance_text(importance: pd.DataFrame) -> str:
-    return f"{INFLUENCE_TEXT} {DROP_TEXT}" if (importance[columns.MEASURE] == DROP_ONE).any() else INFLUENCE_TEXT
+    return (
+        f"{INFLUENCE_TEXT} {DROP_TEXT}" if (importance[columns.MEASURE] == columns.DROP_ONE).any() else INFLUENCE_TEXT
+    )
