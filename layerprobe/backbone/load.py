@@ -45,6 +45,9 @@ class BackboneOptions:
     """Dropout on attention weights, in [0, 1)."""
     max_positions: int = 2048
     """Longest input in positions, prompt included."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining is
+    worth). A backbone built from a shape is random anyway."""
     keep: str | None = None
     """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
     init_seed: int = 0
@@ -75,8 +78,12 @@ class BackboneOptions:
         if self.checkpoint is None:
             if self.revision is not None:
                 raise InputError(f"backbone.revision needs backbone.checkpoint; got {self.revision} without one")
+            if self.init != "pretrained":
+                raise InputError("backbone.init needs backbone.checkpoint; a backbone built from a shape is random anyway")
             return
-        own = {"checkpoint", "revision", "keep", "attention_dropout"}
+        own = {"checkpoint", "revision", "keep", "attention_dropout", "init"}
+        if self.init == "random":
+            own.add("init_seed")
         unused = [e.name for e in fields(self) if e.name not in own and getattr(self, e.name) != e.default]
         if unused:
             raise InputError(f"backbone.{unused[0]} has no use with backbone.checkpoint, which brings its own shape")
@@ -120,6 +127,10 @@ def _from_checkpoint(options: BackboneOptions) -> PreTrainedModel:
     where = str(options.checkpoint)
     config = _known_config(where, options.revision)
     config.attention_dropout = options.attention_dropout
+    if options.init == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.init_seed)
+            return AutoModel.from_config(config)
     return _read_weights(where, options.revision, config)
 
 
