@@ -11,37 +11,46 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from layerprobe.backbone.architecture import final_norm_of, layers_of
+from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of
+
+
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Returns half-precision values in float32 and others as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 class HiddenStates:
     """The states of the last forward pass, `states[k]` being `hidden[k]` at the chosen positions, [read, dim]."""
 
-    def __init__(self, n_layers: int, row: torch.Tensor, pos: torch.Tensor) -> None:
-        self.row, self.pos = row, pos
+    def __init__(self, n_layers: int, row: torch.Tensor, pos: torch.Tensor, whole: bool) -> None:
+        self.row, self.pos, self.whole = row, pos, whole
         self.states: list[torch.Tensor | None] = [None] * (n_layers + 1)
 
     def keep(self, k: int, full: torch.Tensor) -> None:
         """Stores `hidden[k]` from the full tensor [batch, pos, dim]."""
-        self.states[k] = full[self.row, self.pos]
+        self.states[k] = full if self.whole else full[self.row, self.pos]
 
     def stacked(self) -> torch.Tensor:
-        """Returns all states, float32 [L + 1, read, dim]."""
-        return torch.stack([state.float() for state in self.states if state is not None])
+        """Returns all states, float32 or better, [L + 1, read, dim]."""
+        found = [state for state in self.states if state is not None]
+        chosen = [state[self.row, self.pos] for state in found] if self.whole else found
+        return at_least_float32(torch.stack(chosen))
 
 
 @contextmanager
 def captured_hidden(model: PreTrainedModel, row: torch.Tensor, pos: torch.Tensor) -> Iterator[HiddenStates]:
-    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks."""
+    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks.
+
+    Full tensors of all positions are not kept. The exception is training with gradient checkpointing, which keeps them
+    anyway and runs a layer again without the hooks: there a hook must not compute anything.
+    """
     layers = layers_of(model)
-    found = HiddenStates(len(layers), row, pos)
-    modules: list[nn.Module] = [*layers, final_norm_of(model)]
-    handles = [
-        module.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, module in enumerate(modules)
-    ]
+    checkpointed = model.is_gradient_checkpointing and model.training and torch.is_grad_enabled()
+    found = HiddenStates(len(layers), row, pos, whole=checkpointed)
+    handles = [layer.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, layer in enumerate(layers)]
+    handles.append(_hook_last(model, found, len(layers)))
     try:
         yield found
     finally:
@@ -49,8 +58,17 @@ def captured_hidden(model: PreTrainedModel, row: torch.Tensor, pos: torch.Tensor
             handle.remove()
 
 
+def _hook_last(model: PreTrainedModel, found: HiddenStates, depth: int) -> torch.utils.hooks.RemovableHandle:
+    """Captures `hidden[L]`: what enters the final norm or, where there is none, what the run of layers returns."""
+    architecture = architecture_of(model)
+    if architecture.final_norm is not None:
+        return final_norm_of(model).register_forward_pre_hook(_keeper(found, depth), with_kwargs=True)
+    stack = model.get_submodule(architecture.layers.rpartition(".")[0])
+    return stack.register_forward_hook(lambda _module, _inputs, output: found.keep(depth, output.last_hidden_state))
+
+
 def _keeper(found: HiddenStates, k: int) -> Any:
-    def keep(_module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def keep(_module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         found.keep(k, positional[0] if positional else named["hidden_states"])
 
     return keep

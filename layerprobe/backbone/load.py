@@ -1,137 +1,255 @@
 """Backbones: built from a shape with seeded random weights, or read from a local folder or a hub id.
 
-Takes options, hands on a Hugging Face model without LM head, with token embeddings frozen. Weights that are missing,
-unexpected or of another shape are errors.
+Takes options and a selection, hands on a Hugging Face model without LM head that has just the kept layers, with token
+embeddings frozen. Of a checkpoint only the kept layers are read. Weights that are missing, unexpected or of another
+shape are errors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+import copy
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, LlamaConfig, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
-from layerprobe.backbone.architecture import ARCHITECTURES, architecture_named, layers_of
-from layerprobe.backbone.selection import parse_selection
-from layerprobe.backbone.truncate import truncate
+from layerprobe.backbone.architecture import ARCHITECTURES, architecture_of, layers_of, unread_parts
+from layerprobe.backbone.checkpoint import Checkpoint, first_line, kept_weights
+from layerprobe.backbone.options import BackboneOptions
+from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.truncate import cut_config, truncate
 from layerprobe.errors import InputError
 
-HEAD_WEIGHTS = ("lm_head.weight", "lm_head.bias")
 
+def load_backbone(options: BackboneOptions, selection: LayerSelection | None = None) -> PreTrainedModel:
+    """Returns the backbone cut to `keep` and then to `selection`; token embeddings frozen, evaluation mode.
 
-@dataclass(frozen=True)
-class BackboneOptions:
-    """Which backbone, and how much of it is the teacher."""
-
-    checkpoint: str | None = None
-    """Local folder or hub id of a checkpoint; null builds the shape below with random weights."""
-    revision: str | None = None
-    """Revision of a hub checkpoint."""
-    family: Literal["llama"] = "llama"
-    """Family of a backbone built from the shape below."""
-    layers: int = 4
-    """Layers of a backbone built from a shape."""
-    hidden_size: int = 64
-    """Width."""
-    intermediate_size: int = 172
-    """Width inside the MLP."""
-    heads: int = 4
-    """Attention heads."""
-    rope_theta: float = 10000.0
-    """Base of the rotary positions."""
-    attention_dropout: float = 0.0
-    """Dropout on attention weights, in [0, 1)."""
-    max_positions: int = 2048
-    """Longest input in positions, prompt included."""
-    init: Literal["pretrained", "random"] = "pretrained"
-    """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining is
-    worth). A backbone built from a shape is random anyway."""
-    keep: str | None = None
-    """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
-    init_seed: int = 0
-    """Seed of random weights."""
-    init_std: float = 0.02
-    """Standard deviation of random weights."""
-
-    def __post_init__(self) -> None:
-        for name in ("layers", "hidden_size", "intermediate_size", "heads", "max_positions"):
-            if getattr(self, name) < 1:
-                raise InputError(f"backbone.{name} must be at least 1; got {getattr(self, name)}")
-        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
-            raise InputError(
-                f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
-            )
-        if self.rope_theta <= 0:
-            raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
-        if self.init_seed < 0:
-            raise InputError(f"backbone.init_seed must not be negative; got {self.init_seed}")
-        self._refuse_unused()
-        if not 0 < self.init_std < 1:
-            raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
-        if not 0 <= self.attention_dropout < 1:
-            raise InputError(f"backbone.attention_dropout must lie in [0, 1); got {self.attention_dropout}")
-
-    def _refuse_unused(self) -> None:
-        """A checkpoint brings its own shape, and only a checkpoint has a revision."""
-        if self.checkpoint is None:
-            if self.revision is not None:
-                raise InputError(f"backbone.revision needs backbone.checkpoint; got {self.revision} without one")
-            if self.init != "pretrained":
-                raise InputError("backbone.init needs backbone.checkpoint; a backbone built from a shape is random anyway")
-            return
-        own = {"checkpoint", "revision", "keep", "attention_dropout", "init"}
-        if self.init == "random":
-            own.add("init_seed")
-        unused = [e.name for e in fields(self) if e.name not in own and getattr(self, e.name) != e.default]
-        if unused:
-            raise InputError(f"backbone.{unused[0]} has no use with backbone.checkpoint, which brings its own shape")
-
-
-def load_backbone(options: BackboneOptions) -> PreTrainedModel:
-    """Returns the full-depth backbone in float32, token embeddings frozen.
+    Args:
+        options: which backbone.
+        selection: layers of the full-depth teacher (what `keep` leaves) to build; None builds all of them.
 
     Raises:
-        InputError: the checkpoint is absent, unreadable, or its weights do not fit its config.
+        InputError: the checkpoint is absent, unreadable, or its weights do not fit its config; a selection does not fit
+            the depth; an option asks for what this machine or family lacks.
         UnsupportedArchitecture: its family is not in the table.
     """
-    model = _from_shape(options) if options.checkpoint is None else _from_checkpoint(options)
-    if options.keep is not None:
-        model = truncate(model, parse_selection(options.keep, len(layers_of(model))))
-    model.get_input_embeddings().requires_grad_(False)
+    if options.checkpoint is None:
+        config = shape_config(options)
+        model = _with_random_weights(config, options, composed(options, config.num_hidden_layers, selection))
+    else:
+        checkpoint = Checkpoint(options.checkpoint, options.revision)
+        config = checkpoint.config()
+        kept = composed(options, config.num_hidden_layers, selection)
+        _set_dropouts(config, options)
+        if options.init == "random":
+            model = _with_random_layers(config, options, kept)
+        else:
+            model = _read(checkpoint, config, options, kept)
+    return _prepared(model, options)
+
+
+def composed(options: BackboneOptions, n_layers: int, selection: LayerSelection | None) -> LayerSelection:
+    """Returns which of the `n_layers` stored layers remain after `keep` and then `selection`.
+
+    Raises:
+        InputError: one of the two does not fit.
+    """
+    first = parse_selection(options.keep or f"first:{n_layers}", n_layers)
+    if selection is None:
+        return first
+    if selection.n_layers != first.depth:
+        raise InputError(
+            f"{selection.text} was resolved for {selection.n_layers} layers; the teacher has {first.depth}"
+        )
+    return LayerSelection(tuple(first.layers[layer] for layer in selection.layers), selection.text, n_layers)
+
+
+def kept_layers(options: BackboneOptions, selection: LayerSelection | None = None) -> tuple[int, ...]:
+    """Returns the stored layers that `load_backbone` would build, from the config alone.
+
+    Raises:
+        InputError: the checkpoint's config is absent, or a selection does not fit it.
+        UnsupportedArchitecture: its family is not in the table.
+    """
+    return composed(options, backbone_config(options).num_hidden_layers, selection).layers
+
+
+def count_layers(options: BackboneOptions) -> int:
+    """Returns the depth of the teacher, from the config alone; raises as `kept_layers`."""
+    return len(kept_layers(options))
+
+
+def backbone_config(options: BackboneOptions) -> PretrainedConfig:
+    """Returns the config at full stored depth, without reading weights; raises as `kept_layers`."""
+    if options.checkpoint is None:
+        return shape_config(options)
+    return Checkpoint(options.checkpoint, options.revision).config()
+
+
+def shape_config(options: BackboneOptions) -> PretrainedConfig:
+    """Returns the config of a backbone that is built from a shape.
+
+    Raises:
+        InputError: the family has no single rotary base, or no dropout to set.
+    """
+    architecture = ARCHITECTURES[options.family]
+    head_dim = options.hidden_size // options.heads
+    entries = {
+        "vocab_size": 1,  # items enter as vectors; one row, never read, keeps stock loaders content
+        "hidden_size": options.hidden_size,
+        "intermediate_size": options.intermediate_size,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": options.heads,
+        "num_key_value_heads": options.heads,
+        "head_dim": head_dim,
+        "query_pre_attn_scalar": head_dim,
+        "word_embed_proj_dim": options.hidden_size,
+        "max_position_embeddings": options.max_positions,
+        "original_max_position_embeddings": options.max_positions,
+        "initializer_range": options.init_std,
+        "init_std": options.init_std,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "rope_parameters": {"rope_type": "default", "rope_theta": options.rope_theta},
+    }
+    default = AutoConfig.for_model(options.family)
+    if "rope_theta" not in (getattr(default, "rope_parameters", None) or {}):
+        del entries["rope_parameters"]
+        if options.rope_theta != BackboneOptions.rope_theta:
+            raise InputError(
+                f"backbone.rope_theta has no use with family {options.family}, which has no single rotary base"
+            )
+    named = {architecture.shape.get(name, name): value for name, value in entries.items()}
+    config = AutoConfig.for_model(
+        options.family, **{name: value for name, value in named.items() if hasattr(default, name)}
+    )
+    _set_dropouts(config, options)
+    return config
+
+
+def _set_dropouts(config: PretrainedConfig, options: BackboneOptions) -> None:
+    architecture = ARCHITECTURES[config.model_type]
+    if options.hidden_dropout and not architecture.hidden_dropout:
+        raise InputError(
+            f"backbone.hidden_dropout has no use with family {config.model_type}, whose layers have none; "
+            "recommender.input_dropout and head_dropout are there for every family"
+        )
+    setattr(config, architecture.attention_dropout, options.attention_dropout)
+    for name in architecture.hidden_dropout:
+        setattr(config, name, options.hidden_dropout)
+
+
+def _attention(options: BackboneOptions) -> dict[str, str]:
+    return {} if options.attention == "auto" else {"attn_implementation": options.attention}
+
+
+def _with_random_weights(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
+    """Builds a shape at full depth and cuts it, so layer i starts from the same weights at every depth."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.init_seed)
+        model = _from_config(config, options)
+    return truncate(model, kept)
+
+
+def _from_config(config: PretrainedConfig, options: BackboneOptions) -> PreTrainedModel:
+    try:
+        return AutoModel.from_config(config, **_attention(options))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"backbone.attention {options.attention} cannot be used here: {first_line(error)}") from error
+
+
+def _with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
+    """Builds only the kept layers of a checkpoint's shape; layer i draws from (seed, i), whatever else is kept."""
+    cut_config(config, kept)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.init_seed)
+        model = _from_config(config, options)
+        for layer, module in zip(kept.layers, layers_of(model), strict=True):
+            torch.manual_seed(1_000_003 * (layer + 1) + options.init_seed)
+            _draw_again(model, module)
     return model
 
 
-def _from_shape(options: BackboneOptions) -> PreTrainedModel:
-    config = LlamaConfig(
-        vocab_size=1,  # items enter as vectors; one row, never read, keeps stock loaders content
-        hidden_size=options.hidden_size,
-        intermediate_size=options.intermediate_size,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.heads,
-        num_key_value_heads=options.heads,
-        max_position_embeddings=options.max_positions,
-        rope_parameters={"rope_type": "default", "rope_theta": options.rope_theta},
-        attention_dropout=options.attention_dropout,
-        initializer_range=options.init_std,
-        bos_token_id=None,
-        eos_token_id=None,
+def _draw_again(model: PreTrainedModel, layer: torch.nn.Module) -> None:
+    for value in layer.parameters():
+        value._is_hf_initialized = False  # pyright: ignore[reportAttributeAccessIssue]
+    for module in layer.modules():
+        model._init_weights(module)
+
+
+def _read(
+    checkpoint: Checkpoint, config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection
+) -> PreTrainedModel:
+    extra: dict[str, Any] = {"dtype": getattr(torch, options.dtype), **_attention(options)}
+    if options.quantize is not None:
+        extra |= _quantization(options.quantize)
+    weights = kept_weights(checkpoint, config, kept.layers)
+    config = copy.deepcopy(config)
+    cut_config(config, kept)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the library draws values for missing weights, refused below
+            model, report = MODEL_MAPPING[type(config)].from_pretrained(
+                None,
+                config=config,
+                state_dict=weights,
+                ignore_mismatched_sizes=True,  # so that they are reported, and refused, with the other misfits
+                output_loading_info=True,
+                **extra,
+            )
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise InputError(f"backbone.checkpoint {checkpoint.where} cannot be read: {first_line(error)}") from error
+    unread = tuple(f"{path}." for path in architecture_of(model).unread)
+    missing = sorted(report["missing_keys"])
+    _fill_unread(model, [name for name in missing if name.startswith(unread)])
+    _refuse_misfit(checkpoint.where, report, [name for name in missing if not name.startswith(unread)])
+    return model
+
+
+def _fill_unread(model: PreTrainedModel, names: Sequence[str]) -> None:
+    """Zeroes parts that no readout reads and the file does not hold, where the library would draw random values."""
+    with torch.no_grad():
+        for name in names:
+            model.get_parameter(name).zero_()
+
+
+def _refuse_misfit(where: str, report: dict[str, Any], missing: Sequence[str]) -> None:
+    unexpected = sorted(report["unexpected_keys"])
+    shapes = sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    for rule, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
+        if names:
+            raise InputError(
+                f"the weights of {where} must fit its config.json; {len(names)} {rule}: {', '.join(names[:3])}; "
+                "the shape in config.json disagrees with the file"
+            )
+
+
+def _quantization(bits: str) -> dict[str, Any]:
+    lacking = [] if find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if not torch.cuda.is_available():
+        lacking.append("an NVIDIA GPU")
+    if lacking:
+        raise InputError(f"backbone.quantize {bits} needs {' and '.join(lacking)}; not here: leave it out")
+    config = BitsAndBytesConfig(
+        load_in_8bit=bits == "8bit",
+        load_in_4bit=bits == "4bit",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.init_seed)
-        return AutoModel.from_config(config)
+    return {"quantization_config": config, "device_map": {"": 0}}
 
 
-def _from_checkpoint(options: BackboneOptions) -> PreTrainedModel:
-    where = str(options.checkpoint)
-    config = _known_config(where, options.revision)
-    config.attention_dropout = options.attention_dropout
-    if options.init == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.init_seed)
-            return AutoModel.from_config(config)
-    return _read_weights(where, options.revision, config)
+def _prepared(model: PreTrainedModel, options: BackboneOptions) -> PreTrainedModel:
+    if options.quantize is None:
+        model.to(getattr(torch, options.dtype))  # pyright: ignore[reportArgumentType]
+    model.get_input_embeddings().requires_grad_(False)
+    for part in unread_parts(model):
+        part.requires_grad_(False)
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.eval()
 
 
 def read_stock_backbone(where: str) -> PreTrainedModel:
@@ -140,28 +258,10 @@ def read_stock_backbone(where: str) -> PreTrainedModel:
     Raises:
         InputError: the folder is absent, unreadable, or its weights do not fit its config.
     """
-    config = _known_config(where, None)
-    return _read_weights(where, None, config)
+    return load_backbone(BackboneOptions(checkpoint=where))
 
 
-def _read_weights(where: str, revision: str | None, config: PretrainedConfig) -> PreTrainedModel:
-    try:
-        model, report = AutoModel.from_pretrained(
-            where,
-            revision=revision or "main",
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # so that they are reported, and refused, with the other misfits
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"backbone.checkpoint {where} cannot be read: {_first_line(error)}") from error
-    _refuse_misfit(where, report)
-    return model
-
-
-def empty_backbone(where: str) -> PreTrainedModel:
+def empty_backbone(where: str, revision: str | None = None) -> PreTrainedModel:
     """Builds a checkpoint's model from its config alone, without memory for its weights: for counting.
 
     Raises:
@@ -169,57 +269,4 @@ def empty_backbone(where: str) -> PreTrainedModel:
         UnsupportedArchitecture: its family is not in the table.
     """
     with torch.device("meta"):
-        return AutoModel.from_config(_known_config(where, None))
-
-
-def _known_config(where: str, revision: str | None) -> PretrainedConfig:
-    """Reads a config and makes sure its family is known; the error shows the module tree of an unknown one."""
-    config = _read_config(where, revision)
-    if config.model_type not in ARCHITECTURES:
-        with torch.device("meta"):
-            architecture_named(config, AutoModel.from_config(config))
-    return config
-
-
-def _read_config(where: str, revision: str | None) -> PretrainedConfig:
-    looks_local = where.startswith((".", "/", "~")) or Path(where).exists()
-    if looks_local and not (Path(where) / "config.json").exists():
-        raise InputError(f"backbone.checkpoint must be a folder with config.json and safetensors; none at {where}")
-    try:
-        return AutoConfig.from_pretrained(where, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"backbone.checkpoint {where} is neither a local folder nor reachable on the hub "
-            f"({_first_line(error)}); give a folder, or log in and check the network"
-        ) from error
-
-
-def _refuse_misfit(where: str, report: dict[str, Any]) -> None:
-    missing = sorted(report["missing_keys"])
-    unexpected = sorted(key for key in report["unexpected_keys"] if key not in HEAD_WEIGHTS)
-    shapes = sorted(str(entry[0]) for entry in report["mismatched_keys"])
-    for rule, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
-        if names:
-            raise InputError(
-                f"the weights of {where} must fit its config.json; {len(names)} {rule}: {', '.join(names[:3])}; "
-                "the depth or shape in config.json disagrees with the file"
-            )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def count_layers(options: BackboneOptions) -> int:
-    """Returns the depth `load_backbone` would give, from the config alone.
-
-    Raises:
-        InputError: the checkpoint's config is absent, or `keep` does not fit it.
-        UnsupportedArchitecture: its family is not in the table.
-    """
-    if options.checkpoint is None:
-        n_layers = options.layers
-    else:
-        config = _known_config(options.checkpoint, options.revision)
-        n_layers = config.num_hidden_layers
-    return n_layers if options.keep is None else len(parse_selection(options.keep, n_layers).layers)
+        return AutoModel.from_config(Checkpoint(where, revision).config())

@@ -1,13 +1,15 @@
-"""Prompt text around the item slots, as token ids of the checkpoint's own tokenizer.
+"""The prompt around the item slots: text as token ids of the checkpoint's own tokenizer, or learned vectors.
 
 The paper's text is the default of a text prompt. No special tokens are added, as in the paper's code.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 
 from layerprobe.errors import InputError
 
@@ -21,25 +23,62 @@ PAPER_SUFFIX = "\n### Response:\n"
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Text before and after the item slots; empty text means none. Needs a checkpoint with a tokenizer."""
+    """What stands around the item slots."""
 
-    prefix: str = ""
-    """Text before the items; `paper` stands for the paper's instruction."""
-    suffix: str = ""
-    """Text after the items; `paper` stands for the paper's response header. Needs supervision `last`."""
+    kind: Literal["none", "text", "learned"] = "none"
+    """`none`: the items alone. `text`: the text below, by the checkpoint's tokenizer. `learned`: trained vectors before
+    the items."""
+    prefix: str = "paper"
+    """Text before the items; `paper` stands for the paper's instruction, empty text for none."""
+    suffix: str = "paper"
+    """Text after the items; `paper` stands for the paper's response header, empty text for none. Needs supervision
+    `last`."""
+    vectors: int = 16
+    """Number of learned vectors."""
+    shared: bool = True
+    """Compute the prefix once per step for all users; false repeats it for each user: the same numbers, slower."""
+
+    def __post_init__(self) -> None:
+        used = {"none": (), "text": ("prefix", "suffix", "shared"), "learned": ("vectors", "shared")}[self.kind]
+        for entry in fields(self)[1:]:
+            if entry.name not in used and getattr(self, entry.name) != entry.default:
+                needed = "learned" if entry.name == "vectors" else "text"
+                raise InputError(f"prompt.{entry.name} needs prompt.kind {needed}; the kind is {self.kind}")
+        if self.kind == "text" and not self.prefix and not self.suffix:
+            raise InputError("prompt.kind text needs prompt.prefix or prompt.suffix; both are empty: use kind none")
+        if self.vectors < 1:
+            raise InputError(f"prompt.vectors must be at least 1; got {self.vectors}")
+
+    @property
+    def has_suffix(self) -> bool:
+        """Whether something stands after the items."""
+        return self.kind == "text" and bool(self.suffix)
+
+
+def _no_tokens() -> torch.Tensor:
+    return torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class PromptTokens:
-    """Token ids before and after the items, int64 [n], possibly empty."""
+    """The prompt as a model takes it.
 
-    prefix: torch.Tensor
-    suffix: torch.Tensor
+    Attributes:
+        prefix: token ids before the items, int64 [n], possibly empty.
+        suffix: token ids after the items, int64 [n], possibly empty.
+        learned: number of learned vectors before the items; with some, there is no prefix text.
+        shared: whether the prefix is computed once for all users where the family allows it.
+    """
 
+    prefix: torch.Tensor = field(default_factory=_no_tokens)
+    suffix: torch.Tensor = field(default_factory=_no_tokens)
+    learned: int = 0
+    shared: bool = True
 
-def no_prompt() -> PromptTokens:
-    """Returns empty prompt parts."""
-    return PromptTokens(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    @property
+    def n_before(self) -> int:
+        """Positions before the first item."""
+        return len(self.prefix) + self.learned
 
 
 def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str | None = None) -> PromptTokens:
@@ -48,17 +87,24 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     Raises:
         InputError: text is asked for but there is no checkpoint, or the checkpoint has no tokenizer.
     """
-    prefix = PAPER_PREFIX if options.prefix == "paper" else options.prefix
-    suffix = PAPER_SUFFIX if options.suffix == "paper" else options.suffix
-    if not prefix and not suffix:
-        return no_prompt()
+    if options.kind == "none":
+        return PromptTokens()
+    if options.kind == "learned":
+        return PromptTokens(learned=options.vectors, shared=options.shared)
     if checkpoint is None:
         raise InputError("prompt text needs backbone.checkpoint with a tokenizer; this backbone is built from a shape")
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise InputError(f"prompt text needs a tokenizer in {checkpoint}; none can be read there") from error
-    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in (prefix, suffix)]
-    return PromptTokens(*(torch.tensor(ids, dtype=torch.int64) for ids in encoded))
+    except (OSError, ValueError, KeyError, ImportError, HfHubHTTPError) as error:
+        raise InputError(
+            f"prompt text needs a tokenizer, and {checkpoint} has none that can be read; save one there with "
+            "tokenizer.save_pretrained, or use prompt.kind learned or none"
+        ) from error
+    texts = (
+        PAPER_PREFIX if options.prefix == "paper" else options.prefix,
+        PAPER_SUFFIX if options.suffix == "paper" else options.suffix,
+    )
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts]
+    return PromptTokens(*(torch.tensor(ids, dtype=torch.int64) for ids in encoded), shared=options.shared)

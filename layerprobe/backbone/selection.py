@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from layerprobe.errors import InputError
 
 FORMS = "first:K last:K uniform:K ends:K every:N random:K@SEED keep:0,1,6,7 drop:4-6"
 MEASURED = ("bi", "angular", "cka", "greedy")
+Orders = Mapping[str, Sequence[int]]
+"""Per measured form, all layers in the order in which they are removed: the least important first."""
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _SIGNED = rf"-?{_NUMBER}"
 _COUNTED = re.compile(rf"(first|last|uniform|ends|every):({_SIGNED})")
 _RANDOM = re.compile(rf"random:({_SIGNED})@({_NUMBER})")
 _LISTED = re.compile(rf"(keep|drop):((?:{_NUMBER}(?:-{_NUMBER})?(?:,{_NUMBER}(?:-{_NUMBER})?)*)?)")
-_MEASURED = re.compile(rf"(?:{'|'.join(MEASURED)}):{_SIGNED}")
+_MEASURED = re.compile(rf"({'|'.join(MEASURED)}):({_SIGNED})")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class LayerSelection:
         return re.sub(r"[^A-Za-z0-9.-]", "_", self.text.replace(":", "-"))
 
 
-def parse_selection(text: str, n_layers: int) -> LayerSelection:
+def parse_selection(text: str, n_layers: int, orders: Orders | None = None) -> LayerSelection:
     """Resolves the text form of a selection for a backbone of L = `n_layers` layers.
 
     - `first:k`: layers 0 to k-1. `last:k`: layers L-k to L-1.
@@ -65,17 +67,19 @@ def parse_selection(text: str, n_layers: int) -> LayerSelection:
     - `ends:k`: the first ceil(k / 2) and the last floor(k / 2).
     - `random:k@seed`: k layers drawn without replacement; with the same seed a smaller k keeps a subset.
     - `keep:0,1,6-7`: the listed layers. `drop:4-6`, `drop:4,6`: all but the listed layers. Ranges include both ends.
+    - `bi:k angular:k cka:k greedy:k`: the k layers that are removed last in the measured order of that name.
 
     k runs from 0 (nothing kept, depth 0) to L. Lists must be strictly ascending and leave at least one layer.
 
     Args:
         text: the form, without spaces.
         n_layers: layers of the backbone.
+        orders: removal orders for the measured forms, as far as they have been measured.
 
     Raises:
         InputError: the text is none of the forms, k or n is out of range, a list names a layer twice, out of order or
-            beyond the last one, or leaves nothing; or the form (`bi:k angular:k cka:k greedy:k`) needs importance
-            scores that have not been measured.
+            beyond the last one, or leaves nothing; a measured form whose order is not given, or whose order is not a
+            permutation of the layers.
 
     >>> parse_selection("uniform:3", 8).layers
     (0, 4, 7)
@@ -90,11 +94,8 @@ def parse_selection(text: str, n_layers: int) -> LayerSelection:
         layers = _drawn(_checked_depth(text, int(match[1]), n_layers), int(match[2]), n_layers)
     elif match := _LISTED.fullmatch(text):
         layers = _listed(text, match[1], match[2], n_layers)
-    elif _MEASURED.fullmatch(text):
-        raise InputError(
-            f"selection {text!r} needs layer importance measured by a study, which is not built yet; "
-            f"use one of: {FORMS}"
-        )
+    elif match := _MEASURED.fullmatch(text):
+        layers = _measured(text, match[1], _checked_depth(text, int(match[2]), n_layers), n_layers, orders or {})
     else:
         raise InputError(f"selection {text!r} is not understood; the forms are: {FORMS}")
     return LayerSelection(layers, text, n_layers)
@@ -137,6 +138,18 @@ _KEPT: dict[str, Callable[[int, int], tuple[int, ...]]] = {
     "uniform": _uniform,
     "ends": _ends,
 }
+
+
+def _measured(text: str, form: str, depth: int, n_layers: int, orders: Orders) -> tuple[int, ...]:
+    if form not in orders:
+        raise InputError(
+            f"selection {text!r} needs the removal order {form} of measured layer importance; "
+            f"measured here: {', '.join(orders) or 'nothing'}; use one of: {FORMS}"
+        )
+    order = list(orders[form])
+    if sorted(order) != list(range(n_layers)):
+        raise InputError(f"the order {form} must name each of {n_layers} layers once; got {','.join(map(str, order))}")
+    return tuple(sorted(order[n_layers - depth :]))
 
 
 def _drawn(depth: int, seed: int, n_layers: int) -> tuple[int, ...]:

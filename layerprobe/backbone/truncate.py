@@ -6,12 +6,17 @@ changes both, renumbers the layers for the key-value cache and cuts every per-la
 
 from __future__ import annotations
 
-from torch import nn
-from transformers import PreTrainedModel
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from layerprobe.backbone.architecture import Architecture, architecture_of
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from layerprobe.backbone.architecture import Architecture, architecture_named, architecture_of, layers_of
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError, UnsupportedArchitecture
+
+DEPTH = "num_hidden_layers"
 
 
 def truncate(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
@@ -19,48 +24,78 @@ def truncate(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedMod
 
     Raises:
         InputError: the selection was made for another number of layers.
-        UnsupportedArchitecture: the family is unknown, or its config has a per-layer list the table does not name.
+        UnsupportedArchitecture: the family is unknown, its config has a per-layer list the table does not name, or its
+            arithmetic ties a layer to its index.
     """
-    architecture = architecture_of(model)
-    layers = model.get_submodule(architecture.layers)
-    assert isinstance(layers, nn.ModuleList)
+    layers = layers_of(model)
     if len(layers) != selection.n_layers:
         raise InputError(f"{selection.text} was resolved for {selection.n_layers} layers; the model has {len(layers)}")
-    kept = nn.ModuleList(layers[index] for index in selection.layers)
-    parent, _, name = architecture.layers.rpartition(".")
-    setattr(model.get_submodule(parent), name, kept)
-    _renumber(kept, architecture)
-    _cut_config(model, architecture, selection)
+    cut_config(model.config, selection)
+    _set_layers(model, nn.ModuleList(layers[index] for index in selection.layers))
     return model
 
 
-def _renumber(layers: nn.ModuleList, architecture: Architecture) -> None:
+@contextmanager
+def layers_kept(model: PreTrainedModel, selection: LayerSelection) -> Iterator[PreTrainedModel]:
+    """Cuts the model inside the block and restores layers, numbers and config afterwards, whatever happens there."""
+    layers, config = layers_of(model), model.config
+    names = (DEPTH, *architecture_of(model).per_layer_config)
+    before = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    try:
+        yield truncate(model, selection)
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+        _set_layers(model, layers)
+
+
+def cut_config(config: PretrainedConfig, selection: LayerSelection) -> None:
+    """Cuts depth and per-layer lists of `config` in place.
+
+    Raises:
+        UnsupportedArchitecture: as for `truncate`; the config is unchanged then.
+    """
+    architecture = architecture_named(config)
+    _refuse_moved_layers(config, architecture, selection)
+    lists = {name: value for name, value in vars(config).items() if _is_per_layer(value, selection.n_layers)}
+    for name in lists:
+        _refuse_unnamed(name, architecture, selection.n_layers)
+    for name in architecture.per_layer_config:
+        if name in lists:
+            setattr(config, name, [lists[name][index] for index in selection.layers])
+    setattr(config, DEPTH, len(selection.layers))
+
+
+def _set_layers(model: PreTrainedModel, layers: nn.ModuleList) -> None:
+    """Puts a list of layers into the model and numbers them, so that each finds its own place in a cache."""
+    parent, _, name = architecture_of(model).layers.rpartition(".")
+    setattr(model.get_submodule(parent), name, layers)
     for index, layer in enumerate(layers):
-        for path in architecture.layer_index:
-            parent, _, name = path.rpartition(".")
-            setattr(layer.get_submodule(parent), name, index)
+        for module in layer.modules():
+            if getattr(module, "layer_idx", None) is not None:
+                setattr(module, "layer_idx", index)  # noqa: B010 - modules type every attribute as a tensor
 
 
-def _cut_config(model: PreTrainedModel, architecture: Architecture, selection: LayerSelection) -> None:
-    config = model.config
-    for name, value in list(vars(config).items()):
-        _refuse_unnamed(name, value, architecture, selection.n_layers)
-        if (
-            isinstance(value, (list, tuple))
-            and len(value) == selection.n_layers
-            and name in architecture.per_layer_config
-        ):
-            setattr(config, name, [value[index] for index in selection.layers])
-    config.num_hidden_layers = len(selection.layers)
+def _is_per_layer(value: object, n_layers: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == n_layers
 
 
-def _refuse_unnamed(name: str, value: object, architecture: Architecture, n_layers: int) -> None:
+def _refuse_moved_layers(config: PretrainedConfig, architecture: Architecture, selection: LayerSelection) -> None:
+    moved = selection.layers != tuple(range(selection.depth))
+    bound = [name for name in architecture.index_bound if getattr(config, name, False)]
+    if moved and bound:
+        raise UnsupportedArchitecture(
+            f"{bound[0]} scales each layer by its index, so only first:k keeps what the layers compute; "
+            f"got {selection.text}"
+        )
+
+
+def _refuse_unnamed(name: str, architecture: Architecture, n_layers: int) -> None:
     """A list with one entry per layer that the table does not name could be anything, so it is an error.
 
     Lists of one or two entries, such as `architectures` or several end tokens, are too common to tell.
     """
-    looks_per_layer = n_layers > 2 and isinstance(value, (list, tuple)) and len(value) == n_layers
-    if looks_per_layer and name not in architecture.per_layer_config:
+    if n_layers > 2 and name not in architecture.per_layer_config:
         raise UnsupportedArchitecture(
             f"the config's list {name} has one entry for each of {n_layers} layers, and the table of "
             f"{architecture.model_type} does not name it; add it to per_layer_config if it is cut with the layers"

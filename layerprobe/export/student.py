@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 TENSORS = {"input_adapter.weight", "input_adapter.bias", "head.weight", "item_table"}
+PREFIX_VECTORS = "prefix_vectors.weight"
 TOLERANCE = 1e-5
 
 
@@ -98,6 +99,8 @@ def _write_parts(model: Recommender, catalogue: Catalogue, source: StudentSource
         "head.weight": model.head.weight,
         "item_table": model.item_table,
     }
+    if model.prefix_vectors is not None:
+        weights[PREFIX_VECTORS] = model.prefix_vectors.weight
     write_tensors(folder / "recommender.safetensors", weights)
     catalogue.save(folder / "items.parquet")
     write_json(folder / "config.json", _config(model, source))
@@ -116,6 +119,7 @@ def _config(model: Recommender, source: StudentSource) -> dict[str, Any]:
         "item_dim": model.item_table.shape[1],
         "n_items": len(model.item_table) - 1,
         "prefix_ids": model.prefix.tolist(),
+        "prefix_vectors": model.prompt.learned,
         "suffix_ids": model.suffix.tolist(),
         "remove_history": source.remove_history,
     }
@@ -153,19 +157,23 @@ def load_student_model(folder: Path) -> Recommender:
             f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe"
         )
     weights, _ = read_tensors(folder / "recommender.safetensors")
-    if set(weights) != TENSORS:
+    learned = config.get("prefix_vectors", 0)
+    expected = TENSORS | ({PREFIX_VECTORS} if learned else set())
+    if set(weights) != expected:
         raise InputError(
-            f"{folder}/recommender.safetensors must hold {', '.join(sorted(TENSORS))}; "
+            f"{folder}/recommender.safetensors must hold {', '.join(sorted(expected))}; "
             f"it holds {', '.join(sorted(weights))}"
         )
     backbone = read_stock_backbone(str(folder / config["backbone"]))
-    prompt = PromptTokens(*(torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids")))
+    ids = (torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids"))
+    prompt = PromptTokens(*ids, learned=learned)
     model = Recommender(backbone, backbone, weights.pop("item_table"), RecommenderOptions(config["max_len"]), prompt)
     for name, value in weights.items():
         own = model.get_parameter(name)
         if own.shape != value.shape:
             raise InputError(f"{folder}: {name} must have shape {tuple(own.shape)}; got {tuple(value.shape)}")
-        own.data.copy_(value)
+        with torch.no_grad():
+            own.copy_(value)
     return model.eval()
 
 

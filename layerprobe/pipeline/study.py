@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from layerprobe.backbone.load import count_layers
-from layerprobe.backbone.prompt import prompt_tokens
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
@@ -20,9 +19,10 @@ from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.pipeline.spec import StudySpec, to_plain
-from layerprobe.probing.variant import RecipeOptions
+from layerprobe.probing.variant import RecipeOptions, check_recipe
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
+from layerprobe.training.log import say
 
 STUDY = "study.yaml"
 FREE_KEYS = (
@@ -128,18 +128,12 @@ class Study:
         self._check_student()
 
     def _check_inputs(self) -> None:
-        spec = self.spec
-        for name, training in (("training", spec.training), ("distill.training", spec.distill.training)):
-            if spec.prompt.suffix and training is not None and training.supervision == "all":
-                raise InputError(
-                    f"prompt.suffix stands after the whole history, so {name}.supervision must be last; got all"
-                )
-        prompt_tokens(spec.prompt, spec.backbone.checkpoint, spec.backbone.revision)
-        if spec.backbone.checkpoint is None and spec.recommender.max_len > spec.backbone.max_positions:
-            raise InputError(
-                f"recommender.max_len must fit backbone.max_positions, {spec.backbone.max_positions}; "
-                f"got {spec.recommender.max_len}"
-            )
+        trainings = {"training": self.spec.training, "distill.training": self.spec.distill.training}
+        supervisions = {
+            f"{name}.supervision": training.supervision for name, training in trainings.items() if training is not None
+        }
+        for note in check_recipe(self.recipe, supervisions):
+            say(note)
 
     def _check_student(self) -> None:
         spec, deepest = self.spec.distill, self.n_layers

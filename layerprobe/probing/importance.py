@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
 from transformers import PreTrainedModel
 
-from layerprobe.backbone.architecture import architecture_of
+from layerprobe.backbone.architecture import layers_of
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.backbone.truncate import layers_kept
 
 
 @contextmanager
 def layer_removed(model: PreTrainedModel, layer: int) -> Iterator[None]:
     """Takes layer `layer` (0-based) out of the model inside the block and puts it back afterwards.
 
-    Meant for full forward passes without a key-value cache, so layers are not renumbered.
+    Raises:
+        IndexError: there is no such layer.
     """
-    parent_path, _, name = architecture_of(model).layers.rpartition(".")
-    parent = model.get_submodule(parent_path)
-    layers = getattr(parent, name)
-    if not 0 <= layer < len(layers):
-        raise IndexError(f"layer must lie in [0, {len(layers)}); got {layer}")
-    setattr(parent, name, nn.ModuleList(module for index, module in enumerate(layers) if index != layer))
-    try:
+    depth = len(layers_of(model))
+    if not 0 <= layer < depth:
+        raise IndexError(f"layer must lie in [0, {depth}); got {layer}")
+    rest = tuple(index for index in range(depth) if index != layer)
+    with layers_kept(model, LayerSelection(rest, f"drop:{layer}", depth)):
         yield
-    finally:
-        setattr(parent, name, layers)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from layerprobe.backbone.architecture import layers_of
-from layerprobe.backbone.load import BackboneOptions, load_backbone
+from layerprobe.backbone.architecture import architecture_named, architecture_of, layers_of, unread_parts
+from layerprobe.backbone.keys import kept_names
+from layerprobe.backbone.load import backbone_config, kept_layers, load_backbone
+from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions, prompt_tokens
-from layerprobe.backbone.selection import parse_selection
-from layerprobe.backbone.truncate import truncate
-from layerprobe.recommender.model import Recommender, RecommenderOptions
+from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.errors import InputError
+from layerprobe.recommender.model import Recommender, RecommenderOptions, check_length
+from layerprobe.recommender.prefix import why_repeated
 from layerprobe.recommender.sequence_model import load_trainable_state
 from layerprobe.training.adapters import TuningOptions, adapt, unwrapped
 
@@ -30,51 +33,87 @@ class RecipeOptions:
 def build_recommender(
     recipe: RecipeOptions,
     item_table: torch.Tensor,
-    selection: str | None,
+    selection: str | LayerSelection | None,
     seed: int,
     start: Mapping[str, torch.Tensor] | None = None,
 ) -> Recommender:
     """Builds a recommender cut to `selection`, ready for training.
 
-    The full-depth model is built first and cut afterwards, so layer i starts from the same weights at every depth.
+    Only the kept layers are built or read. A layer starts from the same weights, LoRA included, whatever else is kept.
 
     Args:
         recipe: backbone, adapter, prompt and readout.
         item_table: frozen vectors [n_items + 1, dim].
-        selection: text such as `first:2`; None keeps every layer.
-        seed: draws the input map, the head and the adapter.
+        selection: a selection of the full-depth model's layers, or its text, such as `first:2`; None keeps every layer.
+        seed: draws the input map, the head, learned prefix vectors and the adapter.
         start: trained parameters of the full-depth model to start from; None starts from the backbone's own.
 
     Raises:
-        InputError: the selection does not parse or reaches beyond the backbone.
+        InputError: the selection does not parse or reaches beyond the backbone; an option does not fit the family.
     """
-    backbone = load_backbone(recipe.backbone)
-    chosen = None if selection is None else parse_selection(selection, len(layers_of(backbone)))
+    full_depth = kept_layers(recipe.backbone)
+    chosen = parse_selection(selection, len(full_depth)) if isinstance(selection, str) else selection
+    layers = range(len(full_depth)) if chosen is None else chosen.layers
+    backbone = load_backbone(recipe.backbone, chosen)
     prompt = prompt_tokens(recipe.prompt, recipe.backbone.checkpoint, recipe.backbone.revision)
+    network = adapt(backbone, recipe.tuning, seed, [full_depth[layer] for layer in layers])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = adapt(backbone, recipe.tuning)
         model = Recommender(network, unwrapped(network), item_table, recipe.recommender, prompt)
     if start is not None:
-        load_trainable_state(model, dict(start))
-    if chosen is not None:
-        truncate(model.backbone, chosen)
+        renamed = kept_names(start, architecture_of(backbone), layers)
+        load_trainable_state(model, {new: start[old] for old, new in renamed.items()})
     return model
+
+
+def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list[str]:
+    """Checks what can be checked of a recipe without reading weights, and returns notes on how it will run.
+
+    Args:
+        recipe: what recommenders are built from.
+        supervisions: per key of the study, such as `training.supervision`, its value.
+
+    Raises:
+        InputError: the prompt has no tokenizer or does not fit the positions; targets at every position with a prompt
+            suffix, or with a family that sees later items; low precision with tuning.method full.
+    """
+    options = recipe.backbone
+    config = backbone_config(options)
+    causal = architecture_named(config).causal
+    prompt = prompt_tokens(recipe.prompt, options.checkpoint, options.revision)
+    for name, value in supervisions.items():
+        if value == "all" and recipe.prompt.has_suffix:
+            raise InputError(f"prompt.suffix stands after the whole history, so {name} must be last; got all")
+        if value == "all" and not causal:
+            raise InputError(
+                f"{config.model_type} sees later items, so targets at every position would leak: {name} must be last; "
+                "got all"
+            )
+    if recipe.tuning.method == "full" and (options.dtype != "float32" or options.quantize is not None):
+        raise InputError(
+            "tuning.method full needs weights in float32: leave out backbone.dtype and quantize, or use lora or frozen"
+        )
+    check_length(prompt, recipe.recommender.max_len, config.max_position_embeddings)
+    reason = why_repeated(prompt, causal, options.gradient_checkpointing)
+    return [f"the prompt is repeated for every user: {reason}"] if prompt.n_before and reason else []
 
 
 def parameter_counts(model: Recommender) -> dict[str, int]:
     """Returns parameters by part; `total` is what answering a request needs, the item table included.
 
-    Token embeddings count only where a prompt reads them; LoRA matrices do not, since export merges them.
+    Token embeddings count only where a prompt reads them, parts that no readout reads never; LoRA matrices do not,
+    since export merges them. Learned prefix vectors belong to the input adapter.
     """
     embeddings = sum(value.numel() for value in model.backbone.get_input_embeddings().parameters())
-    inside = _merged_size(model.network)
+    unread = sum(_merged_size(part) for part in unread_parts(model.backbone))
     layers = _merged_size(layers_of(model.backbone))
-    backbone = inside - (0 if len(model.prefix) or len(model.suffix) else embeddings)
+    reads_tokens = len(model.prefix) or len(model.suffix)
+    backbone = _merged_size(model.network) - unread - (0 if reads_tokens else embeddings)
+    learned = 0 if model.prefix_vectors is None else model.prefix_vectors.weight.numel()
     counts = {
         "backbone": backbone,
         "layers": layers,
-        "input_adapter": sum(value.numel() for value in model.input_adapter.parameters()),
+        "input_adapter": sum(value.numel() for value in model.input_adapter.parameters()) + learned,
         "head": sum(value.numel() for value in model.head.parameters()),
         "item_table": model.item_table.numel(),
         "trainable": sum(value.numel() for value in model.parameters() if value.requires_grad),

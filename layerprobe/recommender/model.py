@@ -7,16 +7,18 @@ SLMRec's head (arXiv 2405.17890): linear in with bias, linear out without, no te
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from layerprobe.backbone.architecture import final_norm_of, layers_of
-from layerprobe.backbone.hidden import captured_hidden
-from layerprobe.backbone.prompt import PromptTokens, no_prompt
+from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of
+from layerprobe.backbone.hidden import at_least_float32, captured_hidden
+from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.errors import InputError
+from layerprobe.recommender.prefix import PrefixMemory, cache_for_users, why_repeated
 from layerprobe.recommender.sequence_model import SequenceModel
 
 
@@ -41,17 +43,35 @@ class RecommenderOptions:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class BackboneInput:
+    """What the backbone is run on, and where it is read.
+
+    Attributes:
+        arguments: keyword arguments of the backbone.
+        row, pos: where user vectors are read, [read].
+        before: positions that stand before the first item in this input.
+    """
+
+    arguments: dict[str, Any]
+    row: torch.Tensor
+    pos: torch.Tensor
+    before: int
+
+
 class Recommender(SequenceModel):
     """The sequential recommender on a Hugging Face backbone.
 
-    The input is prefix tokens, the user's items, suffix tokens, then right padding; the readout is the last real
-    position, or every item position when there is no suffix. Padding comes last under causal attention, so it
-    influences nothing and a user's score does not depend on the batch.
+    The input is the prompt's prefix, the user's items, the prompt's suffix, then right padding; the readout is the last
+    real position, or every item position when there is no suffix and the family is causal. Padding comes last and
+    influences nothing, so a user's score does not depend on the batch.
 
     Args:
         network: the backbone, possibly wrapped by an adapter.
         backbone: the Hugging Face model inside `network` (the same object where there is no adapter).
         item_table: frozen item vectors, float32 [n_items + 1, dim], row 0 zero.
+        options: what surrounds the backbone.
+        prompt: what surrounds the items; None is nothing.
     """
 
     backbone: PreTrainedModel
@@ -71,6 +91,7 @@ class Recommender(SequenceModel):
         self.network = network
         self.options = options
         self.max_len = options.max_len
+        self.prompt = prompt or PromptTokens()
         object.__setattr__(self, "backbone", backbone)  # not registered twice: it already lies inside `network`
         width = backbone.config.hidden_size
         self.register_buffer("item_table", item_table.detach().float().clone(), persistent=False)
@@ -78,24 +99,25 @@ class Recommender(SequenceModel):
         self.head = nn.Linear(width, item_table.shape[1], bias=False)
         self.input_dropout = nn.Dropout(options.input_dropout)
         self.head_dropout = nn.Dropout(options.head_dropout)
-        prompt = prompt or no_prompt()
-        self.register_buffer("prefix", prompt.prefix, persistent=False)
-        self.register_buffer("suffix", prompt.suffix, persistent=False)
-        self._check_length()
-
-    def _check_length(self) -> None:
-        needed = self.max_len + len(self.prefix) + len(self.suffix)
-        limit = self.backbone.config.max_position_embeddings
-        if needed > limit:
-            raise InputError(
-                f"prompt and history must fit the backbone's {limit} positions; they need {needed} "
-                f"({len(self.prefix)} + {self.max_len} + {len(self.suffix)}): lower recommender.max_len"
-            )
+        self.register_buffer("prefix", self.prompt.prefix, persistent=False)
+        self.register_buffer("suffix", self.prompt.suffix, persistent=False)
+        self.prefix_vectors = nn.Embedding(self.prompt.learned, width) if self.prompt.learned else None
+        self.prefix_memory = PrefixMemory()
+        check_length(self.prompt, self.max_len, backbone.config.max_position_embeddings)
+        if self.prefix_vectors is not None:
+            _draw_like(self.prefix_vectors, backbone)
 
     @property
     def n_layers(self) -> int:
         """Depth of the backbone."""
         return len(layers_of(self.backbone))
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether the prefix is computed once for all users of a step; `prefix.why_repeated` says why not."""
+        checkpointed = self.backbone.is_gradient_checkpointing and self.training
+        causal = architecture_of(self.backbone).causal
+        return self.prompt.n_before > 0 and why_repeated(self.prompt, causal, checkpointed) is None
 
     def item_vectors(self) -> torch.Tensor:
         """Returns the frozen item table, [n_items + 1, dim]."""
@@ -103,9 +125,7 @@ class Recommender(SequenceModel):
 
     def read(self, batch: SequenceBatch) -> torch.Tensor:
         """Returns the user vector of each read position, [read, dim]."""
-        inputs, row, pos = self._inputs(batch)
-        states = self.network(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        return self._head(states[row, pos])
+        return self._read(self._input(batch))
 
     def hidden(self, batch: SequenceBatch) -> torch.Tensor:
         """Returns `hidden[0..L]` at the read positions, all before the final norm, [L + 1, read, width]."""
@@ -117,55 +137,119 @@ class Recommender(SequenceModel):
         The same as `hidden` unless a prompt suffix follows: there the readout starts from a token all users share, so
         `hidden[0]` would be one and the same vector.
         """
-        inputs, row, _ = self._inputs(batch)
-        with captured_hidden(self.backbone, row, batch.pos + len(self.prefix)) as found:
-            self.network(inputs_embeds=inputs, use_cache=False)
-        return found.stacked()
+        found = self._input(batch)
+        with captured_hidden(self.backbone, batch.row, batch.pos + found.before) as states:
+            self.network(**found.arguments)
+        return states.stacked()
 
     def read_with_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns `read(batch)` and `hidden(batch)` of the same forward pass."""
-        inputs, row, pos = self._inputs(batch)
-        with captured_hidden(self.backbone, row, pos) as found:
-            states = self.network(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        return self._head(states[row, pos]), found.stacked()
+        found = self._input(batch)
+        with captured_hidden(self.backbone, found.row, found.pos) as states:
+            vectors = self._read(found)
+        return vectors, states.stacked()
 
     def read_hidden(self, states: torch.Tensor, normed: bool = True) -> torch.Tensor:
         """Maps pre-norm states [..., width] to user vectors [..., dim], through the final norm unless told not to.
 
         `read_hidden(hidden(batch)[-1])` equals `read(batch)`.
         """
+        states = states.to(self.backbone.dtype)
         return self._head(final_norm_of(self.backbone)(states) if normed else states)
 
-    def _head(self, states: torch.Tensor) -> torch.Tensor:
-        return self.head(self.head_dropout(states)).float()
+    def _read(self, found: BackboneInput) -> torch.Tensor:
+        return self._head(self.network(**found.arguments).last_hidden_state[found.row, found.pos])
 
-    def _inputs(self, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns the input vectors [batch, length, width] and where to read them (row, position)."""
+    def _head(self, states: torch.Tensor) -> torch.Tensor:
+        return at_least_float32(self.head(self.head_dropout(states.to(self.head.weight.dtype))))
+
+    def _input(self, batch: SequenceBatch) -> BackboneInput:
+        """Returns the backbone's input of a batch; its prefix is already run where it is shared."""
+        self._check_positions(batch)
         items = self.input_dropout(self.input_adapter(self.item_table[batch.items]))
-        if not len(self.prefix) and not len(self.suffix):
-            return items, batch.row, batch.pos
-        if len(self.suffix) and len(batch.row) != len(batch):
+        prefix = self._prefix()
+        before = 0 if self.shares_prefix else len(prefix)
+        parts = [part for part in (prefix[None].expand(len(batch), -1, -1)[:, :before], items) if part.shape[1]]
+        pos = batch.pos + before
+        if len(self.suffix):
+            parts.append(self._tokens(self.suffix)[None].expand(len(batch), -1, -1))
+            inputs, pos = _suffix_after_last(parts, batch.lengths + before), pos + len(self.suffix)
+        else:
+            inputs = torch.cat(parts, dim=1)
+        real = batch.lengths + before + len(self.suffix)
+        return BackboneInput(self._arguments(inputs.to(self.backbone.dtype), prefix, real), batch.row, pos, before)
+
+    def _arguments(self, inputs: torch.Tensor, prefix: torch.Tensor, real: torch.Tensor) -> dict[str, Any]:
+        """Returns the backbone's arguments; `real` [batch] counts the vectors of each row before its padding."""
+        arguments: dict[str, Any] = {"inputs_embeds": inputs, "use_cache": False}
+        place = torch.arange(inputs.shape[1], device=inputs.device)
+        if self.shares_prefix:
+            source = self.prefix if self.prefix_vectors is None else self.prefix_vectors.weight
+            states = self.prefix_memory.states(self.network, source, prefix.to(inputs.dtype))
+            arguments["past_key_values"] = cache_for_users(states, len(inputs))
+            arguments["position_ids"] = place[None] + len(prefix)
+            arguments["use_cache"] = True
+        if not architecture_of(self.backbone).causal:
+            arguments["attention_mask"] = (place < real[:, None]).long()
+        return arguments
+
+    def _check_positions(self, batch: SequenceBatch) -> None:
+        """Refuses to read where the input already holds the answer, or where a suffix has still to come."""
+        at_end = len(batch.row) == len(batch) and bool((batch.pos == batch.lengths[batch.row] - 1).all())
+        if at_end:
+            return
+        if len(self.suffix):
             raise InputError(
                 "a prompt suffix stands after the whole history, so it needs supervision 'last'; got 'all'"
             )
-        parts = [self._tokens(self.prefix, len(batch)), items, self._tokens(self.suffix, len(batch))]
-        row, pos = batch.row, batch.pos + len(self.prefix)
-        if not len(self.suffix):
-            return torch.cat(parts[:2], dim=1), row, pos
-        return _suffix_after_last(parts, batch.lengths), row, pos + len(self.suffix)
+        if not architecture_of(self.backbone).causal:
+            raise InputError(
+                f"{self.backbone.config.model_type} sees later items, so targets at every position would leak: it "
+                "needs supervision 'last'; got 'all'"
+            )
 
-    def _tokens(self, ids: torch.Tensor, n_rows: int) -> torch.Tensor:
-        return self.backbone.get_input_embeddings()(ids)[None].expand(n_rows, -1, -1)
+    def _prefix(self) -> torch.Tensor:
+        """Returns the vectors before the items, [prefix, width]."""
+        return self._tokens(self.prefix) if self.prefix_vectors is None else self.prefix_vectors.weight
+
+    def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.backbone.get_input_embeddings()(ids).to(self.input_adapter.weight.dtype)
+
+
+def check_length(prompt: PromptTokens, max_len: int, limit: int) -> None:
+    """Refuses a prompt and history of `max_len` items that do not fit `limit` positions.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    needed = prompt.n_before + max_len + len(prompt.suffix)
+    if needed > limit:
+        raise InputError(
+            f"prompt and history must fit the backbone's {limit} positions; they need {needed} "
+            f"({prompt.n_before} + {max_len} + {len(prompt.suffix)}): lower recommender.max_len or shorten the prompt"
+        )
+
+
+def _draw_like(vectors: nn.Embedding, backbone: PreTrainedModel) -> None:
+    """Draws learned prefix vectors with the spread of the backbone's token embeddings."""
+    tokens = backbone.get_input_embeddings().weight
+    spread = tokens.float().std().item() if isinstance(tokens, torch.Tensor) and len(tokens) > 1 else 0.02
+    nn.init.normal_(vectors.weight, std=spread)
 
 
 def _suffix_after_last(parts: list[torch.Tensor], lengths: torch.Tensor) -> torch.Tensor:
-    """Joins prefix, items and suffix so that the suffix follows each row's last real item and padding comes last."""
-    prefix, items, suffix = parts
-    joined = torch.cat(parts, dim=1)  # [batch, prefix + longest + suffix, width]
+    """Joins vectors so that the suffix, the last part, follows each row's last real one and padding comes last.
+
+    Args:
+        parts: vectors [batch, n, width]; the last is the suffix, those before it hold the real ones, then padding.
+        lengths: real vectors before the suffix, [batch].
+    """
+    joined = torch.cat(parts, dim=1)
+    n_suffix = parts[-1].shape[1]
     place = torch.arange(joined.shape[1], device=joined.device)[None, :]
-    end = prefix.shape[1] + lengths[:, None]
-    gap = items.shape[1] - lengths[:, None]
-    in_suffix = (place >= end) & (place < end + suffix.shape[1])
-    behind = place >= end + suffix.shape[1]
-    source = torch.where(in_suffix, place + gap, torch.where(behind, place - suffix.shape[1], place))
+    end = lengths[:, None]
+    gap = joined.shape[1] - n_suffix - end
+    in_suffix = (place >= end) & (place < end + n_suffix)
+    behind = place >= end + n_suffix
+    source = torch.where(in_suffix, place + gap, torch.where(behind, place - n_suffix, place))
     return joined.gather(1, source[:, :, None].expand(-1, -1, joined.shape[2]))

@@ -1,67 +1,145 @@
-"""What of a backbone is trained: everything, or LoRA matrices through PEFT.
+"""What of a backbone is trained: everything, LoRA matrices through PEFT, or nothing.
 
 LoRA starts as the identity, trains only its own matrices, and is merged into the weights on export.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, cast
 
-from peft import LoraConfig, PeftModel, get_peft_model
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from layerprobe.backbone.architecture import architecture_of
+from layerprobe.backbone.architecture import architecture_of, layers_of
 from layerprobe.errors import InputError
+
+ROLES = {"mlp": ("mlp",), "attention": ("attention",), "all": ("attention", "mlp")}
 
 
 @dataclass(frozen=True)
 class TuningOptions:
     """How the backbone is adapted. The defaults of LoRA are the paper's."""
 
-    method: Literal["full", "lora"] = "full"
-    """Train every layer weight, or LoRA matrices only."""
+    method: Literal["full", "lora", "frozen"] = "full"
+    """Train every layer weight, LoRA matrices only, or nothing of the backbone (input map and head are trained in any
+    case)."""
     rank: int = 16
     """LoRA rank."""
     alpha: int = 16
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: float = 0.05
     """LoRA dropout, in [0, 1)."""
-    targets: Literal["mlp", "attention", "all"] = "mlp"
-    """Which matrices get LoRA; the paper's choice is the MLP's."""
+    targets: str = "mlp"
+    """Which linear maps get LoRA: `mlp` (the paper's choice), `attention` or `all`, in every family; or names inside a
+    layer as the family spells them, comma separated, such as `q_proj,v_proj`."""
 
     def __post_init__(self) -> None:
-        if self.method == "full":
+        if self.method != "lora":
             self._refuse_lora_options()
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             raise InputError(
                 "tuning needs rank >= 1, alpha > 0 and dropout in [0, 1); "
                 f"got {self.rank}, {self.alpha} and {self.dropout}"
             )
+        if not all(re.fullmatch(r"\w[\w.]*", name) for name in self.targets.split(",")):
+            raise InputError(f"tuning.targets must be a role or names, comma separated; got {self.targets!r}")
 
     def _refuse_lora_options(self) -> None:
         set_anyway = [entry.name for entry in fields(self)[1:] if getattr(self, entry.name) != entry.default]
         if set_anyway:
-            raise InputError(f"tuning.{set_anyway[0]} needs tuning.method lora; the method is full")
+            raise InputError(f"tuning.{set_anyway[0]} needs tuning.method lora; the method is {self.method}")
 
 
-def adapt(model: PreTrainedModel, options: TuningOptions) -> PreTrainedModel | PeftModel:
-    """Returns the backbone ready for training: as it is, or wrapped with LoRA with everything else frozen.
+def adapt(
+    model: PreTrainedModel, options: TuningOptions, seed: int = 0, origin: Sequence[int] | None = None
+) -> PreTrainedModel | PeftModel:
+    """Returns the backbone ready for training: as it is, frozen, or wrapped with LoRA with everything else frozen.
 
-    A backbone with no layers has nothing to adapt; its head and input map are trained all the same.
+    Args:
+        model: the (cut) backbone.
+        options: what is trained.
+        seed: draws the LoRA matrices; layer, name and seed alone decide a matrix, so a layer starts alike at any depth.
+        origin: which layer of the full model each layer was; None is 0, 1, 2, ...
+
+    Raises:
+        InputError: a LoRA target matches no linear map, or all weights of a backbone in low precision would be trained.
     """
-    if options.method == "full" or model.config.num_hidden_layers == 0:
+    if options.method == "full":
+        _require_full_precision(model)
         return model
-    roles = architecture_of(model).lora_targets
-    chosen = ("attention", "mlp") if options.targets == "all" else (options.targets,)
+    model.requires_grad_(False)
+    if options.method == "frozen" or not len(layers_of(model)):
+        return model
+    if getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(model, model.is_gradient_checkpointing)
+    names = lora_names(model, options.targets)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         bias="none",
-        target_modules=[name for role in chosen for name in roles[role]],
+        target_modules=names,
+        fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in names),
     )
-    return get_peft_model(model, config)
+    wrapped = cast("PeftModel", get_peft_model(model, config))
+    _draw_lora(wrapped, seed, range(len(layers_of(model))) if origin is None else origin)
+    return wrapped
+
+
+def lora_names(model: PreTrainedModel, targets: str) -> list[str]:
+    """Returns the full names of the linear maps that get LoRA.
+
+    Args:
+        model: the backbone, with at least one layer.
+        targets: `TuningOptions.targets`.
+
+    Raises:
+        InputError: a name matches no linear map; the message lists those there are.
+    """
+    architecture, first = architecture_of(model), layers_of(model)[0]
+    linear = [name for name, module in first.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    roles = ROLES.get(targets)
+    asked = (
+        targets.split(",") if roles is None else [name for role in roles for name in architecture.lora_targets[role]]
+    )
+    chosen = []
+    for name in asked:
+        # A role names the map exactly: in BERT `output.dense` is the MLP's, and attention has one of that ending too.
+        found = [own for own in linear if own == name or (roles is None and own.endswith(f".{name}"))]
+        if not found:
+            raise InputError(
+                f"tuning.targets must name linear maps of a {architecture.model_type} layer; {name} matches none of "
+                f"{', '.join(linear)}"
+            )
+        chosen += found
+    depth = len(layers_of(model))
+    return [f"{architecture.layers}.{layer}.{name}" for layer in range(depth) for name in dict.fromkeys(chosen)]
+
+
+def _require_full_precision(model: PreTrainedModel) -> None:
+    if getattr(model, "is_quantized", False) or model.dtype != torch.float32 and model.dtype != torch.float64:
+        raise InputError(
+            "tuning.method full trains every weight, and steps are lost in low precision: hold the backbone in float32 "
+            "(leave out backbone.dtype and quantize), or use tuning.method lora or frozen"
+        )
+
+
+def _draw_lora(model: PeftModel, seed: int, origin: Sequence[int]) -> None:
+    """Draws each LoRA A as PEFT does, uniform in +-1 / sqrt(fan-in), but from (seed, layer, name) alone."""
+    for layer, module in zip(origin, layers_of(unwrapped(model)), strict=True):
+        for name, value in module.named_parameters():
+            if "lora_A" in name:
+                digest = hashlib.sha256(f"{seed}:{layer}:{name}".encode()).digest()
+                generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+                drawn = torch.rand(value.shape, generator=generator) * 2 - 1
+                with torch.no_grad():
+                    value.copy_(drawn / value.shape[1] ** 0.5)
 
 
 def unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -102,10 +102,10 @@ REFUSED = [
     ("random:4@-1", "random:K@SEED"),
     ("keep:0, 1", "is not understood"),
     ("keep:-1", "is not understood"),
-    ("bi:4", "needs layer importance measured by a study"),
-    ("angular:4", "not built yet"),
-    ("cka:4", "not built yet"),
-    ("greedy:4", "not built yet"),
+    ("bi:4", "needs the removal order bi of measured layer importance; measured here: nothing"),
+    ("angular:4", "removal order angular"),
+    ("cka:9", "depth must lie in 0 to 8"),
+    ("greedy:4", "use one of: first:K"),
 ]
 
 
@@ -121,3 +121,17 @@ def test_refuses_with_one_clear_line(text: str, message: str) -> None:
 def test_a_selection_built_by_hand_is_checked_too(layers: tuple[int, ...]) -> None:
     with pytest.raises(InputError):
         LayerSelection(layers, "bi:2", 8)
+
+
+@pytest.mark.parametrize("form", ["bi", "angular", "cka", "greedy"])
+def test_measured_forms_keep_the_layers_that_are_removed_last(form: str) -> None:
+    orders = {form: [2, 0, 3, 1]}
+    kept = [parse_selection(f"{form}:{k}", 4, orders).layers for k in range(5)]
+    assert kept == [(), (1,), (1, 3), (0, 1, 3), (0, 1, 2, 3)]
+    assert str(parse_selection(f"{form}:2", 4, orders)) == f"{form}:2"
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [0, 1, 2, 2], [1, 2, 3, 4]])
+def test_an_order_that_is_no_permutation_of_the_layers_is_refused(order: list[int]) -> None:
+    with pytest.raises(InputError, match="must name each of 4 layers once"):
+        parse_selection("bi:2", 4, {"bi": order})

@@ -128,8 +128,8 @@ def _config(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_hidden_layers": 6, "layer_types": None}, "missing"),
-        ({"num_hidden_layers": 2, "layer_types": None}, "unexpected"),
+        ({"num_hidden_layers": 6, "layer_types": None}, "says 6 layers and its weights hold 4"),
+        ({"num_hidden_layers": 2, "layer_types": None}, "says 2 layers and its weights hold 4"),
         ({"intermediate_size": 48}, "shape"),
     ],
 )

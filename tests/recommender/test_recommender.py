@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from layerprobe.backbone.prompt import PromptOptions, PromptTokens, no_prompt, prompt_tokens
+from layerprobe.backbone.prompt import PromptOptions, PromptTokens, prompt_tokens
 from layerprobe.data.batches import TrainBatches, history_batch
 from layerprobe.errors import InputError
 from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
@@ -26,7 +26,7 @@ PROMPT = PromptTokens(torch.tensor([0, 0, 0]), torch.tensor([0, 0]))
 def models(item_table: torch.Tensor, recipe: RecipeOptions) -> list[SequenceModel]:
     backbone = build_recommender(recipe, item_table, None, 0).backbone
     prompted = Recommender(backbone, backbone, item_table, recipe.recommender, PROMPT)
-    plain = Recommender(backbone, backbone, item_table, recipe.recommender, no_prompt())
+    plain = Recommender(backbone, backbone, item_table, recipe.recommender, PromptTokens())
     return [plain.eval(), prompted.eval(), SASRec(12, SASRecOptions(dim=8, max_len=8)).eval()]
 
 
@@ -60,9 +60,11 @@ def test_the_prompt_reaches_the_readout(item_table: torch.Tensor, recipe: Recipe
 
 
 def test_prompted_input_is_prefix_items_suffix_then_padding(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
-    _, model, _ = models(item_table, recipe)
-    assert isinstance(model, Recommender)
-    inputs, row, pos = model._inputs(history_batch(HISTORIES, 8))
+    backbone = build_recommender(recipe, item_table, None, 0).backbone
+    repeated = dataclasses.replace(PROMPT, shared=False)
+    model = Recommender(backbone, backbone, item_table, recipe.recommender, repeated)
+    found = model._input(history_batch(HISTORIES, 8))
+    inputs, row, pos = found.arguments["inputs_embeds"], found.row, found.pos
     token = model.backbone.get_input_embeddings().weight[0]
     for user, history in enumerate(HISTORIES):
         end = 3 + len(history)
@@ -162,7 +164,7 @@ def test_sasrec_embeds_and_scores_with_one_table_and_padding_stays_zero() -> Non
         (lambda: RecommenderOptions(max_len=0), "at least 1"),
         (lambda: RecommenderOptions(input_dropout=-0.1), "lie in"),
         (lambda: TuningOptions("lora", rank=0), "rank"),
-        (lambda: prompt_tokens(PromptOptions(prefix="Items:"), None), "checkpoint with a tokenizer"),
+        (lambda: prompt_tokens(PromptOptions(kind="text", prefix="Items:"), None), "checkpoint with a tokenizer"),
     ],
 )
 def test_bad_options(make, message: str) -> None:

@@ -1,0 +1,201 @@
+"""Checkpoints in the stock format, on disk or on the hub: config and names first, weights only where they are kept.
+
+Takes a folder or a hub id, hands on a config and, per weight of the cut model, where its bytes lie. Shards that hold no
+kept layer are neither downloaded nor opened for reading. safetensors only: nothing that could run code is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
+
+from layerprobe.backbone.architecture import ARCHITECTURES, Architecture, architecture_named
+from layerprobe.backbone.keys import kept_names, layer_numbers
+from layerprobe.errors import InputError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a checkpoint lies.
+
+    Attributes:
+        where: local folder or hub id.
+        revision: branch, tag or commit on the hub; None is the main branch. A folder has none.
+    """
+
+    where: str
+    revision: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `where` names a folder; what looks like a path is never asked of the hub."""
+        return self.where.startswith((".", "/", "~")) or Path(self.where).exists()
+
+    def find(self, name: str) -> Path | None:
+        """Returns the path of one of its files, downloaded if it has to be; None where it has no such file.
+
+        Raises:
+            InputError: the hub cannot be reached, or does not give it out.
+        """
+        if self.is_local:
+            if self.revision is not None:
+                raise InputError(f"backbone.revision is for hub checkpoints; {self.where} is a folder")
+            path = Path(self.where).expanduser() / name
+            return path if path.is_file() else None
+        try:
+            return Path(hf_hub_download(self.where, name, revision=self.revision))
+        except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                return None
+            raise InputError(hub_problem(self.where, self.revision, error)) from error
+
+    def config(self) -> PretrainedConfig:
+        """Reads `config.json` and makes sure the family is supported.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+            UnsupportedArchitecture: the family is not in the table; the message shows its module tree.
+        """
+        path = self.find("config.json")
+        if path is None:
+            adapter = self.find("adapter_config.json") is not None
+            extra = " (a LoRA adapter lies there: merge it into its model first)" if adapter else ""
+            raise InputError(
+                f"backbone.checkpoint must be a folder or hub id with config.json and safetensors; none at {self.where}"
+                f"{extra}"
+            )
+        try:
+            config = AutoConfig.from_pretrained(path.parent)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.where}/config.json cannot be read: {first_line(error)}") from error
+        if config.model_type not in ARCHITECTURES:
+            architecture_named(config, _empty_model(config))
+        architecture_named(config)
+        return config
+
+
+def hub_problem(where: str, revision: str | None, error: Exception) -> str:
+    """Returns one line that says why the hub did not give a checkpoint, and what to do."""
+    head = f"backbone.checkpoint {where} is no local folder, and the hub "
+    if isinstance(error, GatedRepoError):
+        return f"{head}keeps it behind a licence: accept it on the model's page, then run `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{head}has no such model, or it is private: check the name, or run `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{head}has no revision {revision} of it: check backbone.revision"
+    if isinstance(error, HFValidationError):
+        return f"{head}knows ids of the form owner/name only: give an existing folder or such an id"
+    if isinstance(error, LocalEntryNotFoundError):
+        return (
+            f"{head}cannot be reached (offline?) and it is not in the local cache: download it once, or give a folder"
+        )
+    return f"{head}answered: {first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _empty_model(config: PretrainedConfig) -> torch.nn.Module | None:
+    """Builds the module tree of a config without weights; None where the library has no bare model for it."""
+    if type(config) not in MODEL_MAPPING:
+        return None
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
+def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequence[int]) -> dict[str, Any]:
+    """Returns the weights of the cut backbone by their new names, as slices that are read when they are used.
+
+    Heads are left out. A config whose depth disagrees with the layers on disk, and shards that disagree with their
+    index, are errors.
+
+    Args:
+        checkpoint: where the weights are.
+        config: the config as stored, of the full depth.
+        layers: layers to keep, 0-based, ascending.
+
+    Raises:
+        InputError: no safetensors, a missing or foreign shard, no backbone in them, or another depth than the config's.
+    """
+    architecture = architecture_named(config)
+    files = _weight_files(checkpoint)
+    _check_depth(checkpoint.where, files, architecture, config.num_hidden_layers)
+    names = [name for name in files if not name.startswith(architecture.dropped)]
+    renamed = kept_names(names, architecture, layers)
+    opened = {shard: _open_shard(checkpoint, shard, files) for shard in sorted({files[name] for name in renamed})}
+    return {new: opened[files[old]].get_slice(old) for old, new in renamed.items()}
+
+
+def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
+    """Returns the file of each weight, by the index or from the one file's header."""
+    index = checkpoint.find(INDEX)
+    if index is not None:
+        try:
+            return dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{checkpoint.where}/{INDEX} must hold a weight_map; it is damaged: copy it anew"
+            ) from error
+    if checkpoint.find(SINGLE) is None:
+        raise InputError(
+            f"backbone.checkpoint must hold its weights as safetensors; {checkpoint.where} has neither {SINGLE} nor "
+            f"{INDEX}: save it with model.save_pretrained of transformers 5, which writes them"
+        )
+    return dict.fromkeys(_open_file(checkpoint, SINGLE).keys(), SINGLE)
+
+
+def _open_shard(checkpoint: Checkpoint, shard: str, files: dict[str, str]) -> Any:
+    opened = _open_file(checkpoint, shard)
+    differing = sorted(set(opened.keys()) ^ {name for name, file in files.items() if file == shard})
+    if differing:
+        raise InputError(
+            f"the shards of {checkpoint.where} are mixed up: {shard} and {INDEX} disagree about {len(differing)} "
+            f"weights, such as {differing[0]}; copy the checkpoint anew"
+        )
+    return opened
+
+
+def _open_file(checkpoint: Checkpoint, name: str) -> Any:
+    path = checkpoint.find(name)
+    if path is None:
+        raise InputError(f"the shard {name} of {checkpoint.where} is missing; copy the checkpoint anew")
+    try:
+        return safe_open(path, framework="pt")  # pyright: ignore[reportPrivateImportUsage]
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no readable safetensors file ({first_line(error)}); copy it anew") from error
+
+
+def _check_depth(where: str, files: dict[str, str], architecture: Architecture, depth: int) -> None:
+    found = sorted(layer_numbers(files, architecture))
+    if not found and depth:
+        raise InputError(
+            f"{where} holds no backbone of the family {architecture.model_type}: none of its {len(files)} weights is "
+            f"named ...{architecture.layers}.0...; it begins with {', '.join(list(files)[:2]) or 'nothing'}"
+        )
+    if found != list(range(depth)):
+        raise InputError(
+            f"config.json of {where} says {depth} layers and its weights hold {len(found)} "
+            f"(the last is layer {found[-1]}): num_hidden_layers and the file must agree; use the config that the "
+            "weights were saved with, and backbone.keep to take fewer layers"
+        )

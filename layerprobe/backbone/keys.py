@@ -1,0 +1,46 @@
+"""Names of weights under a selection: which belong to kept layers, and what they are called after the cut.
+
+Used for checkpoints on disk and for trained parameters, so both are cut by one rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from layerprobe.backbone.architecture import Architecture
+
+
+def layer_numbers(names: Iterable[str], architecture: Architecture) -> set[int]:
+    """Returns the layer indices that occur in names of weights."""
+    pattern = _pattern(architecture)
+    return {int(found[2]) for found in map(pattern.search, names) if found}
+
+
+def kept_names(names: Iterable[str], architecture: Architecture, layers: Sequence[int]) -> dict[str, str]:
+    """Maps the old name of each weight that stays to its name after the cut.
+
+    Args:
+        names: names of weights of a model with all layers.
+        architecture: where the layers are.
+        layers: kept layers, 0-based, ascending; the i-th becomes layer i.
+
+    Returns:
+        Old name to new name, in the order of `names`; weights outside the layers keep their name.
+
+    >>> kept_names(["norm.weight", "layers.0.w", "layers.5.w"], Architecture("llama"), [5])
+    {'norm.weight': 'norm.weight', 'layers.5.w': 'layers.0.w'}
+    """
+    pattern, place = _pattern(architecture), {layer: index for index, layer in enumerate(layers)}
+    kept = {}
+    for name in names:
+        found = pattern.search(name)
+        if found is None:
+            kept[name] = name
+        elif int(found[2]) in place:
+            kept[name] = f"{name[: found.start(2)]}{place[int(found[2])]}{name[found.end(2) :]}"
+    return kept
+
+
+def _pattern(architecture: Architecture) -> re.Pattern[str]:
+    return re.compile(rf"(^|\.){re.escape(architecture.layers)}\.(\d+)\.")

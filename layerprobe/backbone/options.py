@@ -1,0 +1,98 @@
+"""`BackboneOptions`: which backbone a study takes, and how it is held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from layerprobe.backbone.architecture import ARCHITECTURES
+from layerprobe.errors import InputError
+
+OF_CHECKPOINT = {
+    "checkpoint", "revision", "init", "keep", "attention_dropout", "hidden_dropout", "dtype", "attention",
+    "gradient_checkpointing", "quantize",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which backbone, and how much of it is the teacher."""
+
+    checkpoint: str | None = None
+    """Local folder or hub id of a checkpoint; null builds the shape below with random weights."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub checkpoint; null takes its main branch."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining is
+    worth). A backbone built from a shape is random anyway."""
+    keep: str | None = None
+    """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
+    family: str = "llama"
+    """Family of a backbone built from the shape below."""
+    layers: int = 4
+    """Layers of a backbone built from a shape."""
+    hidden_size: int = 64
+    """Width."""
+    intermediate_size: int = 172
+    """Width inside the MLP."""
+    heads: int = 4
+    """Attention heads."""
+    rope_theta: float = 10000.0
+    """Base of the rotary positions; for families whose layers share one."""
+    max_positions: int = 2048
+    """Longest input in positions, prompt included."""
+    init_seed: int = 0
+    """Seed of random weights."""
+    init_std: float = 0.02
+    """Standard deviation of random weights; a checkpoint's shape brings its own."""
+    attention_dropout: float = 0.0
+    """Dropout on attention weights, in [0, 1); a checkpoint's own is not used."""
+    hidden_dropout: float = 0.0
+    """Dropout inside and before the layers where the family has any, in [0, 1); a checkpoint's own is not used."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How frozen weights are held; tuning.method full takes float32 alone (a GPU computes in bfloat16 anyway)."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    """Attention code; `auto` is the library's choice for the family. All give the same numbers up to rounding."""
+    gradient_checkpointing: bool = False
+    """Keeps only the layers' inputs in training and runs each layer again: less memory, more time, same numbers."""
+    quantize: Literal["8bit", "4bit"] | None = None
+    """Holds a checkpoint's linear maps in 8 or 4 bits; needs bitsandbytes, an NVIDIA GPU, and tuning lora or frozen."""
+
+    def __post_init__(self) -> None:
+        if self.family not in ARCHITECTURES:
+            raise InputError(f"backbone.family must be one of {', '.join(ARCHITECTURES)}; got {self.family!r}")
+        for name in ("layers", "hidden_size", "intermediate_size", "heads", "max_positions"):
+            if getattr(self, name) < 1:
+                raise InputError(f"backbone.{name} must be at least 1; got {getattr(self, name)}")
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise InputError(
+                f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
+            )
+        if self.rope_theta <= 0:
+            raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
+        if self.init_seed < 0:
+            raise InputError(f"backbone.init_seed must not be negative; got {self.init_seed}")
+        if not 0 < self.init_std < 1:
+            raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
+        for name in ("attention_dropout", "hidden_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"backbone.{name} must lie in [0, 1); got {getattr(self, name)}")
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        """A checkpoint brings its own shape, and only a checkpoint has a revision, weights of its own or bits."""
+        if self.checkpoint is None:
+            for name, unset in (("revision", None), ("init", "pretrained"), ("quantize", None)):
+                if getattr(self, name) != unset:
+                    raise InputError(
+                        f"backbone.{name} needs backbone.checkpoint; got {getattr(self, name)} for a backbone that is "
+                        "built from a shape with random weights"
+                    )
+            return
+        own = OF_CHECKPOINT | ({"init_seed"} if self.init == "random" else set())
+        unused = [e.name for e in fields(self) if e.name not in own and getattr(self, e.name) != e.default]
+        if unused:
+            reason = "whose weights are its own" if unused[0] == "init_seed" else "which brings its own shape"
+            raise InputError(f"backbone.{unused[0]} has no use with backbone.checkpoint, {reason}")
+        if self.quantize is not None and (self.init == "random" or self.dtype != "float32"):
+            raise InputError("backbone.quantize decides how weights are held: leave out backbone.init and dtype")

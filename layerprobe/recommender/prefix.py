@@ -1,0 +1,78 @@
+"""The prompt's prefix, computed once and shown to every user of a batch.
+
+Under causal attention the prefix's states do not depend on what follows, so its keys and values serve every user. They
+are computed once per step with gradients, and once per model without; a repeated prompt gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from layerprobe.backbone.prompt import PromptTokens
+
+KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
+"""Per layer the keys and values of the prefix, each [1, heads, prefix, head dim]."""
+
+
+def why_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool) -> str | None:
+    """Returns why a prefix must be repeated for every user, in words; None where it can be shared.
+
+    Args:
+        prompt: the prompt asked for.
+        causal: whether the family's positions see earlier positions only, as its table entry says.
+        checkpointed: whether training runs layers again, which keeps no keys and values.
+    """
+    if not prompt.shared:
+        return "prompt.shared is false"
+    if not causal:
+        return "in this family the prompt's states depend on the items that follow"
+    return "gradient checkpointing keeps no keys and values in training" if checkpointed else None
+
+
+def prefix_states(network: nn.Module, vectors: torch.Tensor) -> KeysValues:
+    """Runs the prefix [prefix, width] alone and returns what its layers show to later positions."""
+    # Without a config the cache keeps every position; a sliding window is then applied by the mask alone.
+    cache = DynamicCache()
+    places = torch.arange(len(vectors), device=vectors.device)[None]
+    network(inputs_embeds=vectors[None], past_key_values=cache, position_ids=places, use_cache=True)
+    return [(layer.keys, layer.values) for layer in cache.layers]  # pyright: ignore[reportReturnType]
+
+
+def cache_for_users(states: KeysValues, n_users: int) -> DynamicCache:
+    """Returns a cache in which the prefix stands before each of `n_users` users; nothing is copied yet."""
+    cache = DynamicCache()
+    cache.layers = []
+    for keys, values in states:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys = keys.expand(n_users, -1, -1, -1)
+        layer.values = values.expand(n_users, -1, -1, -1)
+        cache.layers.append(layer)
+    return cache
+
+
+class PrefixMemory:
+    """Remembers the prefix's states while neither the network's parameters nor its layers change."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._states: KeysValues = []
+
+    def states(self, network: nn.Module, source: torch.Tensor, vectors: torch.Tensor) -> KeysValues:
+        """Returns the prefix's states: remembered in evaluation without gradients, computed otherwise.
+
+        Args:
+            network: the backbone, possibly wrapped by an adapter.
+            source: what `vectors` are looked up from beside the network's own parameters.
+            vectors: the prefix, [prefix, width].
+        """
+        if torch.is_grad_enabled() or network.training:
+            return prefix_states(network, vectors)
+        key = tuple((id(value), value.data_ptr(), value._version) for value in (source, *network.parameters()))
+        if key != self._key:
+            with torch.inference_mode(False), torch.no_grad():
+                self._states = prefix_states(network, vectors.clone())
+            self._key = key
+        return self._states
