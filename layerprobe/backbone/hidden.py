@@ -24,31 +24,24 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 class HiddenStates:
     """The states of the last forward pass, `states[k]` being `hidden[k]` at the chosen positions, [read, dim]."""
 
-    def __init__(self, n_layers: int, row: torch.Tensor, pos: torch.Tensor, whole: bool) -> None:
-        self.row, self.pos, self.whole = row, pos, whole
+    def __init__(self, n_layers: int, row: torch.Tensor, pos: torch.Tensor) -> None:
+        self.row, self.pos = row, pos
         self.states: list[torch.Tensor | None] = [None] * (n_layers + 1)
 
     def keep(self, k: int, full: torch.Tensor) -> None:
         """Stores `hidden[k]` from the full tensor [batch, pos, dim]."""
-        self.states[k] = full if self.whole else full[self.row, self.pos]
+        self.states[k] = full[self.row, self.pos]
 
     def stacked(self) -> torch.Tensor:
         """Returns all states, float32 or better, [L + 1, read, dim]."""
-        found = [state for state in self.states if state is not None]
-        chosen = [state[self.row, self.pos] for state in found] if self.whole else found
-        return at_least_float32(torch.stack(chosen))
+        return at_least_float32(torch.stack([state for state in self.states if state is not None]))
 
 
 @contextmanager
 def captured_hidden(model: PreTrainedModel, row: torch.Tensor, pos: torch.Tensor) -> Iterator[HiddenStates]:
-    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks.
-
-    Full tensors of all positions are not kept. The exception is training with gradient checkpointing, which keeps them
-    anyway and runs a layer again without the hooks: there a hook must not compute anything.
-    """
+    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks."""
     layers = layers_of(model)
-    checkpointed = model.is_gradient_checkpointing and model.training and torch.is_grad_enabled()
-    found = HiddenStates(len(layers), row, pos, whole=checkpointed)
+    found = HiddenStates(len(layers), row, pos)
     handles = [layer.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, layer in enumerate(layers)]
     handles.append(_hook_last(model, found, len(layers)))
     try:

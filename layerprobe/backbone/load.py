@@ -248,7 +248,9 @@ def _prepared(model: PreTrainedModel, options: BackboneOptions) -> PreTrainedMod
     for part in unread_parts(model):
         part.requires_grad_(False)
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The library renamed it within version 5.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return model.eval()
 
 

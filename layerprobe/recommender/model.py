@@ -115,9 +115,11 @@ class Recommender(SequenceModel):
     @property
     def shares_prefix(self) -> bool:
         """Whether the prefix is computed once for all users of a step; `prefix.why_repeated` says why not."""
-        checkpointed = self.backbone.is_gradient_checkpointing and self.training
+        if not self.prompt.n_before:
+            return False
+        checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
         causal = architecture_of(self.backbone).causal
-        return self.prompt.n_before > 0 and why_repeated(self.prompt, causal, checkpointed) is None
+        return why_repeated(self.prompt, causal, checkpointed and self.training) is None
 
     def item_vectors(self) -> torch.Tensor:
         """Returns the frozen item table, [n_items + 1, dim]."""

@@ -77,7 +77,7 @@ def adapt(
     if options.method == "frozen" or not len(layers_of(model)):
         return model
     if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, model.is_gradient_checkpointing)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     names = lora_names(model, options.targets)
     config = LoraConfig(
         r=options.rank,
