@@ -147,6 +147,19 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
     return {new: opened[files[old]].get_slice(old) for old, new in renamed.items()}
 
 
+def check_weights(checkpoint: Checkpoint, config: PretrainedConfig) -> None:
+    """Checks the depth in the config against the names of the weights; a folder with a config alone passes.
+
+    A hub checkpoint is checked where its index tells the names; a single large file is not downloaded for it.
+
+    Raises:
+        InputError: they disagree, or the weights cannot be read.
+    """
+    if checkpoint.find(INDEX) is not None or (checkpoint.is_local and checkpoint.find(SINGLE) is not None):
+        files = _weight_files(checkpoint)
+        _check_depth(checkpoint.where, files, architecture_named(config), config.num_hidden_layers)
+
+
 def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     """Returns the file of each weight, by the index or from the one file's header."""
     index = checkpoint.find(INDEX)

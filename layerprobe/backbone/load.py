@@ -189,9 +189,10 @@ def _read(
     weights = kept_weights(checkpoint, config, kept.layers)
     config = copy.deepcopy(config)
     cut_config(config, kept)
+    family: Any = MODEL_MAPPING[type(config)]
     try:
         with torch.random.fork_rng(devices=[]):  # the library draws values for missing weights, refused below
-            model, report = MODEL_MAPPING[type(config)].from_pretrained(
+            model, report = family.from_pretrained(
                 None,
                 config=config,
                 state_dict=weights,
@@ -261,14 +262,3 @@ def read_stock_backbone(where: str) -> PreTrainedModel:
         InputError: the folder is absent, unreadable, or its weights do not fit its config.
     """
     return load_backbone(BackboneOptions(checkpoint=where))
-
-
-def empty_backbone(where: str, revision: str | None = None) -> PreTrainedModel:
-    """Builds a checkpoint's model from its config alone, without memory for its weights: for counting.
-
-    Raises:
-        InputError: there is no readable config at `where`.
-        UnsupportedArchitecture: its family is not in the table.
-    """
-    with torch.device("meta"):
-        return AutoModel.from_config(Checkpoint(where, revision).config())

@@ -107,4 +107,5 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
         PAPER_SUFFIX if options.suffix == "paper" else options.suffix,
     )
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts]
-    return PromptTokens(*(torch.tensor(ids, dtype=torch.int64) for ids in encoded), shared=options.shared)
+    prefix, suffix = (torch.tensor(ids, dtype=torch.int64) for ids in encoded)
+    return PromptTokens(prefix, suffix, shared=options.shared)

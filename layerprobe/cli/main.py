@@ -49,8 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text in STAGE_HELP.items():
         _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
     _data_commands(commands)
-    inspect = commands.add_parser("inspect", help="family, layers and parameters of a checkpoint")
-    inspect.add_argument("checkpoint", help="local folder or hub id")
+    inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
+    inspect.add_argument("checkpoint", help="local folder or hub id; its weights are not read")
+    inspect.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     inspect.add_argument(
         "--selection", action="append", default=[], help="layers to weigh, such as first:4 (repeatable)"
     )
@@ -112,10 +113,13 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli import data_commands
 
         return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
+    if name == "inspect":
+        from layerprobe.cli.inspect import inspect_command
+
+        return inspect_command
     from layerprobe.cli import model_commands
 
     return {
-        "inspect": model_commands.inspect_command,
         "recommend": model_commands.recommend_command,
         "doctor": model_commands.doctor_command,
     }[name]

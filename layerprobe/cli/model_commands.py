@@ -1,34 +1,10 @@
-"""`inspect`, `recommend` and `doctor`."""
+"""`recommend` and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 from pathlib import Path
-
-
-def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints family, layers and parameters of a checkpoint and what selections keep."""
-    from layerprobe.cli.study_commands import quiet_libraries
-
-    quiet_libraries()
-    from layerprobe.backbone.architecture import architecture_of, layers_of
-    from layerprobe.backbone.load import empty_backbone
-    from layerprobe.backbone.selection import parse_selection
-
-    model = empty_backbone(known.checkpoint)
-    layers = layers_of(model)
-    per_layer = [sum(value.numel() for value in layer.parameters()) for layer in layers]
-    total = sum(value.numel() for value in model.parameters())
-    embeddings = sum(value.numel() for value in model.get_input_embeddings().parameters())
-    print(f"family {architecture_of(model).model_type}, {len(layers)} layers, width {model.config.hidden_size}")
-    print(f"parameters {total:,}: token embeddings {embeddings:,}, layers {sum(per_layer):,}")
-    for text in known.selection:
-        selection = parse_selection(text, len(layers))
-        kept = sum(per_layer[index] for index in selection.layers)
-        rest = total - sum(per_layer)
-        print(f"{text} keeps layers {list(selection.layers)}: {kept:,} layer parameters, {rest + kept:,} in all")
-    return 0
 
 
 def recommend_command(known: argparse.Namespace, _rest: list[str]) -> int:

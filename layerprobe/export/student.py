@@ -165,8 +165,8 @@ def load_student_model(folder: Path) -> Recommender:
             f"it holds {', '.join(sorted(weights))}"
         )
     backbone = read_stock_backbone(str(folder / config["backbone"]))
-    ids = (torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids"))
-    prompt = PromptTokens(*ids, learned=learned)
+    prefix, suffix = (torch.tensor(config[name], dtype=torch.int64) for name in ("prefix_ids", "suffix_ids"))
+    prompt = PromptTokens(prefix, suffix, learned)
     model = Recommender(backbone, backbone, weights.pop("item_table"), RecommenderOptions(config["max_len"]), prompt)
     for name, value in weights.items():
         own = model.get_parameter(name)

@@ -6,6 +6,8 @@ are computed once per step with gradients, and once per model without; a repeate
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -37,7 +39,7 @@ def prefix_states(network: nn.Module, vectors: torch.Tensor) -> KeysValues:
     cache = DynamicCache()
     places = torch.arange(len(vectors), device=vectors.device)[None]
     network(inputs_embeds=vectors[None], past_key_values=cache, position_ids=places, use_cache=True)
-    return [(layer.keys, layer.values) for layer in cache.layers]  # pyright: ignore[reportReturnType]
+    return [(layer.keys, layer.values) for layer in cast("list[DynamicLayer]", cache.layers)]  # pyright: ignore[reportReturnType]
 
 
 def cache_for_users(states: KeysValues, n_users: int) -> DynamicCache:

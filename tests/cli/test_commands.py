@@ -118,10 +118,71 @@ def test_student_folder_holds_plain_files_only(finished: Path) -> None:
 
 def test_inspect_weighs_selections(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(finished / "student" / "backbone"), "--selection", "first:1"]) == 0
-    printed = capsys.readouterr().out
-    layer = 4 * 8 * 8 + 3 * 8 * 12 + 2 * 8
-    assert f"layers {2 * layer:,}" in printed
-    assert f"first:1 keeps layers [0]: {layer:,} layer parameters" in printed
+    lines = capsys.readouterr().out.splitlines()
+    attention, mlp, norms = 4 * 8 * 8, 3 * 8 * 12, 2 * 8
+    layer, tokens, norm = attention + mlp + norms, 1 * 8, 8
+    printed = dict(line.strip().rsplit(maxsplit=1) for line in lines if line.startswith("  "))
+    assert printed == {
+        "token embeddings": f"{tokens}",
+        "attention of the layers": f"{2 * attention}",
+        "MLPs of the layers": f"{2 * mlp}",
+        "norms of the layers": f"{2 * norms}",
+        "final norm": f"{norm}",
+    }
+    assert lines[0].split() == ["family", "llama", "(causal)"]
+    assert lines[1].split() == ["layers", "2,", str(layer), "each"]
+    row = next(line.split() for line in lines if line.startswith("first:1"))
+    kept, full = tokens + layer + norm, tokens + 2 * layer + norm
+    assert row[:4] == ["first:1", "1", str(kept), f"{kept / full:.1%}"]
+    assert row[-1] == "0"
+
+
+def test_inspect_tells_memory_of_weights_and_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import Qwen3Config
+
+    size, layers, vocabulary, heads = 1024, 6, 4096, 8
+    Qwen3Config(
+        hidden_size=size, intermediate_size=2 * size, num_hidden_layers=layers, vocab_size=vocabulary,
+        num_attention_heads=heads, num_key_value_heads=heads, head_dim=size // heads,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    assert main(["inspect", str(tmp_path), "--selection", "keep:0,1,2,5", "--selection", "every:2"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if " GiB" in line}
+    layer = 4 * size**2 + 3 * size * 2 * size + 2 * size + 2 * (size // heads)
+    kept = vocabulary * size + 4 * layer + size
+    gib = [f"{bytes_ / 2**30:.2f}" for bytes_ in (4 * kept, 2 * kept, 16 * (4 * layer + size) + 4 * vocabulary * size)]
+    assert rows["keep:0,1,2,5"][4::2] == [*gib, "0-2,5"]
+    assert rows["every:2"][-1] == "0,2,4"
+
+
+def test_inspect_without_a_selection_weighs_the_usual_ones(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(finished / "student" / "backbone")]) == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " GiB" in line]
+    assert shown == ["first:2", "first:1", "every:2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "message"),
+    [
+        (None, [], "with config.json and safetensors; none at"),
+        (
+            {"model_type": "mamba", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 3},
+            [],
+            "got 'mamba'; its modules",
+        ),
+        ({"model_type": "no-such-model"}, [], "cannot be read"),
+        ({"model_type": "llama", "num_hidden_layers": 2}, ["--selection", "first:3"], "0 to 2"),
+    ],
+)
+def test_inspect_of_what_is_no_checkpoint(
+    config: dict | None, arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["inspect", str(tmp_path), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
 
 
 def test_prepare_writes_a_data_folder_and_prints_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,103 @@
+"""What a checkpoint weighs, part by part, and what a selection of its layers would: from config and names alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+
+from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of, unread_parts
+from layerprobe.backbone.checkpoint import Checkpoint, check_weights
+from layerprobe.backbone.selection import LayerSelection
+
+TRAINED_BYTES = 16
+"""Bytes of a trained float32 parameter: weight, gradient and the two moments of AdamW."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers of parameters of a backbone without its head.
+
+    Attributes:
+        family: `config.model_type`.
+        causal: whether a position sees earlier ones only.
+        n_layers, width, max_positions: its shape.
+        parts: parameters by part; they add up to `total`.
+        per_layer: parameters of each layer.
+        frozen: parameters that are never trained: token embeddings and what no readout reads.
+    """
+
+    family: str
+    causal: bool
+    n_layers: int
+    width: int
+    max_positions: int
+    parts: dict[str, int]
+    per_layer: tuple[int, ...]
+    frozen: int
+
+    @property
+    def total(self) -> int:
+        """Parameters at full depth."""
+        return sum(self.parts.values())
+
+    def kept(self, selection: LayerSelection) -> int:
+        """Returns the parameters that remain under a selection."""
+        return self.total - sum(self.per_layer) + sum(self.per_layer[layer] for layer in selection.layers)
+
+    def training_bytes(self, selection: LayerSelection) -> int:
+        """Returns the memory of full fine-tuning in float32 under a selection, in bytes, without activations."""
+        return TRAINED_BYTES * (self.kept(selection) - self.frozen) + 4 * self.frozen
+
+
+def weigh_checkpoint(where: str, revision: str | None = None) -> Weights:
+    """Counts the parameters of a checkpoint; reads its config and, where weights are there, their names.
+
+    Raises:
+        InputError: there is no readable config at `where`, or its depth disagrees with the weights.
+        UnsupportedArchitecture: its family is not in the table.
+    """
+    checkpoint = Checkpoint(where, revision)
+    config = checkpoint.config()
+    check_weights(checkpoint, config)
+    with torch.device("meta"):
+        return weigh(AutoModel.from_config(config))
+
+
+def weigh(model: PreTrainedModel) -> Weights:
+    """Counts the parameters of a model."""
+    architecture, layers = architecture_of(model), layers_of(model)
+    by_role = {role: _in_roles(layers, names) for role, names in architecture.lora_targets.items()}
+    inside = sum(map(_size, layers))
+    tokens = _size(model.get_input_embeddings())
+    unread = sum(map(_size, unread_parts(model)))
+    parts = {
+        "token embeddings": tokens,
+        "learned positions": _size(model.get_submodule(architecture.positions)),
+        "attention of the layers": by_role["attention"],
+        "MLPs of the layers": by_role["mlp"],
+        "norms of the layers": inside - sum(by_role.values()),
+        "final norm": _size(final_norm_of(model)),
+        "not read (kept for loaders)": unread,
+    }
+    parts["other inputs"] = _size(model) - sum(parts.values())
+    return Weights(
+        family=architecture.model_type,
+        causal=architecture.causal,
+        n_layers=len(layers),
+        width=model.config.hidden_size,
+        max_positions=model.config.max_position_embeddings,
+        parts=parts,
+        per_layer=tuple(map(_size, layers)),
+        frozen=tokens + unread,
+    )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())
+
+
+def _in_roles(layers: nn.ModuleList, names: tuple[str, ...]) -> int:
+    return sum(_size(layer.get_submodule(name)) for layer in layers for name in names)

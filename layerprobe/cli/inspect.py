@@ -1,0 +1,80 @@
+"""`inspect`: what a checkpoint is, and what selections of its layers would keep, weigh and need."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layerprobe.backbone.selection import LayerSelection
+    from layerprobe.backbone.weigh import Weights
+
+GIB = 2**30
+
+
+def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
+    """Prints family, layers, parameters per part and a line per selection. Reads no weights but checks their names."""
+    from layerprobe.cli.study_commands import quiet_libraries
+
+    quiet_libraries()
+    from layerprobe.backbone.selection import parse_selection
+    from layerprobe.backbone.weigh import weigh_checkpoint
+
+    weights = weigh_checkpoint(known.checkpoint, known.revision)
+    texts = known.selection or usual_selections(weights.n_layers)
+    selections = [parse_selection(text, weights.n_layers) for text in texts]
+    print("\n".join(part_lines(weights) + selection_lines(weights, selections)))
+    return 0
+
+
+def usual_selections(n_layers: int) -> list[str]:
+    """Returns the selections that are weighed when none is named: halves of the depth, spaced ones, the full model."""
+    depths = sorted({n_layers, n_layers // 2, n_layers // 4, n_layers // 8} - {0}, reverse=True)
+    spaced = ["every:2"] if n_layers >= 2 else []
+    return [f"first:{depth}" for depth in depths] + spaced + [f"uniform:{n_layers // 2}"] * (n_layers >= 4)
+
+
+def part_lines(weights: Weights) -> list[str]:
+    """Returns what the checkpoint is, as lines."""
+    parts = {name: count for name, count in weights.parts.items() if count}
+    per_layer = sorted(set(weights.per_layer))
+    each = f"{per_layer[0]:,} each" if len(per_layer) == 1 else f"{per_layer[0]:,} to {per_layer[-1]:,} each"
+    return [
+        f"family      {weights.family} ({'causal' if weights.causal else 'sees later items: supervision last only'})",
+        f"layers      {weights.n_layers}, {each}" if weights.per_layer else "layers      0",
+        f"width       {weights.width}, up to {weights.max_positions:,} positions",
+        f"parameters  {weights.total:,}",
+        *(f"  {name:<28}{count:>16,}" for name, count in parts.items()),
+    ]
+
+
+def selection_lines(weights: Weights, selections: list[LayerSelection]) -> list[str]:
+    """Returns one line per selection: kept layers, parameters, and memory of the weights and of training them."""
+    head = (
+        f"{'selection':<14}{'layers':>7}{'parameters':>16}{'share':>8}{'float32':>11}{'bfloat16':>11}{'training':>11}"
+    )
+    rows = []
+    for selection in selections:
+        count = weights.kept(selection)
+        sizes = [4 * count, 2 * count, weights.training_bytes(selection)]
+        rows.append(
+            f"{selection.text:<14}{selection.depth:>7}{count:>16,}{count / weights.total:>8.1%}"
+            + "".join(f"{size / GIB:>7.2f} GiB" for size in sizes)
+            + f"  {shown_layers(selection.layers)}"
+        )
+    foot = (
+        "training: float32 weights, gradients and AdamW moments of what tuning.method full trains (token embeddings "
+        "are frozen), without activations"
+    )
+    return ["", head, *rows, "", foot]
+
+
+def shown_layers(layers: tuple[int, ...]) -> str:
+    """Returns the kept layers with runs as ranges, such as `0-3,6`."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs) or "none"
