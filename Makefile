@@ -46,8 +46,7 @@ notebooks: $(STAMP) ## runs the notebooks on the demo study; the pages lie in ru
 	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
 
 bench: $(STAMP) ## every benchmark, one after the other
-	@test -n "$(wildcard benchmarks/bench_*.py)" || echo "no benchmarks/bench_*.py yet"
-	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
+	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; \
 	done
 

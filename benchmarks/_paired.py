@@ -1,0 +1,59 @@
+"""Paired timing: both candidates in turns in one process, so that what else the machine does hits both alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Seconds of two candidates, round by round."""
+
+    slow: list[float]
+    fast: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Median of the slow candidate over that of the fast one."""
+        return statistics.median(self.slow) / statistics.median(self.fast)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest ratio of one round."""
+        ratios = [slow / fast for slow, fast in zip(self.slow, self.fast, strict=True)]
+        return min(ratios), max(ratios)
+
+
+def paired(slow: Callable[[], object], fast: Callable[[], object], rounds: int) -> Pair:
+    """Times `slow` and `fast` in turns, after one unmeasured round."""
+    slow(), fast()
+    times = [(_seconds(slow), _seconds(fast)) for _ in range(rounds)]
+    return Pair([pair[0] for pair in times], [pair[1] for pair in times])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def machine() -> str:
+    """Returns processor, threads, library and date in one line."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    today = datetime.now(timezone.utc).date().isoformat()
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, {today}"
