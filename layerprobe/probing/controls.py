@@ -137,6 +137,8 @@ def control_sentence(twins: Mapping[LayerSelection, TwinDifference], options: De
     )
     if worse:
         text += f" {are(worse, twins)} worse with them for certain."
-    if undecided:
+    if len(undecided) == len(twins) > 1:
+        text += " All are undecided: their intervals hold 0."
+    elif undecided:
         text += f" {are(undecided, twins)} undecided: the interval holds 0."
     return text

@@ -134,7 +134,7 @@ def _draw_twins(axes: Axes, points: pd.DataFrame, is_main: bool) -> None:
     place = points[PLACE].to_numpy(float)
     value, low, high = (points[name].to_numpy() for name in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
     colour, marker, line = TWIN_LOOK
-    axes.vlines(place, low, high, color=colour, lw=1)
+    axes.vlines(place, low, high, color=colour, lw=1, alpha=0.7)
     line = line if is_main else ""
     axes.plot(place, value, color=colour, marker=marker, ls=line, ms=5.5, mfc="white", mew=1.4, lw=1.4, zorder=2.5)
 

@@ -17,19 +17,23 @@ from layerprobe.reporting.selections import shortened
 from layerprobe.reporting.tables import CHOSEN, NAME, RELATIVE, RELATIVE_BOUND, RELATIVE_HIGH, RELATIVE_LOW, VERDICT
 from layerprobe.reporting.words import KIND_NAMES
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.6
+PANEL_WIDTH, PANEL_HEIGHT, WIDE_PANEL, PANEL_TITLE = 3.3, 2.6, 6.9, 0.3
+MOST_BESIDE = 18
+"""Rows that fit a panel of half the figure's width."""
+NAME_CHARACTER = 0.065
 ZOOM = 5.0
 FLOOR_STEPS = 10
-MOST_NAMES = 16
+MOST_NAMES = 24
 TICK_ROOM, TOP_ROOM = 1.1, 0.95
 LOOKS = {"not worse": (figures.BLUE, "o"), "undecided": (figures.QUIET, "s"), "worse": (figures.VERMILION, "X")}
 
 
 @mpl.rc_context(figures.STYLE)
 def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str) -> Figure:
-    """Draws relative differences to the full model with intervals; left all of them, right only those near the margin.
+    """Draws relative differences to the full model with intervals; first all of them, then only those near the margin.
 
-    A point outside the right panel is shown as an arrow at its edge.
+    The two panels stand side by side, or one above the other where many selections need the width. A point outside the
+    second panel is shown as an arrow at its edge.
 
     Args:
         table: `tables.margin_table`.
@@ -37,13 +41,16 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         metric: name of the metric, for example `NDCG@10`.
         caption: footnote; says what the intervals are, over how many users, and the commit.
     """
-    bottom = figures.footnote_height(caption) + TICK_ROOM
-    figure = figures.new_figure(bottom + PANEL_HEIGHT + TOP_ROOM)
+    bottom = figures.footnote_height(caption) + _tick_room(table)
+    is_wide = bool(_groups(table)[1].any()) and len(table) > MOST_BESIDE
+    above = PANEL_HEIGHT + _tick_room(table) + PANEL_TITLE if is_wide else 0.0
+    figure = figures.new_figure(bottom + above + PANEL_HEIGHT + TOP_ROOM)
     figures.title(figure, f"{metric}: difference to the full model")
     figures.footnote(figure, caption)
     family = "selections" if _groups(table)[1].any() else "depths"
     for position, name in enumerate((f"all {family} and floors", "the same, close to the margin")):
-        axes = figures.panel(figure, 0.75 + position * 4.2, bottom, PANEL_WIDTH, PANEL_HEIGHT)
+        left, height = (0.75, bottom + (1 - position) * above) if is_wide else (0.75 + position * 4.2, bottom)
+        axes = figures.panel(figure, left, height, WIDE_PANEL if is_wide else PANEL_WIDTH, PANEL_HEIGHT)
         axes.set_title(name, loc="left", fontsize=10)
         _draw(axes, table)
         if position:
@@ -56,6 +63,11 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
             label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
     _legend(figure, f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
     return figure
+
+
+def _tick_room(table: pd.DataFrame) -> float:
+    """Returns the inches below a panel: for the longest slanted name, then the axis label."""
+    return max(TICK_ROOM, 0.45 + NAME_CHARACTER * max(len(shortened(str(name))) for name in table[NAME]))
 
 
 def _draw(axes: Axes, table: pd.DataFrame) -> None:

@@ -24,7 +24,8 @@ TWIN_LABEL = "same layers, random initialisation"
 UNORDERED_FAMILIES = ("keep", "drop", "random")
 LISTED_FAMILIES = ("keep", "drop")
 FAMILY_COLOURS = (figures.ORANGE, figures.GREEN, figures.VERMILION, figures.INK, figures.QUIET)
-FAMILY_MARKERS = "s^vXP"
+FAMILY_MARKERS = "s^vXP<>"
+"""One per family there can be beside `first`, so that no two look alike."""
 SIDE_STEP = 0.025
 MOST_ASIDE = 0.4
 
@@ -53,12 +54,10 @@ def variant_series(table: pd.DataFrame) -> list[Series]:
     for family, selection in rows.itertuples(index=False):
         members.setdefault(family, []).append(selection)
     main = Series("first:k", MAIN_LOOK, tuple(members.pop(MAIN_FAMILY, ())), True)
-    apart = {
-        selection if family in LISTED_FAMILIES else family: [selection] if family in LISTED_FAMILIES else found
-        for family, found in members.items()
-        for selection in found
-    }
-    chosen = apart if len(apart) <= len(FAMILY_COLOURS) else members
+    apart: dict[str, list[str]] = {}
+    for family, found in members.items():
+        apart |= {text: [text] for text in found} if family in LISTED_FAMILIES else {family: found}
+    chosen = apart if len(apart) <= len(FAMILY_MARKERS) else members
     others = [_other(position, name, found) for position, (name, found) in enumerate(chosen.items())]
     return [main, *others]
 

@@ -103,9 +103,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _power(decision: dict[str, Any]) -> str:
     power = decision["power"]
+    detectable = percent(power["minimal_detectable_relative_difference"])
     return (
-        f"How much can this study show? With its {count(power['n_users'])} users, a {_noun(decision)} that truly equals "
-        f"the full model would be shown to stay within {percent(power['minimal_detectable_relative_difference'])} of it "
+        f"How much can this study show? With its {count(power['n_users'])} users, a {_noun(decision)} that truly "
+        f"equals the full model would be shown to stay within {detectable} of it "
         f"(in 8 of 10 such studies). A margin of {level(decision['margin'])} needs about "
         f"{count(power['users_needed_for_margin'])} users."
     )

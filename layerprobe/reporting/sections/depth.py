@@ -171,7 +171,7 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     family = [text.split(":")[0] for text in wide[columns.SELECTION]]
     wide[columns.PARAMETERS] = wide[columns.PARAMETERS].astype(float)
     return wide.assign(place=place, family=family).sort_values(
-        ["place", "family", columns.DEPTH, columns.SELECTION, columns.SEED]
+        ["place", columns.DEPTH, "family", columns.SELECTION, columns.SEED]
     )
 
 
