@@ -257,7 +257,13 @@ def load_spec(path: Path, overrides: list[str]) -> StudySpec:
         namespace = parser.parse_args(["--config", str(path), *overrides])
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: {_one_line(error)}") from error
+        raise InputError(f"{path}: {_one_line(error)}{_hint(error)}") from error
+
+
+def _hint(error: BaseException) -> str:
+    """YAML reads `[every:2, keep:0,3]` as three entries, the last a number."""
+    hint = '; a selection with a comma needs quotes in YAML, such as "keep:0,3"'
+    return hint if '"probe.selections"' in str(error) else ""
 
 
 def _require_mapping(path: Path) -> None:
