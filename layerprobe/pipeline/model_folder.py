@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.backbone.selection import LayerSelection
 from layerprobe.data.batches import TrainBatches
 from layerprobe.data.splits import PARTS, Split
 from layerprobe.evaluation.metrics import metric_table, metric_values
@@ -35,12 +36,18 @@ SPEC = "spec.yaml"
 
 @dataclass(frozen=True)
 class Point:
-    """What a model is called in tables: kind, selection, depth and seed."""
+    """What a model is called in tables: kind, selection, depth and seed; and the layers it keeps, where it has any."""
 
     kind: str
     selection: str
     depth: int | None
     seed: int
+    layers: tuple[int, ...] | None = None
+
+    @staticmethod
+    def of(kind: str, selection: LayerSelection, seed: int) -> Point:
+        """Returns the point of a model that keeps `selection`."""
+        return Point(kind, selection.text, selection.depth, seed, selection.layers)
 
     @property
     def label(self) -> str:
@@ -157,6 +164,7 @@ def describe(
         "kind": point.kind,
         "selection": point.selection,
         "depth": point.depth,
+        "layers": None if point.layers is None else list(point.layers),
         "seed": point.seed,
         "parameters": parameters,
         "train_seconds": result.train_seconds,

@@ -5,20 +5,24 @@ Curve and decision are rebuilt from the stored ranks every time, so they can nev
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.data.batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
+from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
 from layerprobe.pipeline.spec import to_plain
-from layerprobe.pipeline.stages import build_variant, load_teacher, variant_job
 from layerprobe.pipeline.study import Study
+from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.exits import EXIT_KINDS
@@ -42,13 +46,16 @@ def curve_stage(study: Study) -> None:
 
 
 def _curve_points(study: Study) -> list[tuple[CurvePoint, pd.DataFrame]]:
-    folders = [study.variant_folder(depth, seed) for seed in study.spec.probe.seeds for depth in study.depths]
+    seeds = study.spec.probe.seeds
+    folders = [study.variant_folder(selection, seed) for seed in seeds for selection in study.selections]
+    for control in study.spec.probe.controls:
+        folders += [study.control_folder(control, each, seed) for seed in seeds for each in study.control_selections]
     folders += [_distill_folder(study), study.folder / "items"]
     points = [(_model_point(folder), read_ranks(folder)) for folder in folders if (folder / DONE).exists()]
     for kind in EXIT_KINDS:
         for k in range(study.n_layers + 1):
             ranks = pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet")
-            points.append((CurvePoint(kind, "", k, study.spec.probe.seeds[0], None, None, None), ranks))
+            points.append((CurvePoint(kind, "", k, seeds[0], None, None, None), ranks))
     return points + [
         (CurvePoint(name, "", None, None, None, None, None), ranks) for name, ranks in _floors(study).items()
     ]
@@ -73,27 +80,59 @@ def _floors(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def decide_stage(study: Study) -> None:
-    """Writes `decision.json`: the smallest depth that is provably not worse than the full model by the margin."""
-    seeds = study.spec.probe.seeds
-    by_depth = {depth: [read_ranks(study.variant_folder(depth, seed)) for seed in seeds] for depth in study.depths}
+    """Writes `decision.json`, the smallest depth that is provably not worse than the full model by the margin.
+
+    Where the study has control arms, `controls.json` compares every variant with its twin.
+    """
+    variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
     baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
-    decision = decide(by_depth, baselines, study.spec.decision)
+    decision = decide(variants, baselines, study.spec.decision)
     write_json(study.folder / "decision.json", decision.to_dict())
     say(f"decision: {decision.sentence}")
+    _compare_controls(study, variants)
 
 
-def student_depth(study: Study) -> int:
-    """Returns the student's depth: the one asked for, or the smallest from the decided one on that can be distilled.
+def _seeds(
+    study: Study, selection: LayerSelection, folder: Callable[[LayerSelection, int], Path]
+) -> list[pd.DataFrame]:
+    """Returns the ranks of one selection, one table per seed."""
+    return [read_ranks(folder(selection, seed)) for seed in study.spec.probe.seeds]
 
-    The decided depth is the teacher's where no smaller one was shown to do. Blocks must divide both depths, and
-    multiple supervision needs two of them; depth 0 has none.
+
+def _compare_controls(study: Study, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
+    """Writes `controls.json`; takes an older one away where the study has no control arm any more."""
+    path, arms = study.folder / "controls.json", []
+    for control in study.spec.probe.controls:
+        pairs = {
+            each: (variants[each], _seeds(study, each, partial(study.control_folder, control)))
+            for each in study.control_selections
+        }
+        arms.append(compare_control(control, pairs, study.spec.decision))
+        say(f"controls: {arms[-1].sentence}")
+    if arms:
+        write_json(path, {"controls": [arm.to_dict() for arm in arms]})
+    else:
+        path.unlink(missing_ok=True)
+
+
+def student_selection(study: Study) -> LayerSelection:
+    """Returns the student's layers: those asked for, or the decided ones, or deeper ones that can be distilled.
+
+    Blocks must divide both depths, multiple supervision needs two of them, and depth 0 has none. Where the decided
+    depth does not fit, the next one that does is taken: with the studied selection of that depth that did best (one
+    that is not worse goes before any other, then the metric counts), or `first:k` where none was studied.
     """
-    spec = study.spec.distill
-    if spec.depth is not None:
-        return spec.depth
-    decided = read_json(study.folder / "decision.json")["depth"]
-    first = study.n_layers if decided is None else max(decided, 1)
-    return next(depth for depth in range(first, study.n_layers + 1) if study.can_distil(depth))
+    asked = study.student_selection
+    if asked is not None:
+        return asked
+    decision = read_json(study.folder / "decision.json")
+    if decision["selection"] is not None and study.can_distil(decision["depth"]):
+        return parse_selection(decision["selection"], study.n_layers)
+    decided = study.n_layers if decision["depth"] is None else max(decision["depth"], 1)
+    depth = next(k for k in range(decided, study.n_layers + 1) if study.can_distil(k))
+    studied = [row for row in decision["depths"] if row["depth"] == depth]
+    best = max(studied, key=lambda row: (row["not_worse"], row["value"]), default={"selection": f"first:{depth}"})
+    return parse_selection(best["selection"], study.n_layers)
 
 
 def _distill_folder(study: Study) -> Path:
@@ -102,26 +141,27 @@ def _distill_folder(study: Study) -> Path:
 
 def distill_stage(study: Study) -> None:
     """Trains the student on its teacher's block states, then adds its point to the curve."""
-    train_and_rank(distill_job(study, student_depth(study)), study.ranking)
+    train_and_rank(distill_job(study, student_selection(study)), study.ranking)
     curve_stage(study)
 
 
-def distill_job(study: Study, depth: int) -> ModelJob:
-    """Describes the distilled student of `depth` layers."""
+def distill_job(study: Study, selection: LayerSelection) -> ModelJob:
+    """Describes the distilled student that keeps `selection`."""
     spec, seed = study.spec.distill, study.spec.probe.seeds[0]
-    blocks = block_map(study.n_layers, depth, spec.blocks)
-    plain = variant_job(study, depth, seed)
+    blocks = block_map(study.n_layers, selection.depth, spec.blocks)
+    plain = variant_job(study, selection, seed)
     depends = {
         **plain.spec,
-        "distill": to_plain(spec),
+        # Without its selection, which stands above with every other model's.
+        "distill": {name: value for name, value in to_plain(spec).items() if name != "selection"},
         "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
     }
 
     def build() -> SequenceModel:
-        return StudentInTraining(build_variant(study, depth, seed, spec.start == "teacher"), blocks.blocks, seed)
+        return StudentInTraining(build_variant(study, selection, seed, spec.start == "teacher"), blocks.blocks, seed)
 
     return ModelJob(
-        point=Point("distilled", f"first:{depth}", depth, seed),
+        point=Point.of("distilled", selection, seed),
         folder=_distill_folder(study),
         spec=depends,
         build=build,
@@ -145,7 +185,7 @@ def _student_of(model: SequenceModel) -> SequenceModel:
 
 def export_stage(study: Study) -> None:
     """Writes the deployable folder `student/` from the distilled student."""
-    job = distill_job(study, student_depth(study))
+    job = distill_job(study, student_selection(study))
     model = load_trained(job.folder, job.build)
     assert isinstance(model, StudentInTraining)
     source = StudentSource(
@@ -156,19 +196,19 @@ def export_stage(study: Study) -> None:
         student_sha256=file_hash_of(job.folder, f"checkpoint/{MODEL}"),
         data_sha256=study.data_hash,
         remove_history=study.spec.evaluation.remove_history,
-        curve=_student_rows(study, job.point.depth),
+        curve=_student_rows(study, job.point.selection),
     )
     write_student(model.student, study.data.catalogue, source, study.folder / "student")
 
 
-def _student_rows(study: Study, depth: int | None) -> pd.DataFrame:
+def _student_rows(study: Study, selection: str) -> pd.DataFrame:
     """Returns the curve's rows of the teacher and of the distilled student."""
     curve = pd.read_csv(study.folder / "curve.csv")
     seed = study.spec.probe.seeds[0]
     teacher = (
         (curve[columns.KIND] == "variant") & (curve[columns.DEPTH] == study.n_layers) & (curve[columns.SEED] == seed)
     )
-    student = (curve[columns.KIND] == "distilled") & (curve[columns.DEPTH] == depth)
+    student = (curve[columns.KIND] == "distilled") & (curve[columns.SELECTION] == selection)
     return curve.loc[teacher | student]
 
 

@@ -72,17 +72,33 @@ def plan_lines(study: Study) -> list[str]:
     study.check()
     spec = study.spec
     models = [("items: SASRec and floors", study.folder / "items", spec.items.training.epochs)]
-    models.append((f"teacher: first:{study.n_layers}", study.folder / "teacher", spec.training.epochs))
-    for seed in spec.probe.seeds:
-        for depth in study.depths:
-            folder = study.variant_folder(depth, seed)
-            if folder.name != "teacher":
-                models.append((f"variant: first:{depth}, seed {seed}", folder, spec.training.epochs))
-    distilled = "decided depth" if spec.distill.depth is None else f"first:{spec.distill.depth}"
+    models.append((f"teacher: {study.full}", study.folder / "teacher", spec.training.epochs))
+    models += [(text, folder, spec.training.epochs) for text, folder in _probed(study)]
+    distilled = study.student_selection or "decided depth"
     epochs = (spec.distill.training or spec.training).epochs
     models.append((f"distilled: {distilled}", study.folder / "distillation" / spec.distill.name, epochs))
     lines = [f"{text}, at most {epochs} epochs: {_state(folder)}" for text, folder, epochs in models]
-    return [f"study {spec.name} in {study.folder}", *lines, "then: similarity, decision, student folder, report"]
+    merged = [] if study.family.merged_line is None else [study.family.merged_line]
+    last = "then: similarity, decision, student folder, report"
+    return [f"study {spec.name} in {study.folder}", *merged, *lines, last]
+
+
+def _probed(study: Study) -> list[tuple[str, Path]]:
+    """Returns the variants but for the teacher, then the twins of the control arms, each with its folder."""
+    seeds = study.spec.probe.seeds
+    found = [
+        (f"variant: {each}, seed {seed}", study.variant_folder(each, seed))
+        for seed in seeds
+        for each in study.selections
+    ]
+    found = [(text, folder) for text, folder in found if folder.name != "teacher"]
+    for control in study.spec.probe.controls:
+        found += [
+            (f"{control}: {each}, seed {seed}", study.control_folder(control, each, seed))
+            for seed in seeds
+            for each in study.control_selections
+        ]
+    return found
 
 
 def _state(folder: Path) -> str:

@@ -119,16 +119,24 @@ class EvaluationSpec:
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """Which depths are fine-tuned on their own, and what is read from the teacher."""
+    """Which selections of layers are fine-tuned on their own, with which controls beside them."""
 
     depths: list[int] | None = None
-    """Depths of the variants `first:k`; null takes every depth from 0 to the teacher's. Full depth is always in."""
+    """Depths k, short for the selections `first:k`. Null here and in `selections` takes every depth from 0 to the
+    teacher's. Full depth is always in."""
+    selections: list[str] | None = None
+    """Selections beside `depths`, such as `last:2`, `every:2` or `"keep:0,3"` (in YAML a comma needs the quotes)."""
+    controls: list[Literal["random-init"]] = field(default_factory=list)
+    """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Training seeds; the first is the teacher's."""
     start: Literal["backbone", "teacher"] = "backbone"
-    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's."""
+    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls start
+    from their own random weights all the same."""
 
     def __post_init__(self) -> None:
+        if len(set(self.controls)) != len(self.controls):
+            raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
         _require_seeds("probe.seeds", *self.seeds)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
@@ -155,23 +163,30 @@ class SimilaritySpec:
 
 @dataclass(frozen=True)
 class DistillSpec:
-    """The student: its depth, its teacher's influence, its training."""
+    """The student: its layers, its teacher's influence, its training."""
 
     name: str = "student"
     """Folder of the run under `distillation/`."""
     depth: int | None = None
-    """Layers of the student; null takes the decided depth, at least 1."""
+    """Layers of the student, short for the selection `first:depth`."""
+    selection: str | None = None
+    """Layers of the student as a selection; null here and in `depth` takes the decided one, of at least one layer."""
     blocks: int | None = None
     """Blocks aligned between teacher and student; null takes the most that divide both depths."""
     weights: DistillationWeights = field(default_factory=DistillationWeights)
     """Weights of the three terms."""
     start: Literal["backbone", "teacher"] = "backbone"
-    """Weights the student starts from: the backbone's own (the paper's way) or the teacher's first layers."""
+    """Weights the student starts from: the backbone's own (the paper's way) or the teacher's own layers."""
     training: TrainingOptions | None = None
     """How the student is trained; null trains it as the teacher."""
 
     def __post_init__(self) -> None:
         _require_name("distill.name", self.name)
+        if self.depth is not None and self.selection is not None:
+            raise InputError(
+                f"distill.depth and distill.selection both name the student's layers; got {self.depth} and "
+                f"{self.selection}: give one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -193,11 +208,11 @@ class StudySpec:
     recommender: RecommenderOptions = field(default_factory=RecommenderOptions)
     """What surrounds the backbone."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
-    """How teacher and variants are trained: one recipe for every depth."""
+    """How teacher and variants are trained: one recipe for every selection."""
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     """Ranks, metrics, intervals."""
     probe: ProbeSpec = field(default_factory=ProbeSpec)
-    """Depths and seeds."""
+    """Selections, seeds and controls."""
     similarity: SimilaritySpec = field(default_factory=SimilaritySpec)
     """Layer similarity."""
     decision: DecisionOptions = field(default_factory=DecisionOptions)
@@ -242,7 +257,13 @@ def load_spec(path: Path, overrides: list[str]) -> StudySpec:
         namespace = parser.parse_args(["--config", str(path), *overrides])
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: {_one_line(error)}") from error
+        raise InputError(f"{path}: {_one_line(error)}{_hint(error)}") from error
+
+
+def _hint(error: BaseException) -> str:
+    """YAML reads `[every:2, keep:0,3]` as three entries, the last a number."""
+    hint = '; a selection with a comma needs quotes in YAML, such as "keep:0,3"'
+    return hint if '"probe.selections"' in str(error) else ""
 
 
 def _require_mapping(path: Path) -> None:

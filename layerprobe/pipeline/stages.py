@@ -24,17 +24,17 @@ from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
+from layerprobe.pipeline.recommender_jobs import control_job, load_teacher, shared_dependencies, variant_job
 from layerprobe.pipeline.spec import DataSpec, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.importance import layer_removed
-from layerprobe.probing.variant import build_recommender, parameter_counts
 from layerprobe.recommender.baselines import Markov1, Popularity, TfIdf
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.similarity.table import importance_table, similarity_table
-from layerprobe.store.atomic import read_tensors, replacing, write_csv, write_parquet
+from layerprobe.store.atomic import replacing, write_csv, write_parquet
 from layerprobe.store.run_folder import file_hash_of, hash_value, is_done, mark_done
 from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say
@@ -89,7 +89,7 @@ def items_stage(study: Study) -> None:
             "sasrec": to_plain(spec.sasrec),
             "training": to_plain(spec.training),
             "seed": study.spec.probe.seeds[0],
-            **_shared(study),
+            **shared_dependencies(study),
         },
         build=build,
         training=spec.training,
@@ -112,16 +112,9 @@ def _table_model_parameters(model: SequenceModel) -> dict[str, int]:
     return {"total": total, "item_table": table, "layers": total - table, "trainable": total}
 
 
-def _shared(study: Study) -> dict[str, object]:
-    """What every model's result depends on beside its own options."""
-    spec = study.spec.evaluation
-    rules = {"sampled": spec.sampled, "seed": spec.seed, "remove_history": spec.remove_history, "ks": spec.ks}
-    return {"evaluation": rules, "data": study.data_hash}
-
-
 def _rank_floors(study: Study) -> None:
     folder = study.folder / "baselines"
-    key = hash_value(_shared(study))
+    key = hash_value(shared_dependencies(study))
     if is_done(folder, key):
         return
     split, catalogue = study.data.split, study.data.catalogue
@@ -142,72 +135,29 @@ def _write_ranks(study: Study, scorer: Scorer, folder: Path) -> list[Path]:
     return paths
 
 
-def variant_job(study: Study, depth: int, seed: int) -> ModelJob:
-    """Describes one variant `first:depth`; at full depth with the first seed it is the teacher."""
-    spec = study.spec
-    folder = study.variant_folder(depth, seed)
-    starts_from_teacher = spec.probe.start == "teacher" and folder.name != "teacher"
-    recipe = {
-        name: to_plain(getattr(spec, name)) for name in ("backbone", "tuning", "prompt", "recommender", "training")
-    }
-    depends = {"selection": f"first:{depth}", "seed": seed, **recipe, **_shared(study), "items": _table_hash(study)}
-    if starts_from_teacher:
-        depends["start"] = file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")
-    return ModelJob(
-        point=Point("variant", f"first:{depth}", depth, seed),
-        folder=folder,
-        spec=depends,
-        build=lambda: build_variant(study, depth, seed, starts_from_teacher),
-        training=spec.training,
-        max_len=spec.recommender.max_len,
-        parameters=_recommender_parameters,
-    )
-
-
-def build_variant(study: Study, depth: int, seed: int, from_teacher: bool) -> Recommender:
-    """Builds an untrained variant, or one that starts from the trained teacher's weights."""
-    start = None
-    if from_teacher:
-        start, _ = read_tensors(study.folder / "teacher" / "checkpoint" / MODEL)
-    return build_recommender(study.recipe, study.item_table, f"first:{depth}", seed, start)
-
-
-def _recommender_parameters(model: SequenceModel) -> dict[str, int]:
-    assert isinstance(model, Recommender)
-    return parameter_counts(model)
-
-
-def _table_hash(study: Study) -> str:
-    return hash_value(
-        {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.folder / "items", f"checkpoint/{MODEL}")}
-    )
-
-
-def load_teacher(study: Study) -> Recommender:
-    """Returns the trained teacher in evaluation mode, gradients off."""
-    seed = study.spec.probe.seeds[0]
-    teacher = load_trained(study.folder / "teacher", lambda: build_variant(study, study.n_layers, seed, False))
-    assert isinstance(teacher, Recommender)
-    return teacher.requires_grad_(False)
-
-
 def teach_stage(study: Study) -> None:
     """Trains the full-depth teacher."""
-    train_and_rank(variant_job(study, study.n_layers, study.spec.probe.seeds[0]), study.ranking)
+    train_and_rank(variant_job(study, study.full, study.spec.probe.seeds[0]), study.ranking)
 
 
 def probe_stage(study: Study) -> None:
-    """Trains every variant, ranks every exit, removes every layer once, and writes the curve."""
+    """Trains every variant and its twins in the control arms, ranks every exit and removes every layer once."""
+    if study.family.merged_line is not None:
+        say(study.family.merged_line)
     _exits(study)
     _drop_one(study)
     for seed in study.spec.probe.seeds:
-        for depth in study.depths:
-            train_and_rank(variant_job(study, depth, seed), study.ranking)
+        for selection in study.selections:
+            train_and_rank(variant_job(study, selection, seed), study.ranking)
+    for _ in study.spec.probe.controls:  # there is one arm
+        for seed in study.spec.probe.seeds:
+            for selection in study.control_selections:
+                train_and_rank(control_job(study, selection, seed), study.ranking)
 
 
 def _teacher_key(study: Study, **more: object) -> str:
     return hash_value(
-        {"teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"), **_shared(study), **more}
+        {"teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"), **shared_dependencies(study), **more}
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from layerprobe.backbone.load import count_layers
+from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
@@ -19,6 +20,7 @@ from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.pipeline.spec import StudySpec, to_plain
+from layerprobe.probing.selections import Family, distinct_selections
 from layerprobe.probing.variant import RecipeOptions, check_recipe
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
@@ -28,6 +30,8 @@ STUDY = "study.yaml"
 FREE_KEYS = (
     "decision",
     "probe.depths",
+    "probe.selections",
+    "probe.controls",
     "probe.seeds",
     "distill",
     "similarity",
@@ -54,20 +58,37 @@ class Study:
         """Depth of the teacher."""
         return count_layers(self.spec.backbone)
 
-    @property
-    def depths(self) -> list[int]:
-        """Depths of the variants, ascending, full depth included.
+    @cached_property
+    def family(self) -> Family:
+        """What is studied, each set of layers once; whatever keeps all layers is the teacher, `first:L`.
 
         Raises:
-            InputError: a depth lies outside 0..L.
+            InputError: a depth lies outside 0..L, or a selection does not parse or fit.
         """
-        asked = self.spec.probe.depths
-        if asked is None:
-            return list(range(self.n_layers + 1))
-        wrong = [depth for depth in asked if not 0 <= depth <= self.n_layers]
+        probe = self.spec.probe
+        depths = probe.depths
+        if depths is None:
+            depths = range(self.n_layers + 1) if probe.selections is None else []
+        wrong = [depth for depth in depths if not 0 <= depth <= self.n_layers]
         if wrong:
             raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
-        return sorted({*asked, self.n_layers})
+        texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
+        return distinct_selections([*texts, *(probe.selections or [])], self.n_layers)
+
+    @property
+    def selections(self) -> tuple[LayerSelection, ...]:
+        """Selections of the variants, by depth and then as given, the full model last."""
+        return self.family.selections
+
+    @property
+    def full(self) -> LayerSelection:
+        """All layers: the teacher's selection."""
+        return self.selections[-1]
+
+    @property
+    def control_selections(self) -> tuple[LayerSelection, ...]:
+        """Selections that have twins in the control arms: all but depth 0, which has no weights to draw."""
+        return tuple(selection for selection in self.selections if selection.depth)
 
     @property
     def recipe(self) -> RecipeOptions:
@@ -96,11 +117,27 @@ class Study:
         protocols = Protocols(options.sampled, options.seed, options.remove_history)
         return Ranking(self.data.split, protocols, options.ks, options.batch_size)
 
-    def variant_folder(self, depth: int, seed: int) -> Path:
-        """Folder of one variant; the full depth with the first seed is the teacher itself."""
-        if depth == self.n_layers and seed == self.spec.probe.seeds[0]:
+    def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
+        """Folder of one variant; the full model with the first seed is the teacher itself."""
+        if selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]:
             return self.folder / "teacher"
-        return self.folder / "variants" / f"first-{depth}" / f"seed-{seed}"
+        return self.folder / "variants" / selection.folder / f"seed-{seed}"
+
+    def control_folder(self, control: str, selection: LayerSelection, seed: int) -> Path:
+        """Folder of a variant's twin in a control arm."""
+        return self.folder / "controls" / control / selection.folder / f"seed-{seed}"
+
+    @property
+    def student_selection(self) -> LayerSelection | None:
+        """The student's layers where the spec names them; None where they are left to the decision.
+
+        Raises:
+            InputError: it does not parse, or reaches beyond the teacher.
+        """
+        spec = self.spec.distill
+        if spec.selection is not None:
+            return parse_selection(spec.selection, self.n_layers)
+        return None if spec.depth is None else parse_selection(f"first:{spec.depth}", self.n_layers)
 
     def can_distil(self, depth: int) -> bool:
         """Tells whether a student of `depth` layers has the blocks that its loss terms need."""
@@ -115,16 +152,18 @@ class Study:
         """Checks what can be checked before anything is computed or written.
 
         Raises:
-            InputError: depths, blocks, lengths or prompts do not fit together.
+            InputError: selections, controls, blocks, lengths or prompts do not fit together.
         """
         spec = self.spec
         if self.n_layers < 1:
             raise InputError(f"the teacher must keep at least one layer; backbone.keep {spec.backbone.keep} keeps none")
-        if len(self.depths) < 2:
+        if len(self.selections) < 2:
+            got = spec.probe.selections if spec.probe.depths is None else spec.probe.depths
             raise InputError(
-                f"probe.depths must hold a depth below the teacher's {self.n_layers}; got {spec.probe.depths}"
+                f"probe.depths or probe.selections must hold a depth below the teacher's {self.n_layers}; got {got}"
             )
         self._check_inputs()
+        self._check_controls()
         self._check_student()
 
     def _check_inputs(self) -> None:
@@ -135,21 +174,34 @@ class Study:
         for note in check_recipe(self.recipe, supervisions):
             say(note)
 
+    def _check_controls(self) -> None:
+        backbone = self.spec.backbone
+        if not self.spec.probe.controls:
+            return
+        if backbone.checkpoint is None or backbone.init == "random":
+            why = "has random weights" if backbone.checkpoint else "is built from a shape, so its weights are random"
+            raise InputError(
+                f"probe.controls random-init needs pretrained weights to compare with; the backbone {why}: leave "
+                "probe.controls out"
+            )
+
     def _check_student(self) -> None:
         spec, deepest = self.spec.distill, self.n_layers
-        if spec.depth is None:
+        if spec.depth is None and spec.selection is None:
             if not self.can_distil(deepest):  # the decision may keep every layer
                 raise InputError(
                     f"distill.depth is open, and no student of all {deepest} layers has the blocks its terms need; set "
-                    "distill.weights.multiple to 0, or choose distill.depth, blocks and start"
+                    "distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
                 )
             return
-        found = block_map(deepest, spec.depth, spec.blocks)
+        depth = spec.depth if spec.selection is None else parse_selection(spec.selection, deepest).depth
+        assert depth is not None
+        found = block_map(deepest, depth, spec.blocks)
         if found.blocks == 1 and spec.weights.multiple > 0:
             raise InputError(
                 "distill.weights.multiple needs an inner block; teacher and student share one block only: set it to 0"
             )
-        if spec.start == "teacher" and spec.depth == deepest:
+        if spec.start == "teacher" and depth == deepest:
             raise InputError(
                 "distill.start teacher at the teacher's own depth leaves nothing to distil; choose a smaller depth"
             )

@@ -1,4 +1,4 @@
-"""`CurveTable`: metrics with intervals of every point of a study: variants, exits, distilled models, floors.
+"""`CurveTable`: metrics with intervals of every point of a study: variants, controls, exits, distilled models, floors.
 
 Takes ranks tables, hands on rows of `curve.csv`, which every depth figure and table is drawn from.
 """
@@ -18,7 +18,7 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_columns, metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
 
-KINDS = ("variant", "exit-raw", "exit-norm", "distilled", "sasrec", "popularity", "markov-1", "tfidf")
+KINDS = ("variant", "exit-raw", "exit-norm", "distilled", "random-init", "sasrec", "popularity", "markov-1", "tfidf")
 BOOTSTRAP_SEED = 0
 """The same resamples for every point, so that bands of two points differ by the points alone."""
 

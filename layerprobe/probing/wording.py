@@ -5,97 +5,119 @@ Takes comparisons and power, hands on text. What is said follows from the verdic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
-from layerprobe.probing.comparisons import Comparison, DecisionOptions, Power
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.probing.comparisons import Comparison, DecisionOptions, Power, Verdict
+from layerprobe.probing.selections import keeps_first
+
+Found = Mapping[LayerSelection, Comparison]
 
 
 def decision_sentence(
-    depth: int | None,
-    depths: Mapping[int, Comparison],
+    chosen: LayerSelection | None,
+    found: Found,
     baselines: Mapping[str, Comparison],
     options: DecisionOptions,
     power: Power,
 ) -> str:
-    """Says which depth to keep and how sure that is.
+    """Says which layers to keep and how sure that is.
 
     Args:
-        depth: the decided depth; None if no depth below the full one passed.
-        depths: every studied depth; the largest is the full model.
+        chosen: the decided selection; None if none below the full model passed.
+        found: every studied selection; the largest is the full model.
         baselines: the floors; those that are not worse than the full model are named.
         options: what was asked.
-        power: what this number of users can show; said where a depth is undecided for want of users.
+        power: what this number of users can show; said where a selection is undecided for want of users.
 
     Returns:
-        One to four sentences on one line.
+        One to four sentences on one line. Selections are called by their depth where all are written `first:k`.
     """
-    text = _none_passed(depths, options, power) if depth is None else _passed(depth, depths, options, power)
-    enough = {name: found.value for name, found in baselines.items() if found.not_worse}
+    text = _none_passed(found, options, power) if chosen is None else _passed(chosen, found, options, power)
+    enough = {name: floor.value for name, floor in baselines.items() if floor.not_worse}
     if enough:
-        values = _and([f"{name} ({value:.4f})" for name, value in enough.items()])
+        values = listed([f"{name} ({value:.4f})" for name, value in enough.items()])
         verb = "baseline would do: {} is" if len(enough) == 1 else "baselines would do: {} are"
         text += f" Even the {verb.format(values)} not worse than the full model within the same margin."
     return text
 
 
 def decision_notes(
-    depth: int | None,
-    depths: Mapping[int, Comparison],
+    chosen: LayerSelection | None,
+    found: Found,
     baselines: Mapping[str, Comparison],
     options: DecisionOptions,
 ) -> tuple[str, ...]:
-    """Says what limits the answer: training noise, depths out of step, and what beats the full model."""
-    notes = [_seed_note({found.seeds for found in depths.values()})]
-    missed = [] if depth is None else [str(k) for k, found in depths.items() if k > depth and not found.not_worse]
-    if missed:
-        notes.append(f"{_depths_are(missed)} larger than {depth} and did not pass: quality does not rise with depth.")
-    better = [f"depth {k}" for k, found in depths.items() if found.ci_low > 0]
-    better += [name for name, found in baselines.items() if found.ci_low > 0]
+    """Says what limits the answer: training noise, depths out of step, the choice of layers, better models."""
+    notes = [_seed_note({each.seeds for each in found.values()}, noun(found))]
+    if chosen is not None:
+        notes += _other_notes(chosen, found)
+    better = [called(each, found) for each, comparison in found.items() if comparison.ci_low > 0]
+    better += [name for name, comparison in baselines.items() if comparison.ci_low > 0]
     if better:
-        notes.append(f"Better than the full model on {options.label} for certain: {_and(better)}.")
+        notes.append(f"Better than the full model on {options.label} for certain: {listed(better)}.")
     return tuple(notes)
 
 
-def _seed_note(seeds: set[int]) -> str:
+def _other_notes(chosen: LayerSelection, found: Found) -> list[str]:
+    """Says which larger selections did not pass, and which equally large ones are worse."""
+    notes = []
+    name = short(chosen, found)
+    missed = [each for each, other in found.items() if each.depth > chosen.depth and not other.not_worse]
+    if missed:
+        notes.append(f"{are(missed, found)} larger than {name} and did not pass: quality does not rise with depth.")
+    worse = [each for each in _with_verdict(found, "worse") if each.depth == chosen.depth]
+    if worse:
+        notes.append(
+            f"{are(worse, found)} as large as {name} and worse by more than the margin for certain: "
+            "it matters which layers are kept."
+        )
+    return notes
+
+
+def _seed_note(seeds: set[int], each: str) -> str:
     limit = "the intervals cover the choice of users, not the noise of training"
     if max(seeds) == 1:
-        return f"Each depth was trained once: {limit}. Train several seeds per depth to see that noise."
+        return f"Each {each} was trained once: {limit}. Train several seeds per {each} to see that noise."
     if min(seeds) == 1:
-        return f"Some depths were trained once: {limit}. Train as many seeds for each depth to see that noise."
-    return f"Each user's metric is a mean over at least {min(seeds)} trainings per depth: {limit} left in that mean."
+        return f"Some {each}s were trained once: {limit}. Train as many seeds for each {each} to see that noise."
+    return f"Each user's metric is a mean over at least {min(seeds)} trainings per {each}: {limit} left in that mean."
 
 
-def _passed(depth: int, depths: Mapping[int, Comparison], options: DecisionOptions, power: Power) -> str:
-    full_depth, found = max(depths), depths[depth]
-    full_value = depths[full_depth].value
-    lost = -found.lower_bound / full_value
+def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, power: Power) -> str:
+    full_depth, kept = _full(found).depth, found[chosen]
+    full_value = found[_full(found)].value
+    lost = -kept.lower_bound / full_value
     bound = f"at most {_percent(lost)} lower" if lost > 0 else "not lower at all"
-    if depth:
-        head, tail = f"Keep {depth} of {full_depth} layers: depth {depth} has", ""
-    else:
+    tail = ""
+    if not chosen.depth:
         head = f"Keep no layer (depth 0 of {full_depth}): item vectors and head alone have"
         tail = " What the layers add is too little for this metric and these users."
+    elif _by_depth(found):
+        head = f"Keep {chosen.depth} of {full_depth} layers: depth {chosen.depth} has"
+    else:
+        verb = "it has" if chosen.depth == 1 else "they have"
+        head = f"Keep {chosen.depth} of {full_depth} layers ({chosen}): {verb}"
     return (
-        f"{head} an {options.label} of {found.value:.4f} against {full_value:.4f} of the full model "
-        f"({_signed(found.relative)}), {bound} with {_confidence(options)} confidence for all depths together and so "
-        f"within the margin of {_margin(options)} ({power.n_users:,} users).{tail}"
+        f"{head} an {options.label} of {kept.value:.4f} against {full_value:.4f} of the full model "
+        f"({_signed(kept.relative)}), {bound} with {confidence(options)} confidence for all {noun(found)}s together "
+        f"and so within the margin of {_margin(options)} ({power.n_users:,} users).{tail}"
     )
 
 
-def _none_passed(depths: Mapping[int, Comparison], options: DecisionOptions, power: Power) -> str:
-    full_depth, margin = max(depths), _margin(options)
-    worse = [str(k) for k, found in depths.items() if found.verdict == "worse"]
-    undecided = [str(k) for k, found in depths.items() if found.verdict == "undecided"]
+def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
+    full, margin = _full(found), _margin(options)
+    worse, undecided = _with_verdict(found, "worse"), _with_verdict(found, "undecided")
     text = (
-        f"Keep all layers (depth {full_depth}): none of the smaller depths could be shown to stay within {margin} of "
-        f"the full model's {options.label} of {depths[full_depth].value:.4f} "
-        f"({_confidence(options)} confidence, {power.n_users:,} users)."
+        f"Keep all layers (depth {full.depth}): none of the smaller {noun(found)}s could be shown to stay within "
+        f"{margin} of the full model's {options.label} of {found[full].value:.4f} "
+        f"({confidence(options)} confidence, {power.n_users:,} users)."
     )
     if worse:
-        text += f" {_depths_are(worse)} worse by more than {margin} for certain."
+        text += f" {are(worse, found)} worse by more than {margin} for certain."
     if undecided:
-        text += f" {_depths_are(undecided)} undecided: the interval reaches both sides of the margin."
+        text += f" {are(undecided, found)} undecided: the interval reaches both sides of the margin."
         if power.users_needed_for_margin > power.n_users:
             text += (
                 f" These users can show a margin of {_percent(power.minimal_detectable_relative_difference)}; "
@@ -104,19 +126,52 @@ def _none_passed(depths: Mapping[int, Comparison], options: DecisionOptions, pow
     return text
 
 
-def _and(names: Sequence[str]) -> str:
+def _full(found: Found) -> LayerSelection:
+    return max(found, key=lambda each: each.depth)
+
+
+def _with_verdict(found: Found, verdict: Verdict) -> list[LayerSelection]:
+    return [each for each, comparison in found.items() if comparison.verdict == verdict]
+
+
+def _by_depth(family: Iterable[LayerSelection]) -> bool:
+    """Tells whether depths name the members of a family; else their texts do."""
+    return all(keeps_first(each) for each in family)
+
+
+def noun(family: Iterable[LayerSelection]) -> str:
+    """Returns what one member of a family is called: depth or selection."""
+    return "depth" if _by_depth(family) else "selection"
+
+
+def short(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
+    """Returns the name of a member without its noun, such as `2` or `keep:0,3`."""
+    return str(selection.depth) if _by_depth(family) else selection.text
+
+
+def called(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
+    """Returns the name of a member, such as `depth 2` or `keep:0,3`."""
+    return f"depth {selection.depth}" if _by_depth(family) else selection.text
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names joined by commas and a last "and"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _depths_are(names: Sequence[str]) -> str:
-    return f"Depth {names[0]} is" if len(names) == 1 else f"Depths {_and(names)} are"
+def are(some: Sequence[LayerSelection], family: Iterable[LayerSelection]) -> str:
+    """Returns the beginning of a statement about members, such as `Depths 1 and 2 are`."""
+    names = [short(each, family) for each in some]
+    start = noun(family).capitalize()
+    return f"{start} {names[0]} is" if len(names) == 1 else f"{start}s {listed(names)} are"
 
 
 def _margin(options: DecisionOptions) -> str:
     return f"{round(100 * options.margin, 6):g} %"
 
 
-def _confidence(options: DecisionOptions) -> str:
+def confidence(options: DecisionOptions) -> str:
+    """Returns the confidence of statements about a whole family, such as `95 %`."""
     return f"{round(100 * (1 - options.alpha), 6):g} %"
 
 

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from layerprobe import columns
 from layerprobe.reporting import figures
 from layerprobe.reporting.direct_labels import EdgeLabel, label_right_edge
-from layerprobe.reporting.tables import FAMILY
+from layerprobe.reporting.series import TWIN_LABEL, TWIN_LOOK, Looks, places, variant_series
 from layerprobe.reporting.words import FLOORS, KIND_NAMES, metric_label
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.75, 2.6
@@ -28,41 +28,45 @@ LEFT, BETWEEN = 0.82, 1.62
 TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 0.45, 0.25, 0.72
 MOST_TICKS = 12
 STUDENT_SHIFT = 0.025
+PLACE = "place"
+FULL_LABEL = "full model"
 FLOOR_LOOKS = {
     "sasrec": (figures.INK, "-"),
     "tfidf": (figures.QUIET, (0, (6, 2))),
     "markov-1": (figures.QUIET, (0, (3, 2))),
     "popularity": (figures.QUIET, (0, (1, 2))),
 }
-MAIN_FAMILY = "first"
-UNORDERED_FAMILIES = ("keep", "drop", "random")
-FAMILY_COLOURS = (figures.ORANGE, figures.GREEN, figures.VERMILION, figures.SKY, figures.QUIET)
-FAMILY_MARKERS = "s^vDXP"
 EXIT_LOOKS = {"exit-norm": (figures.GREEN, "o", "-"), "exit-raw": (figures.VERMILION, "s", "--")}
-Looks = tuple[str, str, str]
 
 
 @mpl.rc_context(figures.STYLE)
 def variants_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
-    """Draws models fine-tuned at each depth, distilled students and floors; one panel per metric.
+    """Draws fine-tuned models, their control twins, distilled students and floors; one panel per metric.
 
     Args:
         table: `tables.variants_table`.
         n_layers: L, the depth of the full model, which is marked.
         caption: footnote; says what the band is, over how many users, and the commit.
     """
-    figure, panels = _frame(table, caption, "Fine-tuned at that depth: every point is a training of its own")
-    families = [name for name in table.loc[table[columns.KIND] == "variant", FAMILY].unique() if name != MAIN_FAMILY]
-    looks = {MAIN_FAMILY: (figures.BLUE, "o", "-")} | dict(zip(families, _family_looks(families), strict=True))
+    series = variant_series(table)
+    kinds = set(table[columns.KIND])
+    entries = [(one.label, one.look) for one in series]
+    entries += [(TWIN_LABEL, TWIN_LOOK)] if "random-init" in kinds else []
+    entries += [(KIND_NAMES["distilled"], (figures.PURPLE, "D", ""))] if "distilled" in kinds else []
+    place = places(table, n_layers)
+    table = table.assign(**{PLACE: table[columns.SELECTION].map(place)})
+    title = "Fine-tuned at that depth: every point is a training of its own"
+    figure, panels = _frame(table, caption, title, [text for text, _ in entries])
     for axes, points in panels:
-        for family, look in looks.items():
-            found = points.loc[(points[columns.KIND] == "variant") & (points[FAMILY] == family)]
-            _draw_series(axes, found, look, with_band=family == MAIN_FAMILY)
+        variants = points.loc[points[columns.KIND] == "variant"]
+        twins = points.loc[points[columns.KIND] == "random-init"]
+        for one in series:
+            _draw_twins(axes, twins.loc[twins[columns.SELECTION].isin(one.selections)], one.is_main)
+        for one in series:
+            found = variants.loc[variants[columns.SELECTION].isin(one.selections)]
+            _draw_series(axes, found, one.look, with_band=one.is_main)
         _draw_students(axes, points.loc[points[columns.KIND] == "distilled"], n_layers)
         _finish(axes, points, n_layers, "control")
-    entries = [(name if name in UNORDERED_FAMILIES else f"{name}:k", look) for name, look in looks.items()]
-    if (table[columns.KIND] == "distilled").any():
-        entries.append((KIND_NAMES["distilled"], (figures.PURPLE, "D", "")))
     _legend(figure, entries)
     return figure
 
@@ -76,22 +80,27 @@ def exits_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
         n_layers: L, the depth of the full model, which is marked.
         caption: as for `variants_figure`.
     """
-    figure, panels = _frame(table, caption, "One trained full model, read after k layers: nothing is retrained")
+    names = {"exit-norm": "through the final norm", "exit-raw": "raw, without the norm"}
+    title = "One trained full model, read after k layers: nothing is retrained"
+    figure, panels = _frame(table.assign(**{PLACE: table[columns.DEPTH]}), caption, title, list(names.values()))
     for axes, points in panels:
         for kind, look in EXIT_LOOKS.items():
             _draw_series(axes, points.loc[points[columns.KIND] == kind], look, with_band=True)
         _finish(axes, points, n_layers, "input")
-    names = {"exit-norm": "through the final norm", "exit-raw": "raw, without the norm"}
     _legend(figure, [(names[kind], look) for kind, look in EXIT_LOOKS.items()])
     return figure
 
 
-def _frame(table: pd.DataFrame, caption: str, title: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Returns a figure with one empty panel per metric, and the rows of each."""
+def _frame(
+    table: pd.DataFrame, caption: str, title: str, entries: list[str]
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Returns a figure with one empty panel per metric and room for the legend's entries, and the rows of each."""
     groups: list[Any] = list(table.groupby([columns.METRIC, columns.K], sort=False))
     foot = figures.footnote_height(caption)
     bottom = foot + TICK_ROOM
-    figure = figures.new_figure(bottom + PANEL_HEIGHT + LEGEND_ROOM + TITLE_ROOM)
+    more_lines = len(figures.legend_lines([*entries, FULL_LABEL])) - 1
+    legend_room = LEGEND_ROOM + more_lines * figures.LEGEND_LINE
+    figure = figures.new_figure(bottom + PANEL_HEIGHT + legend_room + TITLE_ROOM)
     figures.title(figure, title)
     figures.footnote(figure, caption)
     panels = []
@@ -103,22 +112,11 @@ def _frame(table: pd.DataFrame, caption: str, title: str) -> tuple[Figure, list[
     return figure, panels
 
 
-def _family_looks(families: list[str]) -> list[Looks]:
-    return [
-        (
-            FAMILY_COLOURS[position % len(FAMILY_COLOURS)],
-            FAMILY_MARKERS[position % len(FAMILY_MARKERS)],
-            "" if family in UNORDERED_FAMILIES else ":",
-        )
-        for position, family in enumerate(families)
-    ]
-
-
 def _draw_series(axes: Axes, points: pd.DataFrame, look: Looks, with_band: bool) -> None:
     if points.empty:
         return
-    points = points.sort_values(columns.DEPTH)
-    depth = points[columns.DEPTH].to_numpy(float)
+    points = points.sort_values(PLACE)
+    depth = points[PLACE].to_numpy(float)
     value, low, high = (points[name].to_numpy() for name in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
     colour, marker, line = look
     if with_band:
@@ -126,6 +124,19 @@ def _draw_series(axes: Axes, points: pd.DataFrame, look: Looks, with_band: bool)
     else:
         axes.vlines(depth, low, high, color=colour, lw=1)
     axes.plot(depth, value, color=colour, marker=marker, ls=line, ms=5, lw=1.8, zorder=3)
+
+
+def _draw_twins(axes: Axes, points: pd.DataFrame, is_main: bool) -> None:
+    """Draws hollow points where the pretrained twin stands, joined by a line for `first:k` alone."""
+    if points.empty:
+        return
+    points = points.sort_values(PLACE)
+    place = points[PLACE].to_numpy(float)
+    value, low, high = (points[name].to_numpy() for name in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
+    colour, marker, line = TWIN_LOOK
+    axes.vlines(place, low, high, color=colour, lw=1, alpha=0.7)
+    line = line if is_main else ""
+    axes.plot(place, value, color=colour, marker=marker, ls=line, ms=5.5, mfc="white", mew=1.4, lw=1.4, zorder=2.5)
 
 
 def _draw_students(axes: Axes, points: pd.DataFrame, n_layers: int) -> None:
@@ -189,8 +200,11 @@ def depth_ticks(n_layers: int) -> list[int]:
 def _legend(figure: Figure, entries: list[tuple[str, Looks]]) -> None:
     """Writes the legend in its own strip above the panels, so that it never covers data."""
     handles: list[Any] = []
-    for _, (colour, marker, line) in entries:
+    for text, (colour, marker, line) in entries:
+        if text == TWIN_LABEL:
+            handles.append(Line2D([], [], color=colour, marker=marker, ls=line, lw=1.4, ms=5.5, mfc="white", mew=1.4))
+            continue
         drawn = Line2D([], [], color=colour, marker=marker, ls=line, lw=1.8, ms=5)
         handles.append((Patch(color=colour, alpha=0.18, lw=0), drawn) if line in ("-", "--") else drawn)
     handles.append(Line2D([], [], **FULL_MARK))
-    figures.legend_strip(figure, handles, [*(text for text, _ in entries), "full model"])
+    figures.legend_strip(figure, handles, [*(text for text, _ in entries), FULL_LABEL])

@@ -26,6 +26,9 @@ PNG_DPI = 150
 FIGURE_SUFFIXES = (".svg", ".png", ".csv")
 FOOTNOTE_LINE = 0.16
 FOOTNOTE_CHARACTERS = 134
+LEGEND_LINE = 0.22
+LEGEND_ENTRY, LEGEND_CHARACTER = 0.58, 0.078
+"""Inches that the handle and the gaps of a legend entry take, and each of its characters; a little generous."""
 
 # Okabe and Ito, Color Universal Design: told apart under the common forms of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -83,21 +86,39 @@ def title(figure: Figure, text: str) -> None:
 
 
 def legend_strip(figure: Figure, handles: Sequence[Any], texts: Sequence[str]) -> None:
-    """Writes a legend in one line under the title, outside all panels, so that it never covers data.
+    """Writes a legend under the title, outside all panels, so that it never covers data; see `legend_lines`.
 
     A handle may be a tuple of artists, drawn over each other.
     """
     height = figure.get_size_inches()[1]
-    figure.legend(
-        handles,
-        texts,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.3 / height),
-        ncols=len(texts),
-        frameon=False,
-        handler_map={tuple: HandlerTuple(ndivide=1)},
-        columnspacing=1.6,
-    )
+    start = 0
+    for line, n_entries in enumerate(legend_lines(texts)):
+        entries = slice(start, start + n_entries)
+        figure.legend(
+            handles[entries],
+            texts[entries],
+            loc="upper left",
+            bbox_to_anchor=(0.0, 1 - (0.3 + line * LEGEND_LINE) / height),
+            ncols=n_entries,
+            frameon=False,
+            handler_map={tuple: HandlerTuple(ndivide=1)},
+            columnspacing=1.6,
+        )
+        start += n_entries
+
+
+def legend_lines(texts: Sequence[str], width: float = WIDTH) -> list[int]:
+    """Returns how many entries stand in each line of a legend `width` inches wide; each line takes `LEGEND_LINE`."""
+    lines: list[int] = []
+    room = 0.0
+    for text in texts:
+        needed = LEGEND_ENTRY + LEGEND_CHARACTER * len(text)
+        if not lines or needed > room:
+            lines.append(0)
+            room = width
+        lines[-1] += 1
+        room -= needed
+    return lines
 
 
 def footnote(figure: Figure, text: str) -> None:

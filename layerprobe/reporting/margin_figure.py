@@ -13,21 +13,27 @@ from layerprobe import columns
 from layerprobe.reporting import figures
 from layerprobe.reporting.depth_figures import depth_ticks
 from layerprobe.reporting.direct_labels import EdgeLabel, label_right_edge
+from layerprobe.reporting.selections import shortened
 from layerprobe.reporting.tables import CHOSEN, NAME, RELATIVE, RELATIVE_BOUND, RELATIVE_HIGH, RELATIVE_LOW, VERDICT
 from layerprobe.reporting.words import KIND_NAMES
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.6
+PANEL_WIDTH, PANEL_HEIGHT, WIDE_PANEL, PANEL_TITLE = 3.3, 2.6, 6.9, 0.3
+MOST_BESIDE = 18
+"""Rows that fit a panel of half the figure's width."""
+NAME_CHARACTER = 0.065
 ZOOM = 5.0
 FLOOR_STEPS = 10
+MOST_NAMES = 24
 TICK_ROOM, TOP_ROOM = 1.1, 0.95
 LOOKS = {"not worse": (figures.BLUE, "o"), "undecided": (figures.QUIET, "s"), "worse": (figures.VERMILION, "X")}
 
 
 @mpl.rc_context(figures.STYLE)
 def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str) -> Figure:
-    """Draws relative differences to the full model with intervals; left all of them, right only those near the margin.
+    """Draws relative differences to the full model with intervals; first all of them, then only those near the margin.
 
-    A point outside the right panel is shown as an arrow at its edge.
+    The two panels stand side by side, or one above the other where many selections need the width. A point outside the
+    second panel is shown as an arrow at its edge.
 
     Args:
         table: `tables.margin_table`.
@@ -35,12 +41,16 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         metric: name of the metric, for example `NDCG@10`.
         caption: footnote; says what the intervals are, over how many users, and the commit.
     """
-    bottom = figures.footnote_height(caption) + TICK_ROOM
-    figure = figures.new_figure(bottom + PANEL_HEIGHT + TOP_ROOM)
+    bottom = figures.footnote_height(caption) + _tick_room(table)
+    is_wide = bool(_groups(table)[1].any()) and len(table) > MOST_BESIDE
+    above = PANEL_HEIGHT + _tick_room(table) + PANEL_TITLE if is_wide else 0.0
+    figure = figures.new_figure(bottom + above + PANEL_HEIGHT + TOP_ROOM)
     figures.title(figure, f"{metric}: difference to the full model")
     figures.footnote(figure, caption)
-    for position, name in enumerate(("all depths and floors", "the same, close to the margin")):
-        axes = figures.panel(figure, 0.75 + position * 4.2, bottom, PANEL_WIDTH, PANEL_HEIGHT)
+    family = "selections" if _groups(table)[1].any() else "depths"
+    for position, name in enumerate((f"all {family} and floors", "the same, close to the margin")):
+        left, height = (0.75, bottom + (1 - position) * above) if is_wide else (0.75 + position * 4.2, bottom)
+        axes = figures.panel(figure, left, height, WIDE_PANEL if is_wide else PANEL_WIDTH, PANEL_HEIGHT)
         axes.set_title(name, loc="left", fontsize=10)
         _draw(axes, table)
         if position:
@@ -51,8 +61,13 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         axes.axhline(-100 * margin, color=figures.INK, lw=1.2, ls="--")
         if position:
             label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
-    _legend(figure, has_chosen=bool(table[CHOSEN].any()))
+    _legend(figure, f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
     return figure
+
+
+def _tick_room(table: pd.DataFrame) -> float:
+    """Returns the inches below a panel: for the longest slanted name, then the axis label."""
+    return max(TICK_ROOM, 0.45 + NAME_CHARACTER * max(len(shortened(str(name))) for name in table[NAME]))
 
 
 def _draw(axes: Axes, table: pd.DataFrame) -> None:
@@ -75,19 +90,28 @@ def _ring(axes: Axes, place: np.ndarray, value: np.ndarray) -> None:
 
 
 def _places(table: pd.DataFrame) -> np.ndarray:
-    """Returns where each row stands: depths one apart, floors further right and far enough apart for their names."""
-    is_floor = table[columns.DEPTH].isna().to_numpy(bool)
-    n_depths = int((~is_floor).sum())
-    step = max(1.0, n_depths / FLOOR_STEPS)
-    return np.where(is_floor, n_depths - 1 + step * np.cumsum(is_floor), np.cumsum(~is_floor) - 1)
+    """Returns where each row stands: `first:k` one apart, then others and floors, with room for names."""
+    first, other, floor = _groups(table)
+    step = max(1.0, first.sum() / FLOOR_STEPS)
+    further = np.where(other, np.cumsum(other), other.sum() + np.cumsum(floor))
+    return np.where(first, np.cumsum(first) - 1, first.sum() - 1 + step * further)
+
+
+def _groups(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tells which rows are `first:k`, which other selections and which floors; each shape (rows,)."""
+    floor = table[columns.DEPTH].isna().to_numpy(bool)
+    named = (table[NAME] != "").to_numpy(bool)
+    return ~floor & ~named, ~floor & named, floor
 
 
 def _name_places(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
     depth = table[columns.DEPTH]
-    is_depth = depth.notna().to_numpy(bool)
-    named = depth.isin(depth_ticks(int(depth.max()))).to_numpy(bool) | ~is_depth
+    is_depth, is_other, is_floor = _groups(table)
+    every = 1 + is_other.sum() // MOST_NAMES
+    named = (depth.isin(depth_ticks(int(depth.max()))).to_numpy(bool) & is_depth) | is_floor
+    named |= is_other & ((np.cumsum(is_other) % every == 0) | table[CHOSEN].to_numpy(bool))
     names = [
-        str(k) if known else KIND_NAMES.get(str(name), str(name))
+        str(k) if known else KIND_NAMES.get(str(name), shortened(str(name)))
         for k, known, name in zip(depth, is_depth, table[NAME], strict=True)
     ]
     axes.set_xticks(place[named], [name for name, shown in zip(names, named, strict=True) if shown])
@@ -96,10 +120,11 @@ def _name_places(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
         text.set_horizontalalignment("center" if known else "right")
         text.set_rotation_mode("default" if known else "anchor")
     axes.set_xlabel("depth k (layers)", loc="left")
-    edge = (place[-1] - place[0]) / 16 + 0.1
-    axes.set_xlim(place[0] - edge, place[-1] + edge)
-    if is_depth.any() and not is_depth.all():
-        axes.axvline((place[is_depth][-1] + place[~is_depth][0]) / 2, color=figures.PALE, lw=1)
+    edge = (place.max() - place.min()) / 16 + 0.1
+    axes.set_xlim(place.min() - edge, place.max() + edge)
+    groups = [place[group] for group in (is_depth, is_other, is_floor) if group.any()]
+    for left, right in zip(groups, groups[1:], strict=False):
+        axes.axvline((left.max() + right.min()) / 2, color=figures.PALE, lw=1)
 
 
 def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
@@ -117,12 +142,12 @@ def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
         axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 
-def _legend(figure: Figure, has_chosen: bool) -> None:
+def _legend(figure: Figure, chosen: str | None) -> None:
     entries = {
         text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6) for text, (colour, marker) in LOOKS.items()
     }
     entries["lower bound that decides"] = Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2)
     entries["margin"] = Line2D([], [], color=figures.INK, lw=1.2, ls="--")
-    if has_chosen:
-        entries["chosen depth"] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=figures.INK)
+    if chosen is not None:
+        entries[chosen] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=figures.INK)
     figures.legend_strip(figure, list(entries.values()), list(entries))

@@ -40,6 +40,9 @@ class StudyFiles:
         folder: the study folder.
         curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable and `selection` empty for floors.
         decision: `decision.json`.
+        controls: `controls.json`: variants against their twins of the control arms.
+        layers: kept layers of every trained selection, 0-based, by its text; without those of studies made before
+            they were stored.
         facts: `data/facts.json`: counts after every step, lengths, order audit.
         provenance: `provenance.json`.
         spec: `study.yaml`, resolved.
@@ -52,6 +55,8 @@ class StudyFiles:
     folder: Path
     curve: pd.DataFrame
     decision: dict[str, Any] | None
+    controls: dict[str, Any] | None
+    layers: dict[str, list[int]]
     facts: dict[str, Any] | None
     provenance: dict[str, Any] | None
     spec: dict[str, Any] | None
@@ -93,6 +98,8 @@ def read_study(folder: Path) -> StudyFiles:
         folder=folder,
         curve=read_curve(folder / CURVE_FILE),
         decision=_optional(folder / "decision.json", read_json),
+        controls=_optional(folder / "controls.json", read_json),
+        layers=_read_layers(folder),
         facts=_optional(folder / "data" / "facts.json", read_json),
         provenance=_optional(folder / "provenance.json", read_json),
         spec=_optional(folder / "study.yaml", read_yaml),
@@ -101,6 +108,12 @@ def read_study(folder: Path) -> StudyFiles:
         teacher=_read_model(folder / "teacher"),
         students=tuple(_read_students(folder / "distillation")),
     )
+
+
+def _read_layers(folder: Path) -> dict[str, list[int]]:
+    places = ("teacher", "variants/*/seed-*", "distillation/*")
+    found = [_read(path, read_json) for place in places for path in sorted(folder.glob(f"{place}/metrics.json"))]
+    return {metrics[columns.SELECTION]: metrics["layers"] for metrics in found if metrics.get("layers") is not None}
 
 
 def _read_students(folder: Path) -> list[ModelFiles]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
-from layerprobe.reporting.words import EXITS, FLOORS
+from layerprobe.reporting.selections import keeps_first, selection_of
+from layerprobe.reporting.words import CONTROLS, EXITS, FLOORS
 
 FAMILY = "family"
 N_SEEDS = "n_seeds"
@@ -40,7 +41,7 @@ def variants_table(
     protocol: str = "full",
     split: str = "test",
 ) -> pd.DataFrame:
-    """Picks models fine-tuned at each depth, distilled students and floors; one row per point and metric.
+    """Picks fine-tuned models, their control twins, distilled students and floors; one row per point and metric.
 
     With several seeds the value is their mean and the interval reaches from the lowest to the highest bound.
 
@@ -48,7 +49,7 @@ def variants_table(
         Columns kind, family (selection up to the colon), selection, depth, metric, k, value, ci_low, ci_high, n_users,
         n_seeds.
     """
-    return _points(curve, ("variant", "distilled", *FLOORS), metrics, protocol, split)
+    return _points(curve, ("variant", *CONTROLS, "distilled", *FLOORS), metrics, protocol, split)
 
 
 def exits_table(
@@ -84,26 +85,34 @@ def _points(
 
 
 def margin_table(decision: dict[str, Any]) -> pd.DataFrame:
-    """Puts depths and floors of a decision into one table, differences relative to the full model's value.
+    """Puts selections and floors of a decision into one table, differences relative to the full model's value.
 
     Returns:
-        Columns name, depth (missing for floors), relative, relative_ci_low, relative_ci_high, relative_lower_bound,
-        verdict, chosen. Relative values are shares: -0.02 is 2 % below the full model.
+        Columns name (of a floor, or of a selection other than `first:k`), depth (missing for floors), relative,
+        relative_ci_low, relative_ci_high, relative_lower_bound, verdict, chosen. Relative values are shares: -0.02 is
+        2 % below the full model.
     """
+    chosen = None if decision["depth"] is None else selection_of(decision)
     rows = [*decision["depths"], *decision["baselines"]]
     full = next(row["value"] for row in rows if row.get(columns.DEPTH) == decision["full_depth"])
     return pd.DataFrame(
         {
-            NAME: [row.get(NAME, "") for row in rows],
+            NAME: [_row_name(row) for row in rows],
             columns.DEPTH: pd.array([row.get(columns.DEPTH) for row in rows], dtype="Int64"),
             RELATIVE: [row["relative"] for row in rows],
             RELATIVE_LOW: [row[columns.CI_LOW] / full for row in rows],
             RELATIVE_HIGH: [row[columns.CI_HIGH] / full for row in rows],
             RELATIVE_BOUND: [row["lower_bound"] / full for row in rows],
             VERDICT: [row["verdict"] for row in rows],
-            CHOSEN: [NAME not in row and row[columns.DEPTH] == decision["depth"] for row in rows],
+            CHOSEN: [NAME not in row and selection_of(row) == chosen for row in rows],
         }
     )
+
+
+def _row_name(row: dict[str, Any]) -> str:
+    if NAME in row:
+        return row[NAME]
+    return "" if keeps_first(selection_of(row)) else selection_of(row)
 
 
 def similarity_matrix(similarity: pd.DataFrame, measure: str, rows: str) -> np.ndarray:

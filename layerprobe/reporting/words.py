@@ -7,6 +7,7 @@ import math
 METRIC_NAMES = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 KIND_NAMES = {
     "variant": "fine-tuned",
+    "random-init": "random initialisation",
     "exit-norm": "exit, normed",
     "exit-raw": "exit, raw",
     "distilled": "distilled student",
@@ -15,6 +16,7 @@ KIND_NAMES = {
     "markov-1": "Markov-1",
     "popularity": "popularity",
 }
+CONTROLS = ("random-init",)
 EXITS = ("exit-norm", "exit-raw")
 FLOORS = ("sasrec", "tfidf", "markov-1", "popularity")
 UNKNOWN = "-"

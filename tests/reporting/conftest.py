@@ -24,8 +24,27 @@ def fake_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def rich_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deeper study with two seeds, other selections and no titles; read it, do not change it."""
-    shape = FakeShape(n_layers=13, n_users=60, seeds=(0, 1), selections=("last:2", "random:3"), has_titles=False)
+    shape = FakeShape(n_layers=13, n_users=60, seeds=(0, 1), selections=("last:2", "random:3@7"), has_titles=False)
     return write_fake_study(tmp_path_factory.mktemp("rich") / "study", shape)
+
+
+@pytest.fixture(scope="session")
+def mixed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of several selections per depth with a control arm; read it, do not change it."""
+    shape = FakeShape(selections=("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1"), has_controls=True)
+    return write_fake_study(tmp_path_factory.mktemp("mixed") / "study", shape)
+
+
+@pytest.fixture(scope="session")
+def deep_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deep study with more selections than a figure has looks for, some long; read it, do not change it."""
+    kept = ("keep:0,1,2,3,4,5,6,7,8,24,25,26", "drop:9-20", "drop:3,5,7,9,11", "keep:0,27")
+    counted = tuple(f"{form}:{k}" for form in ("last", "uniform", "ends") for k in (4, 8, 14))
+    drawn = tuple(f"random:8@{seed}" for seed in range(5))
+    shape = FakeShape(
+        n_layers=28, n_users=60, selections=(*counted, "every:2", "every:4", *drawn, *kept), has_controls=True
+    )
+    return write_fake_study(tmp_path_factory.mktemp("deep") / "study", shape)
 
 
 @pytest.fixture

@@ -16,16 +16,17 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from layerprobe.reporting.depth_figures import depth_ticks
-from layerprobe.reporting.figures import NamedFigure, new_figure, save_figure
+from layerprobe.reporting.figures import NamedFigure, legend_lines, new_figure, save_figure
 from layerprobe.reporting.layer_figures import importance_figure, similarity_figure
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import draw_exits, draw_variants
+from layerprobe.reporting.series import places, variant_series
 from layerprobe.reporting.study_files import StudyFiles, read_study
 
 NAMES = ("depth-variants", "depth-exits", "decision-margin", "similarity", "importance")
 
 
-@pytest.fixture(scope="module", params=["fake_study", "rich_study"])
+@pytest.fixture(scope="module", params=["fake_study", "rich_study", "mixed_study", "deep_study"])
 def drawn(request: pytest.FixtureRequest) -> dict[str, Figure]:
     """All figures of a study's report."""
     report = make_report(read_study(request.getfixturevalue(request.param)))
@@ -137,6 +138,93 @@ def test_depth_zero_and_the_full_model_are_marked(
     (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
     rows = named.table.set_index(["kind", "depth", "metric"])
     assert ring.get_xydata() == pytest.approx(np.array([[4, rows.loc[(kind, 4, "ndcg"), "value"]]]))
+
+
+def marked(figure: Figure, label: str) -> list[tuple[float, float]]:
+    """Points of the first panel that are drawn like the legend entry `label`."""
+    entries = [
+        (text.get_text(), handle)
+        for legend in figure.legends
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    ]
+    (look,) = [handle for text, handle in entries if text == label]
+    alike = [
+        line
+        for line in figure.axes[0].lines
+        if (line.get_color(), line.get_marker(), line.get_markerfacecolor())
+        == (look.get_color(), look.get_marker(), look.get_markerfacecolor())
+    ]
+    return [(float(x), float(y)) for line in alike for x, y in line.get_xydata()]
+
+
+def test_selections_of_one_depth_stand_side_by_side_with_looks_of_their_own(mixed_study: Path) -> None:
+    named = draw_variants(read_study(mixed_study))
+    value = named.table[named.table["metric"] == "ndcg"].set_index(["kind", "selection"])["value"]
+    found = {text: marked(named.figure, text) for text in ("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1")}
+    # L = 4, so a step aside is 0.1; the first to the right of each depth is the student's.
+    assert found == {
+        "last:1": [(pytest.approx(0.9), pytest.approx(value["variant", "last:1"]))],
+        "every:2": [(pytest.approx(1.9), pytest.approx(value["variant", "every:2"]))],
+        "keep:0,3": [(pytest.approx(2.2), pytest.approx(value["variant", "keep:0,3"]))],
+        "random:2@7": [(pytest.approx(1.8), pytest.approx(value["variant", "random:2@7"]))],
+        "drop:1": [(pytest.approx(2.9), pytest.approx(value["variant", "drop:1"]))],
+    }
+
+
+def test_twins_are_hollow_and_stand_where_their_pretrained_twins_stand(mixed_study: Path) -> None:
+    named = draw_variants(read_study(mixed_study))
+    rows = named.table[(named.table["metric"] == "ndcg") & (named.table["kind"] == "random-init")]
+    value = rows.set_index("selection")["value"]
+    where = {"first:1": 1, "first:2": 2, "first:3": 3, "first:4": 4}
+    where |= {"last:1": 0.9, "every:2": 1.9, "keep:0,3": 2.2, "random:2@7": 1.8, "drop:1": 2.9}
+    drawn = sorted(marked(named.figure, "same layers, random initialisation"))
+    expected = sorted((place, value[text]) for text, place in where.items())
+    assert np.array(drawn) == pytest.approx(np.array(expected))
+    # A ring marks the full model, not its twin.
+    (ring,) = [line for line in named.figure.axes[0].lines if line.get_markersize() == 13]
+    assert len(ring.get_xdata()) == 1
+
+
+def test_no_two_families_look_alike() -> None:
+    families = ["last:1", "uniform:1", "ends:1", "every:2", "random:1@1", "keep:1", "drop:1"]
+    table = pd.DataFrame(
+        {"kind": "variant", "selection": families, "family": [text.split(":")[0] for text in families]}
+    )
+    series = variant_series(table)
+    assert len({one.look for one in series}) == len(families) + 1
+
+
+def test_many_listed_selections_share_the_look_of_their_family() -> None:
+    kept = [f"keep:{layer}" for layer in range(8)]
+    table = pd.DataFrame({"kind": "variant", "selection": kept, "family": "keep"})
+    assert [one.label for one in variant_series(table)] == ["first:k", "keep"]
+    assert [one.label for one in variant_series(table.head(2))] == ["first:k", "keep:0", "keep:1"]
+
+
+def test_selections_crowd_at_most_to_a_point_four_of_a_layer_from_their_depth() -> None:
+    drawn = [f"random:8@{seed}" for seed in range(9)]
+    table = pd.DataFrame({"kind": "variant", "selection": ["first:8", *drawn], "depth": 8})
+    found = places(table.assign(family=["first", *["random"] * 9]), 28)
+    assert found["first:8"] == 8
+    assert len(set(found.values())) == 10
+    assert max(abs(place - 8) for place in found.values()) == pytest.approx(0.4)
+    alone = places(pd.DataFrame({"kind": "variant", "selection": ["keep:1"], "depth": 1, "family": "keep"}), 4)
+    assert alone == {"keep:1": 1}
+
+
+def test_a_legend_takes_as_many_lines_as_its_words_need() -> None:
+    assert legend_lines(["first:k", "full model"]) == [2]
+    assert legend_lines(["x" * 40] * 5) == [2, 2, 1]  # 0.58 + 40 * 0.078 = 3.7 of 9 inches each
+
+
+def test_other_selections_are_named_beside_the_depths_of_the_margin_figure(mixed_study: Path) -> None:
+    figure = {one.name: one.figure for one in make_report(read_study(mixed_study)).figures}["decision-margin"]
+    axes = figure.axes[0]
+    shown = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    names = [text.get_text() for _, text in sorted(shown, key=lambda tick: tick[0])]
+    assert names[:5] == ["0", "1", "2", "3", "4"]
+    assert set(names[5:10]) == {"last:1", "every:2", "keep:0,3", "random:2@7", "drop:1"}
+    assert names[10:] == ["SASRec", "TF-IDF", "Markov-1", "popularity"]
 
 
 def test_ticks_hold_both_ends_and_do_not_crowd() -> None:

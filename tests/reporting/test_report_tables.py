@@ -62,6 +62,11 @@ def test_selections_of_one_depth_stay_apart() -> None:
     assert found["family"].tolist() == ["first", "random", "random"]
 
 
+def test_twins_are_points_of_the_variants_table_beside_their_variants() -> None:
+    found = variants_table(curve([{"value": 0.3}, {"kind": "random-init", "value": 0.1}]))
+    assert list(zip(found["kind"], found["value"], strict=True)) == [("variant", 0.3), ("random-init", 0.1)]
+
+
 def test_variants_and_exits_are_never_in_one_table() -> None:
     rows = [{"kind": kind} for kind in ("variant", "exit-raw", "exit-norm", "distilled")]
     table = curve([*rows, {"kind": "sasrec", "depth": None, "selection": ""}])
@@ -98,6 +103,21 @@ def test_margins_are_shares_of_the_full_model() -> None:
     assert found["depth"].isna().tolist() == [False, False, True]
     assert found["chosen"].tolist() == [True, False, False]
     assert not margin_table(decision | {"depth": None})["chosen"].any()
+
+
+def test_a_selection_is_chosen_by_its_layers_not_by_its_depth() -> None:
+    bounds = {"ci_low": 0.0, "ci_high": 0.0, "lower_bound": 0.0, "verdict": "not worse", "relative": 0.0}
+    rows = [("first:1", 1), ("keep:1", 1), ("first:2", 2)]
+    decision = {
+        "depth": 1,
+        "selection": "keep:1",
+        "full_depth": 2,
+        "depths": [{"depth": depth, "selection": text, "value": 0.2, **bounds} for text, depth in rows],
+        "baselines": [],
+    }
+    found = margin_table(decision)
+    assert found["chosen"].tolist() == [False, True, False]
+    assert found["name"].tolist() == ["", "keep:1", ""]
 
 
 def test_a_similarity_table_with_one_triangle_gives_a_symmetric_matrix() -> None:

@@ -9,9 +9,19 @@ from layerprobe.reporting import markdown
 from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.margin_figure import margin_figure
 from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.selections import layers_text, noun, selection_of
 from layerprobe.reporting.study_files import StudyFiles
 from layerprobe.reporting.tables import margin_table
-from layerprobe.reporting.words import KIND_NAMES, count, four_digits, interval, level, metric_label, percent
+from layerprobe.reporting.words import (
+    KIND_NAMES,
+    UNKNOWN,
+    count,
+    four_digits,
+    interval,
+    level,
+    metric_label,
+    percent,
+)
 
 RUN = "Run the decide stage."
 QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"
@@ -22,13 +32,13 @@ def answer_section(study: StudyFiles) -> Section:
     decision = study.decision
     if decision is None:
         return Section("The answer", [absent("a decision", "decision.json", RUN), QUESTION])
-    power = decision["power"]
+    power, one = decision["power"], _noun(decision)
     rests_on = (
-        f"{QUESTION} Every depth is compared with the full model of {decision['full_depth']} layers, user by user, in "
+        f"{QUESTION} Every {one} is compared with the full model of {decision['full_depth']} layers, user by user, in "
         f"{metric_label(decision['metric'], decision['k'])} on the test targets of {count(power['n_users'])} users, "
-        f"ranked among the whole catalogue. A depth is not worse when its loss stays below "
+        f"ranked among the whole catalogue. A {one} is not worse when its loss stays below "
         f"{level(decision['margin'])} of the full model's value for certain, worse when its loss is above that for "
-        f"certain, else undecided. For certain: false for any of the depths in at most {level(decision['alpha'])} of "
+        f"certain, else undecided. For certain: false for any of the {one}s in at most {level(decision['alpha'])} of "
         f"such studies."
     )
     notes = [markdown.bullets(decision["notes"])] if decision["notes"] else []
@@ -49,21 +59,35 @@ def decision_section(study: StudyFiles) -> Section:
 
 
 def _caption(study: StudyFiles, decision: dict[str, Any]) -> str:
+    one = _noun(decision)
     return (
         f"Paired differences over {count(decision['power']['n_users'])} users (test, full ranking). "
-        f"Bars: {level(1 - decision['alpha'])} intervals that hold for all depths at once, and for all floors at once. "
-        "Thick ticks: one-sided lower bounds; a depth is not worse when its tick lies above the margin. "
+        f"Bars: {level(1 - decision['alpha'])} intervals that hold for all {one}s at once, and for all floors at once. "
+        f"Thick ticks: one-sided lower bounds; a {one} is not worse when its tick lies above the margin. "
         f"Study {study.name}, commit {study.commit}."
     )
 
 
 def _table(decision: dict[str, Any], metric: str) -> str:
     headers = ["Model", metric, "Difference", "Relative", "Interval", "Lower bound", "Verdict"]
-    full = decision["full_depth"]
-    names = [f"depth {row['depth']}" + (" (full)" if row["depth"] == full else "") for row in decision["depths"]]
-    names += [KIND_NAMES.get(str(row["name"]), str(row["name"])) for row in decision["baselines"]]
-    rows = [*decision["depths"], *decision["baselines"]]
-    return markdown.table(headers, [[name, *_cells(row)] for name, row in zip(names, rows, strict=True)])
+    rows = [[_depth_name(row, decision), *_cells(row)] for row in decision["depths"]]
+    layers = [layers_text(row["layers"]) if "layers" in row else UNKNOWN for row in decision["depths"]]
+    rows += [[KIND_NAMES.get(str(row["name"]), str(row["name"])), *_cells(row)] for row in decision["baselines"]]
+    layers += [UNKNOWN] * len(decision["baselines"])
+    if _noun(decision) == "depth":
+        return markdown.table(headers, rows)
+    headers.insert(1, "Layers")
+    return markdown.table(headers, [[name, kept, *cells] for (name, *cells), kept in zip(rows, layers, strict=True)], 2)
+
+
+def _depth_name(row: dict[str, Any], decision: dict[str, Any]) -> str:
+    full = " (full)" if row["depth"] == decision["full_depth"] else ""
+    name = f"depth {row['depth']}"
+    return f"{name}{full}" if _noun(decision) == "depth" else f"{name}, {selection_of(row)}{full}"
+
+
+def _noun(decision: dict[str, Any]) -> str:
+    return noun(selection_of(row) for row in decision["depths"])
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -79,9 +103,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _power(decision: dict[str, Any]) -> str:
     power = decision["power"]
+    detectable = percent(power["minimal_detectable_relative_difference"])
     return (
-        f"How much can this study show? With its {count(power['n_users'])} users, a depth that truly equals the full "
-        f"model would be shown to stay within {percent(power['minimal_detectable_relative_difference'])} of it "
+        f"How much can this study show? With its {count(power['n_users'])} users, a {_noun(decision)} that truly "
+        f"equals the full model would be shown to stay within {detectable} of it "
         f"(in 8 of 10 such studies). A margin of {level(decision['margin'])} needs about "
         f"{count(power['users_needed_for_margin'])} users."
     )

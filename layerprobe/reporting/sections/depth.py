@@ -10,12 +10,25 @@ from layerprobe import columns
 from layerprobe.reporting import markdown
 from layerprobe.reporting.depth_figures import exits_figure, variants_figure
 from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.sections.controls import control_paragraphs
 from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.selections import layers_text, noun
 from layerprobe.reporting.study_files import StudyFiles
 from layerprobe.reporting.tables import N_SEEDS, exits_table, full_depth, is_metric, variants_table
-from layerprobe.reporting.words import EXITS, FLOORS, KIND_NAMES, candidates, confidence, count, four_digits, interval
+from layerprobe.reporting.words import (
+    CONTROLS,
+    EXITS,
+    FLOORS,
+    KIND_NAMES,
+    UNKNOWN,
+    candidates,
+    confidence,
+    count,
+    four_digits,
+    interval,
+)
 
-ORDER = ("variant", "distilled", *EXITS, *FLOORS)
+ORDER = ("variant", *CONTROLS, "distilled", *EXITS, *FLOORS)
 GAP_RATIO = 1.5
 SHOWN = (("hr", 10), ("ndcg", 10), ("mrr", 0))
 HEADERS = ["Model", "Parameters", "HR@10 valid", "HR@10 test", "NDCG@10 valid", "NDCG@10 test", "interval", "MRR test"]
@@ -24,6 +37,15 @@ PARTS = ("valid", "test")
 VARIANTS_TEXT = (
     "**How many layers must be trained?** Each point keeps the first k layers and is fine-tuned with them. Depth 0 is "
     "a control: item vectors and head, no layer. {start}"
+)
+SELECTIONS_TEXT = (
+    "**Which layers must be trained, and how many?** Each point keeps a selection of layers and is fine-tuned with "
+    "them; `first:k` keeps the first k. Selections of the same depth stand side by side. Depth 0 is a control: item "
+    "vectors and head, no layer. {start}"
+)
+TWINS_TEXT = (
+    "Hollow points are twins: the same layers, trained in the same way, but from random weights instead of the "
+    "pretrained ones. Each stands where its pretrained twin stands."
 )
 EXITS_TEXT = (
     "**How early does the one trained full model know the answer?** Nothing is retrained: its user vector is read "
@@ -44,7 +66,7 @@ def depth_section(study: StudyFiles) -> Section:
     drawn: list[NamedFigure] = []
     if "variant" in kinds:
         drawn.append(draw_variants(study))
-        paragraphs += [VARIANTS_TEXT.format(start=_start(study)).strip(), drawn[-1].markdown]
+        paragraphs += [_variants_text(study), drawn[-1].markdown, *_selections_table(study), *control_paragraphs(study)]
     else:
         paragraphs.append(absent("variants", "variants/", "Run the probe stage."))
     if kinds & set(EXITS):
@@ -94,6 +116,31 @@ def _start(study: StudyFiles) -> str:
     return STARTS.get((study.spec or {}).get("probe", {}).get("start", ""), "")
 
 
+def _variants_text(study: StudyFiles) -> str:
+    text = VARIANTS_TEXT if noun(_selections(study)) == "depth" else SELECTIONS_TEXT
+    twins = TWINS_TEXT if set(CONTROLS) & set(study.curve[columns.KIND]) else ""
+    return f"{text.format(start=_start(study))} {twins}".strip()
+
+
+def _selections(study: StudyFiles) -> list[str]:
+    """Returns the texts of all trained selections, each once."""
+    trained = study.curve.loc[study.curve[columns.KIND].isin(("variant", "distilled"))]
+    return trained.sort_values(columns.DEPTH, kind="stable")[columns.SELECTION].unique().tolist()
+
+
+def _selections_table(study: StudyFiles) -> list[str]:
+    """Returns the layers of every selection, where there is any beside `first:k`."""
+    texts = _selections(study)
+    if noun(texts) == "depth":
+        return []
+    kept = {text: study.layers.get(text) for text in texts}
+    rows = [
+        [text, UNKNOWN if layers is None else str(len(layers)), UNKNOWN if layers is None else layers_text(layers)]
+        for text, layers in kept.items()
+    ]
+    return [markdown.table(["Selection", "Depth", "Layers kept, counted from 0"], rows)]
+
+
 def _curve_tables(study: StudyFiles) -> list[str]:
     """Returns one table per protocol, with a line before it."""
     found = []
@@ -123,7 +170,9 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     place = wide[columns.KIND].map({kind: position for position, kind in enumerate(ORDER)})
     family = [text.split(":")[0] for text in wide[columns.SELECTION]]
     wide[columns.PARAMETERS] = wide[columns.PARAMETERS].astype(float)
-    return wide.assign(place=place, family=family).sort_values(["place", "family", columns.DEPTH, columns.SEED])
+    return wide.assign(place=place, family=family).sort_values(
+        ["place", columns.DEPTH, "family", columns.SELECTION, columns.SEED]
+    )
 
 
 def _name(row: dict[Any, Any]) -> str:

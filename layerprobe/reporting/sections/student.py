@@ -7,6 +7,7 @@ from typing import Any
 from layerprobe.reporting import markdown
 from layerprobe.reporting.comparison import SIDES, compare
 from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.selections import keeps_first
 from layerprobe.reporting.study_files import ModelFiles, StudyFiles
 from layerprobe.reporting.words import UNKNOWN, confidence, count, four_digits, interval, percent, seconds
 
@@ -38,8 +39,10 @@ def student_section(study: StudyFiles) -> Section:
 def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) -> list[str]:
     alpha = DEFAULT_ALPHA if study.alpha is None else study.alpha
     found = compare(teacher, student, alpha)
+    text = str(student.metrics["selection"])
+    which = "" if keeps_first(text) else f" ({text})"
     lead = (
-        f"### {student.name}: {student.metrics['depth']} layers, taught by {teacher.metrics['depth']}\n\n"
+        f"### {student.name}: {student.metrics['depth']} layers{which}, taught by {teacher.metrics['depth']}\n\n"
         f"Test targets of {count(found['n_users'].iloc[0])} users, full ranking, {confidence(alpha)}. "
         "The difference is student minus teacher, user by user."
     )

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.evaluation.metrics import metric_table
+from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import DecisionOptions, decide
 from layerprobe.store.atomic import write_csv, write_json, write_parquet, write_yaml
@@ -35,7 +37,9 @@ class FakeShape:
     n_users: int = 400
     seeds: tuple[int, ...] = (0,)
     selections: tuple[str, ...] = ()
-    """Variants beside `first:k`, as (selection) with their depth after the colon."""
+    """Variants beside `first:k`; they are in the decision too."""
+    has_controls: bool = False
+    """Whether every variant with layers has a twin of random weights."""
     has_titles: bool = True
 
 
@@ -49,7 +53,8 @@ class FakeStudy:
         self.targets = generator.integers(1, N_ITEMS + 1, size=(2, shape.n_users))
         self.lengths = generator.integers(3, 40, size=shape.n_users)
         self.curve: list[pd.DataFrame] = []
-        self.by_depth: dict[int, pd.DataFrame] = {}
+        self.variants: dict[LayerSelection, list[pd.DataFrame]] = {}
+        self.twins: dict[LayerSelection, list[pd.DataFrame]] = {}
         self.floors: dict[str, pd.DataFrame] = {}
 
     def write(self) -> Path:
@@ -57,12 +62,21 @@ class FakeStudy:
         self._data()
         self._floors()
         self._variants()
+        if self.shape.has_controls:
+            self._controls()
         self._exits()
         self._student()
         self._similarity()
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
-        decision = decide(self.by_depth, self.floors, DecisionOptions(n_boot=N_BOOT)).to_dict()
-        write_json(self.folder / "decision.json", decision)
+        options = DecisionOptions(n_boot=N_BOOT)
+        first_seed = {each: ranks[0] for each, ranks in self.variants.items()}
+        write_json(self.folder / "decision.json", decide(first_seed, self.floors, options).to_dict())
+        if self.shape.has_controls:
+            pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
+            write_json(
+                self.folder / "controls.json",
+                {"controls": [compare_control("random-init", pairs, options).to_dict()]},
+            )
         self._state()
         return self.folder
 
@@ -110,6 +124,7 @@ class FakeStudy:
             "kind": point.kind,
             "selection": point.selection,
             "depth": point.depth,
+            "layers": self._layers(point.selection),
             "seed": point.seed,
             "parameters": {"total": point.parameters, "layers": layers, "trainable": layers, **parts},
             "train_seconds": point.train_seconds,
@@ -151,13 +166,25 @@ class FakeStudy:
                 is_teacher = depth == full and seed == self.shape.seeds[0]
                 folder = self.folder / ("teacher" if is_teacher else f"variants/first-{depth}/seed-{seed}")
                 self._model(folder, self._point("variant", f"first:{depth}", depth, seed), ranks)
-                if seed == self.shape.seeds[0]:
-                    self.by_depth[depth] = ranks
-        for position, selection in enumerate(self.shape.selections):
-            depth = int(selection.split(":")[1])
-            folder = self.folder / "variants" / selection.replace(":", "-") / "seed-0"
-            ranks = self.ranks(self._skill(depth) - 0.3, 200 + position)
-            self._model(folder, self._point("variant", selection, depth, 0), ranks)
+                self.variants.setdefault(parse_selection(f"first:{depth}", full), []).append(ranks)
+        for position, text in enumerate(self.shape.selections):
+            selection = parse_selection(text, full)
+            folder = self.folder / "variants" / selection.folder / "seed-0"
+            ranks = self.ranks(self._skill(selection.depth) - 0.3 + 0.1 * position, 200 + position)
+            self._model(folder, self._point("variant", text, selection.depth, 0), ranks)
+            self.variants[selection] = [ranks]
+
+    def _controls(self) -> None:
+        for position, selection in enumerate(self.variants):
+            if not selection.depth:
+                continue
+            folder = self.folder / "controls" / "random-init" / selection.folder / "seed-0"
+            ranks = self.ranks(self._skill(selection.depth) - 0.8, 400 + position)
+            self._model(folder, self._point("random-init", selection.text, selection.depth, 0), ranks)
+            self.twins[selection] = [ranks]
+
+    def _layers(self, text: str) -> list[int] | None:
+        return list(parse_selection(text, self.shape.n_layers).layers) if text else None
 
     def _exits(self) -> None:
         full = self.shape.n_layers

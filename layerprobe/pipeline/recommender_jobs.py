@@ -1,0 +1,95 @@
+"""The recommenders of a study as model folders: teacher, variants and their control twins.
+
+Takes a study whose data and items are there, hands on `ModelJob`s: what a result depends on and how the model is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained
+from layerprobe.pipeline.spec import to_plain
+from layerprobe.pipeline.study import Study
+from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
+from layerprobe.recommender.model import Recommender
+from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.store.atomic import read_tensors
+from layerprobe.store.run_folder import file_hash_of, hash_value
+from layerprobe.training.checkpoint import MODEL
+
+
+def variant_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
+    """Describes one variant; the full model with the first seed is the teacher."""
+    folder = study.variant_folder(selection, seed)
+    starts_from_teacher = study.spec.probe.start == "teacher" and folder.name != "teacher"
+    depends = _depends(study, study.recipe, selection, seed)
+    if starts_from_teacher:
+        depends["start"] = file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")
+    return ModelJob(
+        point=Point.of("variant", selection, seed),
+        folder=folder,
+        spec=depends,
+        build=lambda: build_variant(study, selection, seed, starts_from_teacher),
+        training=study.spec.training,
+        max_len=study.spec.recommender.max_len,
+        parameters=_recommender_parameters,
+    )
+
+
+def control_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
+    """Describes the `random-init` twin of a variant: the same layers and training, the backbone's weights random.
+
+    It starts from its own random weights whatever `probe.start` says: a start from the trained teacher would bring the
+    pretrained weights back.
+    """
+    recipe = replace(study.recipe, backbone=replace(study.recipe.backbone, init="random"))
+    return ModelJob(
+        point=Point.of("random-init", selection, seed),
+        folder=study.control_folder("random-init", selection, seed),
+        spec=_depends(study, recipe, selection, seed),
+        build=lambda: build_recommender(recipe, study.item_table, selection.text, seed),
+        training=study.spec.training,
+        max_len=study.spec.recommender.max_len,
+        parameters=_recommender_parameters,
+    )
+
+
+def build_variant(study: Study, selection: LayerSelection, seed: int, from_teacher: bool) -> Recommender:
+    """Builds an untrained variant, or one that starts from the trained teacher's weights."""
+    start = None
+    if from_teacher:
+        start, _ = read_tensors(study.folder / "teacher" / "checkpoint" / MODEL)
+    return build_recommender(study.recipe, study.item_table, selection.text, seed, start)
+
+
+def load_teacher(study: Study) -> Recommender:
+    """Returns the trained teacher in evaluation mode, gradients off."""
+    seed = study.spec.probe.seeds[0]
+    teacher = load_trained(study.folder / "teacher", lambda: build_variant(study, study.full, seed, False))
+    assert isinstance(teacher, Recommender)
+    return teacher.requires_grad_(False)
+
+
+def shared_dependencies(study: Study) -> dict[str, object]:
+    """Returns what every model's result depends on beside its own options."""
+    spec = study.spec.evaluation
+    rules = {"sampled": spec.sampled, "seed": spec.seed, "remove_history": spec.remove_history, "ks": spec.ks}
+    return {"evaluation": rules, "data": study.data_hash}
+
+
+def _depends(study: Study, recipe: RecipeOptions, selection: LayerSelection, seed: int) -> dict[str, object]:
+    table = {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.folder / "items", f"checkpoint/{MODEL}")}
+    return {
+        "selection": selection.text,
+        "seed": seed,
+        **to_plain(recipe),
+        "training": to_plain(study.spec.training),
+        **shared_dependencies(study),
+        "items": hash_value(table),
+    }
+
+
+def _recommender_parameters(model: SequenceModel) -> dict[str, int]:
+    assert isinstance(model, Recommender)
+    return parameter_counts(model)

@@ -1,0 +1,59 @@
+"""The selections a study looks at: parsed, each set of layers once, in order.
+
+Takes text forms, hands on `LayerSelection`s; what is trained, ranked and decided is keyed by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layerprobe.backbone.selection import LayerSelection, parse_selection
+
+
+@dataclass(frozen=True)
+class Family:
+    """Distinct selections of one backbone.
+
+    Attributes:
+        selections: by depth, then in the order given; no two keep the same layers.
+        merged: texts that keep the layers of an earlier text, as (text, earlier text).
+    """
+
+    selections: tuple[LayerSelection, ...]
+    merged: tuple[tuple[str, str], ...]
+
+    @property
+    def merged_line(self) -> str | None:
+        """Says in one line which texts run under another one's name; None where there is nothing to say."""
+        if not self.merged:
+            return None
+        pairs = ", ".join(f"{text} as {earlier}" for text, earlier in self.merged)
+        return f"selections that keep the same layers run once: {pairs}"
+
+
+def distinct_selections(texts: Sequence[str], n_layers: int) -> Family:
+    """Parses the texts; of those that keep the same layers the first stays.
+
+    Args:
+        texts: text forms; one given twice counts once.
+        n_layers: layers of the backbone.
+
+    Raises:
+        InputError: a text does not parse or does not fit the backbone.
+
+    >>> found = distinct_selections(["keep:0,3", "first:2", "ends:2"], 4)
+    >>> [selection.text for selection in found.selections], found.merged
+    (['keep:0,3', 'first:2'], (('ends:2', 'keep:0,3'),))
+    """
+    parsed = [parse_selection(text, n_layers) for text in dict.fromkeys(texts)]
+    first: dict[tuple[int, ...], LayerSelection] = {}
+    for selection in parsed:
+        first.setdefault(selection.layers, selection)
+    merged = [(each.text, first[each.layers].text) for each in parsed if first[each.layers] is not each]
+    return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged))
+
+
+def keeps_first(selection: LayerSelection) -> bool:
+    """Tells whether a selection is written `first:k`."""
+    return selection.text == f"first:{selection.depth}"

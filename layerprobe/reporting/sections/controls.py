@@ -1,0 +1,46 @@
+"""Part of the depth section: every variant beside its twin of a control arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.sections.section import absent
+from layerprobe.reporting.selections import layers_text
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.words import CONTROLS, count, four_digits, interval, level, metric_label
+
+HEADERS = ["Selection", "Layers", "Pretrained", "Random", "Difference", "Interval", "Pretrained is"]
+
+
+def control_paragraphs(study: StudyFiles) -> list[str]:
+    """Returns the comparison of each control arm; nothing where the study has none."""
+    if not set(CONTROLS) & set(study.curve[columns.KIND]):
+        return []
+    if study.controls is None:
+        return [absent("the comparison with random initialisation", "controls.json", "Run the decide stage.")]
+    return [paragraph for arm in study.controls["controls"] for paragraph in _one_arm(arm)]
+
+
+def _one_arm(arm: dict[str, Any]) -> list[str]:
+    metric = metric_label(arm["metric"], arm["k"])
+    lead = f"**Is it the pretrained weights, or would the same layers with random weights do?** {arm['sentence']}"
+    rows = [
+        [
+            row[columns.SELECTION],
+            layers_text(row["layers"]),
+            four_digits(row["value"]),
+            four_digits(row["control_value"]),
+            four_digits(row["difference"]),
+            interval(row[columns.CI_LOW], row[columns.CI_HIGH]),
+            row["verdict"],
+        ]
+        for row in arm["selections"]
+    ]
+    note = (
+        f"{metric} of {count(arm['n_users'])} test users, ranked among the whole catalogue. The difference is "
+        f"pretrained minus random, user by user. Intervals: {level(1 - arm['alpha'])}, holding for all rows at once; "
+        "they cover the choice of users, not the noise of training. Undecided: the interval holds 0."
+    )
+    return [lead, markdown.table(HEADERS, rows, left=2), note]

@@ -1,0 +1,115 @@
+"""Decisions over any selections: several may share a depth."""
+
+from __future__ import annotations
+
+import pytest
+from test_decide import HR_1, hits
+
+from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.errors import InputError
+from layerprobe.probing.decide import Decision, decide
+
+
+def family(**shares: float) -> dict[LayerSelection, object]:
+    """Ranks by selection of eight layers; `keep_0_7=0.5` is `keep:0,7` with HR@1 = 0.5."""
+    texts = {name: name.replace("_", ":", 1).replace("_", ",") for name in shares}
+    return {parse_selection(texts[name], 8): hits(share) for name, share in shares.items()}
+
+
+def decided(**shares: float) -> Decision:
+    return decide(family(**shares), {}, HR_1)
+
+
+def test_at_the_smallest_depth_that_passes_the_highest_metric_is_chosen() -> None:
+    decision = decided(first_1=0.2, first_2=0.497, keep_0_7=0.499, last_2=0.498, first_4=0.6, first_8=0.5)
+    assert decision.selection is not None
+    assert (decision.selection.text, decision.depth, decision.full_depth) == ("keep:0,7", 2, 8)
+    assert decision.sentence.startswith(
+        "Keep 2 of 8 layers (keep:0,7): they have an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), at most "
+    )
+    assert decision.sentence.endswith(
+        "with 95 % confidence for all selections together and so within the margin of 2 % (10,000 users)."
+    )
+
+
+def test_a_higher_metric_does_not_win_over_a_smaller_depth() -> None:
+    decision = decided(keep_7=0.495, keep_0_7=0.6, first_8=0.5)
+    assert decision.depth == 1
+    assert decision.sentence.startswith("Keep 1 of 8 layers (keep:7): it has an HR@1 of 0.4950")
+
+
+def test_first_layers_are_named_as_a_selection_beside_others() -> None:
+    decision = decided(first_2=0.5, last_2=0.2, first_8=0.5)
+    assert decision.sentence.startswith("Keep 2 of 8 layers (first:2): they have")
+
+
+def test_order_of_the_family_changes_nothing() -> None:
+    shares = {"first_8": 0.5, "keep_0_7": 0.499, "first_2": 0.3}
+    assert decided(**shares) == decided(**dict(reversed(shares.items())))
+
+
+def test_all_members_are_simultaneous_so_more_selections_widen_the_bounds() -> None:
+    noisy = hits(0.49, flipped=0.1)
+    first, full = parse_selection("first:2", 8), parse_selection("first:8", 8)
+    alone = decide({first: noisy, full: hits(0.5)}, {}, HR_1)
+    more = {parse_selection(f"random:2@{seed}", 8): hits(0.49, flipped=0.1, seed=seed) for seed in range(1, 6)}
+    together = decide({first: noisy, **more, full: hits(0.5)}, {}, HR_1)
+    assert together.selections[first].lower_bound < alone.selections[first].lower_bound
+
+
+def test_none_passed_is_said_of_selections() -> None:
+    decision = decided(first_1=0.3, keep_0_7=0.3, first_8=0.5)
+    assert (decision.depth, decision.selection) == (None, None)
+    assert decision.sentence == (
+        "Keep all layers (depth 8): none of the smaller selections could be shown to stay within 2 % of the full "
+        "model's HR@1 of 0.5000 (95 % confidence, 10,000 users). Selections first:1 and keep:0,7 are worse by more "
+        "than 2 % for certain."
+    )
+
+
+def test_notes_name_larger_ones_that_failed_equal_ones_that_are_worse_and_better_ones() -> None:
+    decision = decided(keep_0_7=0.5, last_2=0.2, first_4=0.3, last_6=0.6, first_8=0.5)
+    assert decision.notes[0].startswith("Each selection was trained once: ")
+    assert decision.notes[1:] == (
+        "Selection first:4 is larger than keep:0,7 and did not pass: quality does not rise with depth.",
+        "Selection last:2 is as large as keep:0,7 and worse by more than the margin for certain: it matters which "
+        "layers are kept.",
+        "Better than the full model on HR@1 for certain: last:6.",
+    )
+
+
+def test_depth_numbers_and_first_selections_give_the_same_decision() -> None:
+    tables = {1: hits(0.4), 2: hits(0.499), 8: hits(0.5)}
+    by_text = {parse_selection(f"first:{k}", 8): ranks for k, ranks in tables.items()}
+    assert decide(tables, {}, HR_1) == decide(by_text, {}, HR_1)
+    assert list(decide(tables, {}, HR_1).depths) == [1, 2, 8]
+
+
+def test_the_dictionary_names_selection_and_layers_at_the_top_and_in_each_entry() -> None:
+    content = decided(keep_0_7=0.5, first_4=0.3, first_8=0.5).to_dict()
+    assert (content["depth"], content["selection"], content["layers"]) == (2, "keep:0,7", [0, 7])
+    entries = [(row["depth"], row["selection"], row["layers"]) for row in content["depths"]]
+    assert entries == [(2, "keep:0,7", [0, 7]), (4, "first:4", [0, 1, 2, 3]), (8, "first:8", list(range(8)))]
+    nothing = decided(keep_0_7=0.1, first_8=0.5).to_dict()
+    assert (nothing["depth"], nothing["selection"], nothing["layers"]) == (None, None, None)
+
+
+OTHER_BACKBONE = parse_selection("keep:0,3", 4)
+
+
+@pytest.mark.parametrize(
+    ("by_selection", "message"),
+    [
+        (family(keep_0_7=0.5, first_4=0.5), "with one that keeps all 8 layers; got keep:0,7 of 8, first:4 of 8"),
+        (family(first_8=0.5, last_8=0.5, first_1=0.5), "with one that keeps all 8 layers"),
+        (family(first_8=0.5) | {OTHER_BACKBONE: hits(0.5)}, "of one backbone.*keep:0,3 of 4"),
+        (family(first_8=0.5, first_2=0.5) | {2: hits(0.4)}, "each once"),
+        (family(first_8=0.5), "a decision needs the full model and a smaller depth"),
+        ({}, r"a smaller depth; got depths \[\]"),
+        (family(first_8=0.5) | {parse_selection("keep:0,7", 8): []}, "keep:0,7 has no ranks"),
+    ],
+)
+def test_families_without_a_single_full_model_are_refused(by_selection: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        decide(by_selection, {}, HR_1)
+    assert "\n" not in str(caught.value)
