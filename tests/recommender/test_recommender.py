@@ -10,14 +10,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from layerprobe.backbone.prompt import PromptOptions, PromptTokens, prompt_tokens
-from layerprobe.data.batches import TrainBatches, history_batch
+from layerprobe.data.batches import history_batch
 from layerprobe.errors import InputError
 from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
 from layerprobe.recommender.losses import next_item_loss
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sasrec import SASRec, SASRecOptions
 from layerprobe.recommender.sequence_model import SequenceModel, load_trainable_state, trainable_state
-from layerprobe.training.adapters import TuningOptions, merged
 
 HISTORIES = [np.array([3, 1, 4]), np.array([5]), np.array([9, 2, 6, 5, 3, 8]), np.array([12, 11])]
 PROMPT = PromptTokens(torch.tensor([0, 0, 0]), torch.tensor([0, 0]))
@@ -52,13 +51,6 @@ def test_later_items_do_not_change_earlier_positions(
     )
 
 
-def test_the_prompt_reaches_the_readout(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
-    plain, prompted, _ = models(item_table, recipe)
-    prompted.load_state_dict(plain.state_dict(), strict=False)
-    batch = history_batch(HISTORIES, 8)
-    assert not torch.allclose(plain.read(batch), prompted.read(batch), atol=1e-4)
-
-
 def test_prompted_input_is_prefix_items_suffix_then_padding(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
     backbone = build_recommender(recipe, item_table, None, 0).backbone
     repeated = dataclasses.replace(PROMPT, shared=False)
@@ -73,14 +65,6 @@ def test_prompted_input_is_prefix_items_suffix_then_padding(item_table: torch.Te
         assert torch.equal(inputs[user, :3], token.expand(3, -1))
         assert torch.equal(inputs[user, end : end + 2], token.expand(2, -1))
         assert (row[user].item(), pos[user].item()) == (user, end + 1)
-
-
-def test_suffix_with_a_target_at_every_position_is_refused(
-    split, item_table: torch.Tensor, recipe: RecipeOptions
-) -> None:
-    _, model, _ = models(item_table, recipe)
-    with pytest.raises(InputError, match="supervision 'last'"):
-        model.read(next(TrainBatches(split, 8, 8, "all", 0).epoch(0)))
 
 
 def test_chunked_loss_equals_the_plain_definition() -> None:
@@ -99,37 +83,6 @@ def test_padding_row_of_the_table_takes_no_part_in_the_loss() -> None:
     items = torch.ones(4, 2)
     items[0] = 1e4
     assert next_item_loss(torch.ones(2, 2), items, torch.tensor([1, 2])).item() == pytest.approx(np.log(3))
-
-
-def test_lora_starts_as_the_identity_and_trains_only_its_own_matrices(
-    item_table: torch.Tensor, recipe: RecipeOptions
-) -> None:
-    lora = build_recommender(dataclasses.replace(recipe, tuning=TuningOptions("lora", rank=2)), item_table, None, 0)
-    full = build_recommender(recipe, item_table, None, 0)
-    for name in ("input_adapter", "head"):
-        getattr(lora, name).load_state_dict(getattr(full, name).state_dict())
-    batch = history_batch(HISTORIES, 8)
-    assert torch.equal(lora.eval().read(batch), full.eval().read(batch))
-    trained = {name for name in trainable_state(lora) if "lora_" not in name}
-    assert trained == {"input_adapter.weight", "input_adapter.bias", "head.weight"}
-    per_layer = 2 * 3 * (16 + 24)  # rank x (gate, up, down) x (in + out)
-    assert parameter_counts(lora)["trainable"] == 4 * per_layer + (6 * 16 + 16) + 16 * 6
-
-
-def test_merged_lora_scores_like_the_adapter(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
-    tuning = TuningOptions("lora", rank=2, targets="all")
-    lora = build_recommender(dataclasses.replace(recipe, tuning=tuning), item_table, "first:2", 0).eval()
-    with torch.no_grad():
-        for name, value in lora.named_parameters():
-            if "lora_B" in name:
-                value.normal_(std=0.1)
-    batch = history_batch(HISTORIES, 8)
-    before = lora.read(batch)
-    network = merged(lora.network)
-    after = Recommender(network, network, item_table, recipe.recommender).eval()
-    after.load_state_dict({k: v for k, v in lora.state_dict().items() if not k.startswith("network")}, strict=False)
-    assert not any("lora_" in name for name, _ in after.named_parameters())
-    torch.testing.assert_close(after.read(batch), before, atol=1e-5, rtol=0)
 
 
 def test_parameters_by_part_equal_the_closed_form(item_table: torch.Tensor, recipe: RecipeOptions) -> None:
@@ -163,7 +116,6 @@ def test_sasrec_embeds_and_scores_with_one_table_and_padding_stays_zero() -> Non
         (lambda: SASRecOptions(blocks=0), "at least 1"),
         (lambda: RecommenderOptions(max_len=0), "at least 1"),
         (lambda: RecommenderOptions(input_dropout=-0.1), "lie in"),
-        (lambda: TuningOptions("lora", rank=0), "rank"),
         (lambda: prompt_tokens(PromptOptions(kind="text", prefix="Items:"), None), "checkpoint with a tokenizer"),
     ],
 )
