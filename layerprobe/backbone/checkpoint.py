@@ -148,14 +148,14 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
 
 
 def check_weights(checkpoint: Checkpoint, config: PretrainedConfig) -> None:
-    """Checks the depth in the config against the names of the weights; a folder with a config alone passes.
+    """Checks that there are weights and that their names agree with the depth in the config.
 
     A hub checkpoint is checked where its index tells the names; a single large file is not downloaded for it.
 
     Raises:
-        InputError: they disagree, or the weights cannot be read.
+        InputError: they disagree, there are none, or they cannot be read.
     """
-    if checkpoint.find(INDEX) is not None or (checkpoint.is_local and checkpoint.find(SINGLE) is not None):
+    if checkpoint.is_local or checkpoint.find(INDEX) is not None:
         files = _weight_files(checkpoint)
         _check_depth(checkpoint.where, files, architecture_named(config), config.num_hidden_layers)
 

@@ -16,7 +16,7 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 from layerprobe.backbone.architecture import ARCHITECTURES, architecture_of, layers_of, unread_parts
-from layerprobe.backbone.checkpoint import Checkpoint, first_line, kept_weights
+from layerprobe.backbone.checkpoint import Checkpoint, check_weights, first_line, kept_weights
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import cut_config, truncate
@@ -86,6 +86,25 @@ def backbone_config(options: BackboneOptions) -> PretrainedConfig:
     if options.checkpoint is None:
         return shape_config(options)
     return Checkpoint(options.checkpoint, options.revision).config()
+
+
+def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
+    """Builds the module tree of the teacher without memory for its weights, with every check but the weights' own.
+
+    Raises:
+        InputError: what `load_backbone` would refuse before it reads a weight.
+        UnsupportedArchitecture: the family is not in the table.
+    """
+    config = backbone_config(options)
+    kept = composed(options, config.num_hidden_layers, None)
+    if options.checkpoint is not None and options.init == "pretrained":
+        check_weights(Checkpoint(options.checkpoint, options.revision), config)
+    if options.quantize is not None:
+        _quantization(options.quantize)
+    _set_dropouts(config, options)
+    cut_config(config, kept)
+    with torch.device("meta"):
+        return _from_config(config, options)
 
 
 def shape_config(options: BackboneOptions) -> PretrainedConfig:

@@ -6,11 +6,12 @@ The paper's text is the default of a text prompt. No special tokens are added, a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 
+from layerprobe.backbone.checkpoint import Checkpoint
 from layerprobe.errors import InputError
 
 PAPER_PREFIX = (
@@ -19,6 +20,7 @@ PAPER_PREFIX = (
     "Given the user\u2019s purchase history, predict next possible item to be purchased.\n\n### Input:\n"
 )
 PAPER_SUFFIX = "\n### Response:\n"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,29 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
         return PromptTokens(learned=options.vectors, shared=options.shared)
     if checkpoint is None:
         raise InputError("prompt text needs backbone.checkpoint with a tokenizer; this backbone is built from a shape")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision or "main")
-    except (OSError, ValueError, KeyError, ImportError, HfHubHTTPError) as error:
-        raise InputError(
-            f"prompt text needs a tokenizer, and {checkpoint} has none that can be read; save one there with "
-            "tokenizer.save_pretrained, or use prompt.kind learned or none"
-        ) from error
     texts = (
         PAPER_PREFIX if options.prefix == "paper" else options.prefix,
         PAPER_SUFFIX if options.suffix == "paper" else options.suffix,
     )
+    tokenizer = _tokenizer(Checkpoint(checkpoint, revision))
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts]
+    if {*encoded[0], *encoded[1]} <= {tokenizer.unk_token_id}:
+        raise InputError(f"the prompt must hold a word that the tokenizer of {checkpoint} knows; all are unknown to it")
     prefix, suffix = (torch.tensor(ids, dtype=torch.int64) for ids in encoded)
     return PromptTokens(prefix, suffix, shared=options.shared)
+
+
+def _tokenizer(checkpoint: Checkpoint) -> Any:
+    from transformers import AutoTokenizer
+
+    problem = (
+        f"prompt text needs a tokenizer, and {checkpoint.where} has none that can be read; save one there with "
+        "tokenizer.save_pretrained, or use prompt.kind learned or none"
+    )
+    # Without its files the library makes up an empty tokenizer for some families, which knows no word.
+    if all(checkpoint.find(name) is None for name in TOKENIZER_FILES):
+        raise InputError(problem)
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint.where, revision=checkpoint.revision or "main")
+    except (OSError, ValueError, KeyError, ImportError, HfHubHTTPError) as error:
+        raise InputError(problem) from error

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
 from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of, unread_parts
-from layerprobe.backbone.checkpoint import Checkpoint, check_weights
+from layerprobe.backbone.checkpoint import INDEX, SINGLE, Checkpoint, check_weights
 from layerprobe.backbone.selection import LayerSelection
 
 TRAINED_BYTES = 16
@@ -61,7 +61,8 @@ def weigh_checkpoint(where: str, revision: str | None = None) -> Weights:
     """
     checkpoint = Checkpoint(where, revision)
     config = checkpoint.config()
-    check_weights(checkpoint, config)
+    if any(checkpoint.is_local and checkpoint.find(name) is not None for name in (SINGLE, INDEX)):
+        check_weights(checkpoint, config)
     with torch.device("meta"):
         return weigh(AutoModel.from_config(config))
 

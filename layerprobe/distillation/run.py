@@ -94,8 +94,12 @@ class BlockDistillation:
         return terms
 
     def _prove_gradients(self, model: StudentInTraining, batch: SequenceBatch) -> None:
-        """Stops the run unless each requested term has a gradient in the student's layers."""
-        trained = [value for value in model.student.network.parameters() if value.requires_grad]
+        """Stops the run unless each requested term has a gradient in the student's layers.
+
+        In front of a frozen backbone it is the input map that learns through the layers.
+        """
+        inside = [value for value in model.student.network.parameters() if value.requires_grad]
+        trained = inside or list(model.student.input_adapter.parameters())
         for name in self.weights.asked():
             with torch.random.fork_rng():  # the proof must not move the dropout of the step itself
                 term = self._terms(model, batch)[name]

@@ -9,7 +9,7 @@ import torch
 
 from layerprobe.backbone.architecture import architecture_named, architecture_of, layers_of, unread_parts
 from layerprobe.backbone.keys import kept_names
-from layerprobe.backbone.load import backbone_config, kept_layers, load_backbone
+from layerprobe.backbone.load import empty_backbone, kept_layers, load_backbone
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions, prompt_tokens
 from layerprobe.backbone.selection import LayerSelection, parse_selection
@@ -17,7 +17,7 @@ from layerprobe.errors import InputError
 from layerprobe.recommender.model import Recommender, RecommenderOptions, check_length
 from layerprobe.recommender.prefix import why_repeated
 from layerprobe.recommender.sequence_model import load_trainable_state
-from layerprobe.training.adapters import TuningOptions, adapt, unwrapped
+from layerprobe.training.adapters import TuningOptions, adapt, lora_names, unwrapped
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,13 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
         supervisions: per key of the study, such as `training.supervision`, its value.
 
     Raises:
-        InputError: the prompt has no tokenizer or does not fit the positions; targets at every position with a prompt
-            suffix, or with a family that sees later items; low precision with tuning.method full.
+        InputError: what the backbone's options ask for is not there; the prompt has no tokenizer or does not fit the
+            positions; targets at every position with a prompt suffix, or with a family that sees later items; a LoRA
+            target that matches nothing; low precision with tuning.method full.
     """
     options = recipe.backbone
-    config = backbone_config(options)
+    model = empty_backbone(options)
+    config = model.config
     causal = architecture_named(config).causal
     prompt = prompt_tokens(recipe.prompt, options.checkpoint, options.revision)
     for name, value in supervisions.items():
@@ -92,6 +94,14 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
     if recipe.tuning.method == "full" and (options.dtype != "float32" or options.quantize is not None):
         raise InputError(
             "tuning.method full needs weights in float32: leave out backbone.dtype and quantize, or use lora or frozen"
+        )
+    if recipe.tuning.method == "lora" and len(layers_of(model)):
+        lora_names(model, recipe.tuning.targets)
+    largest = max([-1, *prompt.prefix.tolist(), *prompt.suffix.tolist()])
+    if largest >= config.vocab_size:
+        raise InputError(
+            f"the tokenizer gives token {largest} and the backbone embeds {config.vocab_size} tokens: they do not "
+            "belong together; check the checkpoint's tokenizer"
         )
     check_length(prompt, recipe.recommender.max_len, config.max_position_embeddings)
     reason = why_repeated(prompt, causal, options.gradient_checkpointing)
