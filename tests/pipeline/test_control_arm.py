@@ -119,6 +119,17 @@ def test_twins_start_from_random_weights_whatever_variants_start_from(
         torch.testing.assert_close(twin.head.weight, variant.head.weight, rtol=0, atol=0)
 
 
+def test_a_twin_keeps_the_very_layers_of_its_variant(controlled: Path, checkpoint: Path, tmp_path: Path) -> None:
+    study = opened(controlled, checkpoint, tmp_path)
+    kept, full = (control_job(study, study.selections[place], 0).build() for place in (2, 3))
+    assert isinstance(kept, Recommender)
+    assert isinstance(full, Recommender)
+    cut, whole = (dict(model.backbone.named_parameters()) for model in (kept, full))
+    name = "layers.1.mlp.down_proj.weight"
+    torch.testing.assert_close(cut[name], whole[name.replace(".1.", ".3.")], rtol=0, atol=0)
+    assert not torch.equal(cut[name], whole[name])
+
+
 def test_the_comparison_is_stored_and_told(controlled: Path) -> None:
     (arm,) = read_json(controlled / "controls.json")["controls"]
     assert [row["selection"] for row in arm["selections"]] == ["first:1", "keep:0,3", "first:4"]

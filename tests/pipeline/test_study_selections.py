@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from test_study import MODEL_FILES, Killed, files, without_clock
 from tiny_study import TINY, write_study
 
+from layerprobe.backbone.selection import parse_selection
 from layerprobe.cli.main import main
 from layerprobe.pipeline import model_folder
 from layerprobe.pipeline.outcomes import student_selection
+from layerprobe.pipeline.recommender_jobs import build_variant
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.store.atomic import read_json, read_yaml, write_json
@@ -74,6 +77,18 @@ def test_a_variant_is_the_model_its_selection_names(selected: Path) -> None:
         for name in ("variants/first-1/seed-0", "variants/every-2/seed-0", "teacher")
     )
     assert (two, full) == (2 * one, 4 * one)
+
+
+@pytest.mark.parametrize("from_teacher", [False, True])
+def test_a_variant_starts_from_the_very_layers_it_names(from_teacher: bool, selected: Path, tmp_path: Path) -> None:
+    study = Study(load_spec(write_study(tmp_path, **CHANGES), []), selected)
+    full, kept = (build_variant(study, parse_selection(text, 4), 0, from_teacher) for text in ("first:4", "keep:0,3"))
+    whole, cut = (dict(model.backbone.named_parameters()) for model in (full, kept))
+    names = [name for name in cut if ".1." in name and name.endswith("proj.weight")]
+    assert len(names) == 7
+    for name in names:
+        torch.testing.assert_close(cut[name], whole[name.replace(".1.", ".3.")], rtol=0, atol=0)
+        assert not torch.equal(cut[name], whole[name])
 
 
 def test_the_student_keeps_the_layers_asked_for_and_loads(selected: Path, capsys: pytest.CaptureFixture[str]) -> None:
