@@ -124,8 +124,8 @@ class ProbeSpec:
     depths: list[int] | None = None
     """Depths k, short for the selections `first:k`. Null here and in `selections` takes every depth from 0 to the
     teacher's. Full depth is always in."""
-    selections: list[str] | None = None
-    """Selections beside `depths`, such as `last:2`, `every:2` or `"keep:0,3"` (in YAML a comma needs the quotes)."""
+    selections: list[str | int] | None = None
+    """Selections beside `depths`, such as `[last:2, every:2, keep:0,3]`, with or without quotes."""
     controls: list[Literal["random-init"]] = field(default_factory=list)
     """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -135,6 +135,8 @@ class ProbeSpec:
     from their own random weights all the same."""
 
     def __post_init__(self) -> None:
+        if self.selections is not None:
+            object.__setattr__(self, "selections", _rejoined(self.selections))
         if len(set(self.controls)) != len(self.controls):
             raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
         _require_seeds("probe.seeds", *self.seeds)
@@ -224,6 +226,21 @@ class StudySpec:
         _require_name("name", self.name)
 
 
+def _rejoined(entries: list[str | int]) -> list[str]:
+    """Puts lists of layers together again: YAML reads `[every:2, keep:0,3]` as three entries, the last a number.
+
+    No selection is a bare number or range, so what follows a `keep:` or `drop:` as one can only belong to it.
+    """
+    texts: list[str] = []
+    for entry in entries:
+        follows = bool(texts) and texts[-1].startswith(("keep:", "drop:"))
+        if follows and re.fullmatch(r"\d+(-\d+)?", str(entry)):
+            texts[-1] += f",{entry}"
+        else:
+            texts.append(str(entry))
+    return texts
+
+
 def _require_seeds(name: str, *seeds: int) -> None:
     if any(seed < 0 for seed in seeds):
         raise InputError(f"{name} must not be negative; got {min(seeds)}")
@@ -257,13 +274,7 @@ def load_spec(path: Path, overrides: list[str]) -> StudySpec:
         namespace = parser.parse_args(["--config", str(path), *overrides])
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: {_one_line(error)}{_hint(error)}") from error
-
-
-def _hint(error: BaseException) -> str:
-    """YAML reads `[every:2, keep:0,3]` as three entries, the last a number."""
-    hint = '; a selection with a comma needs quotes in YAML, such as "keep:0,3"'
-    return hint if '"probe.selections"' in str(error) else ""
+        raise InputError(f"{path}: {_one_line(error)}") from error
 
 
 def _require_mapping(path: Path) -> None:

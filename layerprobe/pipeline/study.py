@@ -73,7 +73,7 @@ class Study:
         if wrong:
             raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
         texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
-        return distinct_selections([*texts, *(probe.selections or [])], self.n_layers)
+        return distinct_selections([*texts, *map(str, probe.selections or [])], self.n_layers)
 
     @property
     def selections(self) -> tuple[LayerSelection, ...]:

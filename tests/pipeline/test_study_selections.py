@@ -270,11 +270,25 @@ def test_bad_selections_are_refused_in_one_line_before_anything_is_written(
     assert not (tmp_path / "study").exists()
 
 
-def test_a_comma_without_quotes_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("[first:1, every:2, keep:0,3]", ["first:1", "every:2", "keep:0,3"]),
+        ("[keep:0,1,3, last:2]", ["keep:0,1,3", "last:2"]),
+        ("[drop:0,2-3]", ["drop:0,2-3"]),
+        ('["keep:0,3", keep:1,2]', ["keep:0,3", "keep:1,2"]),
+    ],
+)
+def test_a_list_of_layers_needs_no_quotes(written: str, read: list[str], tmp_path: Path) -> None:
     path = write_study(tmp_path, probe={})
-    path.write_text(path.read_text().replace("probe: {}", "probe: {selections: [every:2, keep:0,3]}"))
-    assert main(["run", str(path), "--out", str(tmp_path / "study"), "--dry-run"]) == 2
-    assert "a selection with a comma needs quotes in YAML" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("probe: {}", f"probe: {{selections: {written}}}"))
+    assert load_spec(path, []).probe.selections == read
+
+
+def test_a_bare_number_that_follows_no_list_is_no_selection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_study(tmp_path, probe={"selections": ["every:2", 3]})
+    assert main(["run", str(path), "--out", str(tmp_path / "study")]) == 2
+    assert "selection '3' is not understood" in capsys.readouterr().err
 
 
 def test_backbone_that_is_cut_first_counts_its_layers_anew(tmp_path: Path) -> None:
