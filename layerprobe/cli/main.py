@@ -16,9 +16,9 @@ from layerprobe.errors import InputError, LayerprobeError
 
 STAGE_HELP = {
     "teach": "train the full-depth teacher",
-    "probe": "fine-tune every depth, rank every exit, write curve.csv",
+    "probe": "fine-tune every selection of layers, rank every exit, write curve.csv",
     "similarity": "compare the teacher's layers",
-    "decide": "decide the depth from the stored ranks",
+    "decide": "decide which layers to keep from the stored ranks",
     "distill": "train the student on the teacher's blocks",
     "export": "write the deployable student folder",
     "report": "draw the report from the study's files",

@@ -41,9 +41,10 @@ def control_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
     """Describes the `random-init` twin of a variant: the same layers and training, the backbone's weights random.
 
     It starts from its own random weights whatever `probe.start` says: a start from the trained teacher would bring the
-    pretrained weights back.
+    pretrained weights back. Each training seed draws weights of its own, so several seeds average over the draw.
     """
-    recipe = replace(study.recipe, backbone=replace(study.recipe.backbone, init="random"))
+    backbone = replace(study.recipe.backbone, init="random", init_seed=seed)
+    recipe = replace(study.recipe, backbone=backbone)
     return ModelJob(
         point=Point.of("random-init", selection, seed),
         folder=study.control_folder("random-init", selection, seed),
