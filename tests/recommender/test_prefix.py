@@ -363,6 +363,16 @@ def test_the_memory_is_renewed_after_every_change_of_the_model(
     assert (after - before).abs().max() > 100 * NORM_PRECISION
 
 
+def test_the_memory_follows_learned_vectors_that_change_alone() -> None:
+    model, batch = build("llama", LEARNED), batch_of("learned")
+    with torch.no_grad():
+        before = model.read(batch)
+        model.prefix_vectors.weight.mul_(2)
+        after = model.read(batch)
+    torch.testing.assert_close(after, repeated(model).read(batch), atol=NORM_PRECISION, rtol=NORM_PRECISION)
+    assert (after - before).abs().max() > 1e-3
+
+
 @every_causal
 def test_the_memory_follows_layers_out_and_back(family: str) -> None:
     model, batch = build(family, OPEN), batch_of("no suffix")
