@@ -93,6 +93,7 @@ class Recommender(SequenceModel):
         self.max_len = options.max_len
         self.prompt = prompt or PromptTokens()
         object.__setattr__(self, "backbone", backbone)  # not registered twice: it already lies inside `network`
+        self.causal = architecture_of(backbone).causal
         width = backbone.config.hidden_size
         self.register_buffer("item_table", item_table.detach().float().clone(), persistent=False)
         self.input_adapter = nn.Linear(item_table.shape[1], width)
@@ -118,8 +119,7 @@ class Recommender(SequenceModel):
         if not self.prompt.n_before:
             return False
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
-        causal = architecture_of(self.backbone).causal
-        return why_repeated(self.prompt, causal, checkpointed and self.training) is None
+        return why_repeated(self.prompt, self.causal, checkpointed and self.training) is None
 
     def item_vectors(self) -> torch.Tensor:
         """Returns the frozen item table, [n_items + 1, dim]."""
@@ -169,8 +169,8 @@ class Recommender(SequenceModel):
         """Returns the backbone's input of a batch; its prefix is already run where it is shared."""
         self._check_positions(batch)
         items = self.input_dropout(self.input_adapter(self.item_table[batch.items]))
-        prefix = self._prefix()
-        before = 0 if self.shares_prefix else len(prefix)
+        prefix, shared = self._prefix(), self.shares_prefix
+        before = 0 if shared else len(prefix)
         parts = [part for part in (prefix[None].expand(len(batch), -1, -1)[:, :before], items) if part.shape[1]]
         pos = batch.pos + before
         if len(self.suffix):
@@ -179,36 +179,43 @@ class Recommender(SequenceModel):
         else:
             inputs = torch.cat(parts, dim=1)
         real = batch.lengths + before + len(self.suffix)
-        return BackboneInput(self._arguments(inputs.to(self.backbone.dtype), prefix, real), batch.row, pos, before)
+        inputs = inputs.to(self.backbone.dtype)
+        return BackboneInput(self._arguments(inputs, prefix if shared else None, real), batch.row, pos, before)
 
-    def _arguments(self, inputs: torch.Tensor, prefix: torch.Tensor, real: torch.Tensor) -> dict[str, Any]:
-        """Returns the backbone's arguments; `real` [batch] counts the vectors of each row before its padding."""
+    def _arguments(self, inputs: torch.Tensor, prefix: torch.Tensor | None, real: torch.Tensor) -> dict[str, Any]:
+        """Returns the backbone's arguments.
+
+        Args:
+            inputs: vectors [batch, length, width].
+            prefix: vectors that all rows share before `inputs`, [prefix, width]; None where there are none.
+            real: vectors of each row before its padding, [batch].
+        """
         arguments: dict[str, Any] = {"inputs_embeds": inputs, "use_cache": False}
         place = torch.arange(inputs.shape[1], device=inputs.device)
-        if self.shares_prefix:
+        if prefix is not None:
             source = self.prefix if self.prefix_vectors is None else self.prefix_vectors.weight
             states = self.prefix_memory.states(self.network, source, prefix.to(inputs.dtype))
             arguments["past_key_values"] = cache_for_users(states, len(inputs))
             arguments["position_ids"] = place[None] + len(prefix)
             arguments["use_cache"] = True
-        if not architecture_of(self.backbone).causal:
+        if not self.causal:
             arguments["attention_mask"] = (place < real[:, None]).long()
         return arguments
 
     def _check_positions(self, batch: SequenceBatch) -> None:
         """Refuses to read where the input already holds the answer, or where a suffix has still to come."""
-        at_end = len(batch.row) == len(batch) and bool((batch.pos == batch.lengths[batch.row] - 1).all())
-        if at_end:
+        if self.causal and not len(self.suffix):
+            return
+        if len(batch.row) == len(batch) and bool((batch.pos == batch.lengths[batch.row] - 1).all()):
             return
         if len(self.suffix):
             raise InputError(
                 "a prompt suffix stands after the whole history, so it needs supervision 'last'; got 'all'"
             )
-        if not architecture_of(self.backbone).causal:
-            raise InputError(
-                f"{self.backbone.config.model_type} sees later items, so targets at every position would leak: it "
-                "needs supervision 'last'; got 'all'"
-            )
+        raise InputError(
+            f"{self.backbone.config.model_type} sees later items, so targets at every position would leak: it needs "
+            "supervision 'last'; got 'all'"
+        )
 
     def _prefix(self) -> torch.Tensor:
         """Returns the vectors before the items, [prefix, width]."""
