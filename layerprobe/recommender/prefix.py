@@ -72,7 +72,11 @@ class PrefixMemory:
         """
         if torch.is_grad_enabled() or network.training:
             return prefix_states(network, vectors)
-        key = tuple((id(value), value.data_ptr(), value._version) for value in (source, *network.parameters()))
+        device = vectors.device.type
+        key = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else vectors.dtype,
+            *((id(value), value.data_ptr(), value._version) for value in (source, *network.parameters())),
+        )
         if key != self._key:
             with torch.inference_mode(False), torch.no_grad():
                 self._states = prefix_states(network, vectors.clone())

@@ -396,7 +396,6 @@ def test_the_memory_follows_precision_down_and_to_half() -> None:
     assert 1e-4 < (half.double() - double).abs().max() < 1.0
 
 
-@pytest.mark.xfail(strict=True, reason="states remembered under autocast serve full precision afterwards")
 def test_the_memory_follows_autocast() -> None:
     model, batch = build("llama", OPEN, double=False), batch_of("no suffix")
     with torch.no_grad():
