@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
@@ -30,6 +31,8 @@ from layerprobe.backbone.architecture import ARCHITECTURES, Architecture, archit
 from layerprobe.backbone.keys import kept_names, layer_numbers
 from layerprobe.errors import InputError
 
+STALE_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
+"""Constants that older versions of the library stored as weights; today's models compute them."""
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -50,6 +53,11 @@ class Checkpoint:
         """Whether `where` names a folder; what looks like a path is never asked of the hub."""
         return self.where.startswith((".", "/", "~")) or Path(self.where).exists()
 
+    @property
+    def place(self) -> str:
+        """`where` as other libraries take it: a folder with `~` spelt out, or the hub id."""
+        return str(Path(self.where).expanduser()) if self.is_local else self.where
+
     def find(self, name: str) -> Path | None:
         """Returns the path of one of its files, downloaded if it has to be; None where it has no such file.
 
@@ -59,7 +67,7 @@ class Checkpoint:
         if self.is_local:
             if self.revision is not None:
                 raise InputError(f"backbone.revision is for hub checkpoints; {self.where} is a folder")
-            path = Path(self.where).expanduser() / name
+            path = Path(self.place) / name
             return path if path.is_file() else None
         try:
             return Path(hf_hub_download(self.where, name, revision=self.revision))
@@ -85,7 +93,7 @@ class Checkpoint:
             )
         try:
             config = AutoConfig.from_pretrained(path.parent)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise InputError(f"{self.where}/config.json cannot be read: {first_line(error)}") from error
         if config.model_type not in ARCHITECTURES:
             architecture_named(config, _empty_model(config))
@@ -112,7 +120,9 @@ def hub_problem(where: str, revision: str | None, error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text."""
+    """Returns the first line of an error's text; of a config that is refused, all of it, since the cause comes last."""
+    if isinstance(error, StrictDataclassError):
+        return " ".join(str(error).split())
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -141,7 +151,8 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
     architecture = architecture_named(config)
     files = _weight_files(checkpoint)
     _check_depth(checkpoint.where, files, architecture, config.num_hidden_layers)
-    names = [name for name in files if not name.startswith(architecture.dropped)]
+    left_out = architecture.dropped
+    names = [name for name in files if not name.startswith(left_out) and not name.endswith(STALE_BUFFERS)]
     renamed = kept_names(names, architecture, layers)
     opened = {shard: _open_shard(checkpoint, shard, files) for shard in sorted({files[name] for name in renamed})}
     return {new: opened[files[old]].get_slice(old) for old, new in renamed.items()}
@@ -164,12 +175,14 @@ def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     """Returns the file of each weight, by the index or from the one file's header."""
     index = checkpoint.find(INDEX)
     if index is not None:
+        damaged = f"{checkpoint.where}/{INDEX} must hold a weight_map of names to files; it is damaged: copy it anew"
         try:
-            return dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+            files = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{checkpoint.where}/{INDEX} must hold a weight_map; it is damaged: copy it anew"
-            ) from error
+            raise InputError(damaged) from error
+        if not all(isinstance(file, str) for file in files.values()):
+            raise InputError(damaged)
+        return files
     if checkpoint.find(SINGLE) is None:
         raise InputError(
             f"backbone.checkpoint must hold its weights as safetensors; {checkpoint.where} has neither {SINGLE} nor "

@@ -42,5 +42,14 @@ def kept_names(names: Iterable[str], architecture: Architecture, layers: Sequenc
     return kept
 
 
+def stored_name(name: str, architecture: Architecture, layers: Sequence[int]) -> str:
+    """Returns what a weight of the cut model is called in the model with all layers: for messages.
+
+    >>> stored_name("layers.0.w", Architecture("llama"), [5])
+    'layers.5.w'
+    """
+    return _pattern(architecture).sub(lambda found: f"{found[1]}{architecture.layers}.{layers[int(found[2])]}.", name)
+
+
 def _pattern(architecture: Architecture) -> re.Pattern[str]:
     return re.compile(rf"(^|\.){re.escape(architecture.layers)}\.(\d+)\.")

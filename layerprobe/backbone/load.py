@@ -17,6 +17,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, BitsAndBytesConfi
 
 from layerprobe.backbone.architecture import ARCHITECTURES, architecture_of, layers_of, unread_parts
 from layerprobe.backbone.checkpoint import Checkpoint, check_weights, first_line, kept_weights
+from layerprobe.backbone.keys import stored_name
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import cut_config, truncate
@@ -181,22 +182,34 @@ def _from_config(config: PretrainedConfig, options: BackboneOptions) -> PreTrain
 
 
 def _with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
-    """Builds only the kept layers of a checkpoint's shape; layer i draws from (seed, i), whatever else is kept."""
+    """Builds only the kept layers of a checkpoint's shape, with the weights they would have at full depth.
+
+    Layer i draws from (seed, i), the rest from the seed alone. Some families draw narrower the deeper they are, so the
+    stored depth stands in the config meanwhile.
+    """
+    depth = config.num_hidden_layers
     cut_config(config, kept)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.init_seed)
         model = _from_config(config, options)
-        for layer, module in zip(kept.layers, layers_of(model), strict=True):
+        layers = layers_of(model)
+        model.config.num_hidden_layers = depth
+        torch.manual_seed(options.init_seed)
+        _draw_again(model, model, layers)
+        for layer, module in zip(kept.layers, layers, strict=True):
             torch.manual_seed(1_000_003 * (layer + 1) + options.init_seed)
             _draw_again(model, module)
+        model.config.num_hidden_layers = kept.depth
     return model
 
 
-def _draw_again(model: PreTrainedModel, layer: torch.nn.Module) -> None:
-    for value in layer.parameters():
+def _draw_again(model: PreTrainedModel, module: torch.nn.Module, skipped: torch.nn.Module | None = None) -> None:
+    """Draws the weights of `module` by the library's rule: what lies inside first, since its parent may overrule it."""
+    for child in module.children():
+        if child is not skipped:
+            _draw_again(model, child, skipped)
+    for value in module.parameters(recurse=False):
         value._is_hf_initialized = False  # pyright: ignore[reportAttributeAccessIssue]
-    for module in layer.modules():
-        model._init_weights(module)
+    model._init_weights(module)
 
 
 def _read(
@@ -208,6 +221,8 @@ def _read(
     weights = kept_weights(checkpoint, config, kept.layers)
     config = copy.deepcopy(config)
     cut_config(config, kept)
+    with torch.device("meta"):
+        _from_config(copy.deepcopy(config), options)  # an attention code that is not there is no fault of the file
     family: Any = MODEL_MAPPING[type(config)]
     try:
         with torch.random.fork_rng(devices=[]):  # the library draws values for missing weights, refused below
@@ -224,7 +239,17 @@ def _read(
     unread = tuple(f"{path}." for path in architecture_of(model).unread)
     missing = sorted(report["missing_keys"])
     _fill_unread(model, [name for name in missing if name.startswith(unread)])
-    _refuse_misfit(checkpoint.where, report, [name for name in missing if not name.startswith(unread)])
+    architecture = architecture_of(model)
+    found = {
+        "missing": [name for name in missing if not name.startswith(unread)],
+        "unexpected": sorted(report["unexpected_keys"]),
+        "of another shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
+    }
+    for rule, names in found.items():
+        _refuse_misfit(checkpoint.where, rule, [stored_name(name, architecture, kept.layers) for name in names])
+    if options.quantize is None:
+        for value in model.parameters():
+            value.data = value.data.clone()  # else it stays a view of the file, and changes if that is overwritten
     return model
 
 
@@ -235,15 +260,12 @@ def _fill_unread(model: PreTrainedModel, names: Sequence[str]) -> None:
             model.get_parameter(name).zero_()
 
 
-def _refuse_misfit(where: str, report: dict[str, Any], missing: Sequence[str]) -> None:
-    unexpected = sorted(report["unexpected_keys"])
-    shapes = sorted(str(entry[0]) for entry in report["mismatched_keys"])
-    for rule, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
-        if names:
-            raise InputError(
-                f"the weights of {where} must fit its config.json; {len(names)} {rule}: {', '.join(names[:3])}; "
-                "the shape in config.json disagrees with the file"
-            )
+def _refuse_misfit(where: str, rule: str, names: Sequence[str]) -> None:
+    if names:
+        raise InputError(
+            f"the weights of {where} must fit its config.json; {len(names)} {rule}: {', '.join(names[:3])}; "
+            "the shape in config.json disagrees with the file"
+        )
 
 
 def _quantization(bits: str) -> dict[str, Any]:

@@ -118,6 +118,6 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     if all(checkpoint.find(name) is None for name in TOKENIZER_FILES):
         raise InputError(problem)
     try:
-        return AutoTokenizer.from_pretrained(checkpoint.where, revision=checkpoint.revision or "main")
+        return AutoTokenizer.from_pretrained(checkpoint.place, revision=checkpoint.revision or "main")
     except (OSError, ValueError, KeyError, ImportError, HfHubHTTPError) as error:
         raise InputError(problem) from error

@@ -57,12 +57,13 @@ def cut_config(config: PretrainedConfig, selection: LayerSelection) -> None:
     """
     architecture = architecture_named(config)
     _refuse_moved_layers(config, architecture, selection)
-    lists = {name: value for name, value in vars(config).items() if _is_per_layer(value, selection.n_layers)}
-    for name in lists:
-        _refuse_unnamed(name, architecture, selection.n_layers)
+    for name, value in vars(config).items():
+        _refuse_unnamed(name, value, architecture, selection.n_layers)
     for name in architecture.per_layer_config:
-        if name in lists:
-            setattr(config, name, [lists[name][index] for index in selection.layers])
+        values = getattr(config, name, None)
+        if values is not None:
+            # By index, not by length: the library lets a list be longer than the depth and reads its beginning.
+            setattr(config, name, [values[index] for index in selection.layers])
     setattr(config, DEPTH, len(selection.layers))
 
 
@@ -76,10 +77,6 @@ def _set_layers(model: PreTrainedModel, layers: nn.ModuleList) -> None:
                 setattr(module, "layer_idx", index)  # noqa: B010 - modules type every attribute as a tensor
 
 
-def _is_per_layer(value: object, n_layers: int) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == n_layers
-
-
 def _refuse_moved_layers(config: PretrainedConfig, architecture: Architecture, selection: LayerSelection) -> None:
     moved = selection.layers != tuple(range(selection.depth))
     bound = [name for name in architecture.index_bound if getattr(config, name, False)]
@@ -90,12 +87,13 @@ def _refuse_moved_layers(config: PretrainedConfig, architecture: Architecture, s
         )
 
 
-def _refuse_unnamed(name: str, architecture: Architecture, n_layers: int) -> None:
+def _refuse_unnamed(name: str, value: object, architecture: Architecture, n_layers: int) -> None:
     """A list with one entry per layer that the table does not name could be anything, so it is an error.
 
     Lists of one or two entries, such as `architectures` or several end tokens, are too common to tell.
     """
-    if n_layers > 2 and name not in architecture.per_layer_config:
+    looks_per_layer = n_layers > 2 and isinstance(value, (list, tuple)) and len(value) == n_layers
+    if looks_per_layer and name not in architecture.per_layer_config:
         raise UnsupportedArchitecture(
             f"the config's list {name} has one entry for each of {n_layers} layers, and the table of "
             f"{architecture.model_type} does not name it; add it to per_layer_config if it is cut with the layers"

@@ -313,9 +313,24 @@ BAD_FOLDERS: list[tuple[str, str, Callable[[Path], Any], str]] = [
         lambda p: change_index(p, lambda m: m.pop(Q)),
         "disagree about 1 weights, such as model.layers.2.self_attn.q_proj.weight",
     ),
-    ("damaged index", "sharded", lambda p: (p / INDEX).write_text("{"), "must hold a weight_map; it is damaged"),
-    ("empty index", "sharded", lambda p: (p / INDEX).write_text("{}"), "must hold a weight_map; it is damaged"),
-    ("list for index", "sharded", lambda p: (p / INDEX).write_text("[]"), "must hold a weight_map; it is damaged"),
+    (
+        "damaged index",
+        "sharded",
+        lambda p: (p / INDEX).write_text("{"),
+        "must hold a weight_map of names to files; it is damaged",
+    ),
+    (
+        "empty index",
+        "sharded",
+        lambda p: (p / INDEX).write_text("{}"),
+        "must hold a weight_map of names to files; it is damaged",
+    ),
+    (
+        "list for index",
+        "sharded",
+        lambda p: (p / INDEX).write_text("[]"),
+        "must hold a weight_map of names to files; it is damaged",
+    ),
     (
         "no weights",
         "sharded",
@@ -326,7 +341,7 @@ BAD_FOLDERS: list[tuple[str, str, Callable[[Path], Any], str]] = [
         "shard numbers for names",
         "sharded",
         lambda p: change_index(p, lambda m: m.update(dict.fromkeys(m, 3))),
-        "must hold a weight_map; it is damaged",
+        "must hold a weight_map of names to files; it is damaged",
     ),
     ("bin only", "headed", old_format, "must hold its weights as safetensors"),
     ("no safetensors file", "headed", lambda p: (p / SINGLE).write_bytes(b"PK\3\4" * 40), "is no readable safetensors"),
@@ -356,21 +371,9 @@ BAD_FOLDERS: list[tuple[str, str, Callable[[Path], Any], str]] = [
     ("head alone", "headed", lambda p: change_weights(p, heads_alone), "holds no backbone of the family llama"),
     ("another family", "headed", lambda p: change_config(p, model_type="gpt2"), "holds no backbone of the family gpt2"),
 ]
-KNOWN_BUGS = {
-    "shard numbers for names": "TypeError instead of InputError where the index names a shard by a number",
-    "no number": "the library's StrictDataclassError passes through Checkpoint.config",
-}
 
 
-@pytest.mark.parametrize(
-    ("form", "spoil", "message"),
-    [
-        pytest.param(
-            *case, id=name, marks=pytest.mark.xfail(strict=True, reason=KNOWN_BUGS[name]) if name in KNOWN_BUGS else ()
-        )
-        for name, *case in BAD_FOLDERS
-    ],
-)
+@pytest.mark.parametrize(("form", "spoil", "message"), [pytest.param(*case, id=name) for name, *case in BAD_FOLDERS])
 def test_a_folder_that_cannot_be_trusted_is_refused_in_one_line(
     form: str, spoil: Callable[[Path], Any], message: str, tmp_path: Path
 ) -> None:
@@ -382,7 +385,6 @@ def test_a_folder_that_cannot_be_trusted_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="the library's StrictDataclassError passes through Checkpoint.config")
 def test_a_depth_that_disagrees_with_the_layer_types_is_refused_in_one_line(tmp_path: Path) -> None:
     save("qwen2", "headed", tmp_path)
     change_config(tmp_path, num_hidden_layers=6)
@@ -518,3 +520,42 @@ def test_a_path_is_never_asked_of_the_hub(where: str, monkeypatch: pytest.Monkey
 def test_a_folder_has_no_revision(saved: Saved) -> None:
     with pytest.raises(InputError, match=r"backbone\.revision is for hub checkpoints"):
         load(saved("llama"), revision="v1")
+
+
+def test_stored_masks_of_older_gpt2_files_are_left_out(tmp_path: Path) -> None:
+    save("gpt2", "headed", tmp_path)
+    before = load(tmp_path)
+    constants = {
+        "transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+        "transformer.h.0.attn.bias": torch.ones(1, 1, 4, 4),
+    }
+    change_weights(tmp_path, lambda weights: weights.update(constants))
+    after = load(tmp_path)
+    assert all(torch.equal(value, other) for value, other in zip(before.parameters(), after.parameters(), strict=True))
+
+
+def test_misfits_are_named_as_they_are_stored(tmp_path: Path) -> None:
+    save("llama", "bare", tmp_path)
+    change_weights(tmp_path, lambda weights: weights.pop("layers.2.mlp.up_proj.weight"))
+    with pytest.raises(InputError, match=r"1 missing: layers\.2\.mlp\.up_proj\.weight"):
+        load(tmp_path, "keep:0,2")
+
+
+def test_loaded_weights_do_not_change_with_the_file(tmp_path: Path) -> None:
+    save("llama", "bare", tmp_path)
+    model = load(tmp_path)
+    before = [value.clone() for value in model.parameters()]
+    path = tmp_path / "model.safetensors"
+    with path.open("r+b") as opened:  # in place: the same file with other bytes
+        opened.seek(-4096, 2)
+        opened.write(b"\x01" * 4096)
+    assert all(torch.equal(value, old) for value, old in zip(model.parameters(), before, strict=True))
+
+
+def test_a_home_folder_is_spelt_out_for_weights_and_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from layerprobe.backbone.checkpoint import Checkpoint
+
+    save("llama", "bare", tmp_path / "ck")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Checkpoint("~/ck").place == str(tmp_path / "ck")
+    assert Checkpoint("~/ck").config().model_type == "llama"
