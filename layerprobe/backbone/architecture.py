@@ -134,6 +134,7 @@ ARCHITECTURES = {
 
 REFUSED_VALUES: tuple[tuple[str, Any, str], ...] = (
     ("use_bidirectional_attention", (None, False), "its decoder layers look ahead"),
+    ("is_causal", (None, True), "its decoder layers look ahead"),
     ("layerdrop", (None, 0), "it skips layers at random in training, so its depth is not one number"),
     ("add_cross_attention", (None, False), "its layers read a second sequence"),
     ("do_layer_norm_before", (None, True), "it has no final norm, so its states cannot be read alike"),
@@ -170,6 +171,11 @@ def architecture_named(config: PretrainedConfig, model: nn.Module | None = None)
         value = getattr(config, name, None)
         if value not in understood:
             raise UnsupportedArchitecture(f"{found.model_type} with {name}: {value} is not supported: {reason}")
+    if getattr(config, "quantization_config", None) is not None:
+        raise UnsupportedArchitecture(
+            "the checkpoint must hold plain weights, and its config.json has a quantization_config: take the original "
+            "checkpoint, with backbone.quantize if it has to be small"
+        )
     if getattr(config, "word_embed_proj_dim", config.hidden_size) != config.hidden_size:
         raise UnsupportedArchitecture(
             f"{found.model_type} must embed in its own width, {config.hidden_size}; "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -28,8 +28,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 
 from layerprobe.backbone.architecture import ARCHITECTURES, Architecture, architecture_named
-from layerprobe.backbone.keys import kept_names, layer_numbers
+from layerprobe.backbone.keys import in_layers, kept_names, layer_numbers
 from layerprobe.errors import InputError
+from layerprobe.store.run_folder import hash_file
 
 STALE_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
 """Constants that older versions of the library stored as weights; today's models compute them."""
@@ -72,9 +73,16 @@ class Checkpoint:
         try:
             return Path(hf_hub_download(self.where, name, revision=self.revision))
         except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            if isinstance(error, EntryNotFoundError) and (
+                self._is_cached or not isinstance(error, LocalEntryNotFoundError)
+            ):
                 return None
             raise InputError(hub_problem(self.where, self.revision, error)) from error
+
+    @property
+    def _is_cached(self) -> bool:
+        """Whether its config lies in the local cache: offline, a file that is not there too is taken for absent."""
+        return isinstance(try_to_load_from_cache(self.where, "config.json", revision=self.revision), str)
 
     def config(self) -> PretrainedConfig:
         """Reads `config.json` and makes sure the family is supported.
@@ -92,12 +100,14 @@ class Checkpoint:
                 f"{extra}"
             )
         try:
-            config = AutoConfig.from_pretrained(path.parent)
+            config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise InputError(f"{self.where}/config.json cannot be read: {first_line(error)}") from error
         if config.model_type not in ARCHITECTURES:
             architecture_named(config, _empty_model(config))
         architecture_named(config)
+        if config.num_hidden_layers < 0:
+            raise InputError(f"{self.where}/config.json must say a number of layers; got {config.num_hidden_layers}")
         return config
 
 
@@ -153,9 +163,41 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
     _check_depth(checkpoint.where, files, architecture, config.num_hidden_layers)
     left_out = architecture.dropped
     names = [name for name in files if not name.startswith(left_out) and not name.endswith(STALE_BUFFERS)]
+    _refuse_twins(checkpoint.where, names, architecture)
     renamed = kept_names(names, architecture, layers)
     opened = {shard: _open_shard(checkpoint, shard, files) for shard in sorted({files[name] for name in renamed})}
     return {new: opened[files[old]].get_slice(old) for old, new in renamed.items()}
+
+
+def _refuse_twins(where: str, names: Sequence[str], architecture: Architecture) -> None:
+    """Two weights of one place, such as `model.layers.1.w` and `layers.1.w`, would load as either."""
+    seen: dict[str, str] = {}
+    for name in names:
+        inside = in_layers(name, architecture)
+        if inside is not None and seen.setdefault(inside, name) != name:
+            raise InputError(f"{where} holds two weights for one place, {seen[inside]} and {name}; copy it anew")
+
+
+def fingerprint(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequence[int]) -> dict[str, str]:
+    """Returns what a checkpoint's content is known by: its commit on the hub, or hashes of config and weight files.
+
+    Weight files that hold none of the kept layers are left out.
+
+    Raises:
+        InputError: as `kept_weights`.
+    """
+    path = checkpoint.find("config.json")
+    assert path is not None
+    if not checkpoint.is_local:
+        return {"commit": path.parent.name}
+    architecture = architecture_named(config)
+    files = _weight_files(checkpoint)
+    shards = sorted({files[name] for name in kept_names(files, architecture, layers)})
+    paths = {shard: checkpoint.find(shard) for shard in shards}
+    missing = [shard for shard, found in paths.items() if found is None]
+    if missing:
+        raise InputError(f"the shard {missing[0]} of {checkpoint.where} is missing; copy the checkpoint anew")
+    return {"config.json": hash_file(path)} | {shard: hash_file(found) for shard, found in paths.items() if found}
 
 
 def check_weights(checkpoint: Checkpoint, config: PretrainedConfig) -> None:

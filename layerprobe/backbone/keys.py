@@ -42,6 +42,16 @@ def kept_names(names: Iterable[str], architecture: Architecture, layers: Sequenc
     return kept
 
 
+def in_layers(name: str, architecture: Architecture) -> str | None:
+    """Returns the part of a name from the layers on, whatever model it lies in; None outside the layers.
+
+    >>> in_layers("model.layers.5.w", Architecture("llama"))
+    'layers.5.w'
+    """
+    found = _pattern(architecture).search(name)
+    return None if found is None else name[found.end(1) :]
+
+
 def stored_name(name: str, architecture: Architecture, layers: Sequence[int]) -> str:
     """Returns what a weight of the cut model is called in the model with all layers: for messages.
 

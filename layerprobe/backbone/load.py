@@ -7,20 +7,22 @@ shape are errors.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Any
-
 import torch
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from layerprobe.backbone.architecture import ARCHITECTURES, architecture_of, layers_of, unread_parts
-from layerprobe.backbone.checkpoint import Checkpoint, check_weights, first_line, kept_weights
-from layerprobe.backbone.keys import stored_name
+from layerprobe.backbone.architecture import unread_parts
+from layerprobe.backbone.build import (
+    model_without_weights,
+    set_dropouts,
+    shape_config,
+    with_random_layers,
+    with_random_weights,
+)
+from layerprobe.backbone.checkpoint import Checkpoint, check_weights, fingerprint
 from layerprobe.backbone.options import BackboneOptions
+from layerprobe.backbone.read import check_layers, quantization, read_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
-from layerprobe.backbone.truncate import cut_config, truncate
+from layerprobe.backbone.truncate import cut_config
 from layerprobe.errors import InputError
 
 
@@ -38,16 +40,16 @@ def load_backbone(options: BackboneOptions, selection: LayerSelection | None = N
     """
     if options.checkpoint is None:
         config = shape_config(options)
-        model = _with_random_weights(config, options, composed(options, config.num_hidden_layers, selection))
+        model = with_random_weights(config, options, composed(options, config.num_hidden_layers, selection))
     else:
         checkpoint = Checkpoint(options.checkpoint, options.revision)
         config = checkpoint.config()
         kept = composed(options, config.num_hidden_layers, selection)
-        _set_dropouts(config, options)
+        set_dropouts(config, options)
         if options.init == "random":
-            model = _with_random_layers(config, options, kept)
+            model = with_random_layers(config, options, kept)
         else:
-            model = _read(checkpoint, config, options, kept)
+            model = read_layers(checkpoint, config, options, kept)
     return _prepared(model, options)
 
 
@@ -82,6 +84,18 @@ def count_layers(options: BackboneOptions) -> int:
     return len(kept_layers(options))
 
 
+def backbone_content(options: BackboneOptions) -> dict[str, str]:
+    """Returns what the stored weights of the teacher are known by; empty where nothing stored is read.
+
+    Raises:
+        InputError: the checkpoint is absent or cannot be read.
+    """
+    if options.checkpoint is None or options.init == "random":
+        return {}
+    checkpoint = Checkpoint(options.checkpoint, options.revision)
+    return fingerprint(checkpoint, checkpoint.config(), kept_layers(options))
+
+
 def backbone_config(options: BackboneOptions) -> PretrainedConfig:
     """Returns the config at full stored depth, without reading weights; raises as `kept_layers`."""
     if options.checkpoint is None:
@@ -90,197 +104,28 @@ def backbone_config(options: BackboneOptions) -> PretrainedConfig:
 
 
 def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
-    """Builds the module tree of the teacher without memory for its weights, with every check but the weights' own.
+    """Builds the module tree of the teacher without memory for its weights, after every check that needs no data.
+
+    A local checkpoint is checked to the last name and shape. A hub checkpoint is not downloaded for it: only its config
+    and, where it has one, its index are looked at.
 
     Raises:
-        InputError: what `load_backbone` would refuse before it reads a weight.
+        InputError: what `load_backbone` would refuse.
         UnsupportedArchitecture: the family is not in the table.
     """
     config = backbone_config(options)
     kept = composed(options, config.num_hidden_layers, None)
+    if options.quantize is not None:
+        quantization(options.quantize)
+    set_dropouts(config, options)
     if options.checkpoint is not None and options.init == "pretrained":
-        check_weights(Checkpoint(options.checkpoint, options.revision), config)
-    if options.quantize is not None:
-        _quantization(options.quantize)
-    _set_dropouts(config, options)
+        checkpoint = Checkpoint(options.checkpoint, options.revision)
+        check_weights(checkpoint, config)
+        if checkpoint.is_local:
+            check_layers(checkpoint, config, options, kept)
     cut_config(config, kept)
     with torch.device("meta"):
-        return _from_config(config, options)
-
-
-def shape_config(options: BackboneOptions) -> PretrainedConfig:
-    """Returns the config of a backbone that is built from a shape.
-
-    Raises:
-        InputError: the family has no single rotary base, or no dropout to set.
-    """
-    architecture = ARCHITECTURES[options.family]
-    head_dim = options.hidden_size // options.heads
-    entries = {
-        "vocab_size": 1,  # items enter as vectors; one row, never read, keeps stock loaders content
-        "hidden_size": options.hidden_size,
-        "intermediate_size": options.intermediate_size,
-        "num_hidden_layers": options.layers,
-        "num_attention_heads": options.heads,
-        "num_key_value_heads": options.heads,
-        "head_dim": head_dim,
-        "query_pre_attn_scalar": head_dim,
-        "word_embed_proj_dim": options.hidden_size,
-        "max_position_embeddings": options.max_positions,
-        "original_max_position_embeddings": options.max_positions,
-        "initializer_range": options.init_std,
-        "init_std": options.init_std,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": options.rope_theta},
-    }
-    default = AutoConfig.for_model(options.family)
-    if "rope_theta" not in (getattr(default, "rope_parameters", None) or {}):
-        del entries["rope_parameters"]
-        if options.rope_theta != BackboneOptions.rope_theta:
-            raise InputError(
-                f"backbone.rope_theta has no use with family {options.family}, which has no single rotary base"
-            )
-    named = {architecture.shape.get(name, name): value for name, value in entries.items()}
-    config = AutoConfig.for_model(
-        options.family, **{name: value for name, value in named.items() if hasattr(default, name)}
-    )
-    _set_dropouts(config, options)
-    return config
-
-
-def _set_dropouts(config: PretrainedConfig, options: BackboneOptions) -> None:
-    architecture = ARCHITECTURES[config.model_type]
-    if options.hidden_dropout and not architecture.hidden_dropout:
-        raise InputError(
-            f"backbone.hidden_dropout has no use with family {config.model_type}, whose layers have none; "
-            "recommender.input_dropout and head_dropout are there for every family"
-        )
-    setattr(config, architecture.attention_dropout, options.attention_dropout)
-    for name in architecture.hidden_dropout:
-        setattr(config, name, options.hidden_dropout)
-
-
-def _attention(options: BackboneOptions) -> dict[str, str]:
-    return {} if options.attention == "auto" else {"attn_implementation": options.attention}
-
-
-def _with_random_weights(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
-    """Builds a shape at full depth and cuts it, so layer i starts from the same weights at every depth."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.init_seed)
-        model = _from_config(config, options)
-    return truncate(model, kept)
-
-
-def _from_config(config: PretrainedConfig, options: BackboneOptions) -> PreTrainedModel:
-    try:
-        return AutoModel.from_config(config, **_attention(options))
-    except (ImportError, ValueError) as error:
-        raise InputError(f"backbone.attention {options.attention} cannot be used here: {first_line(error)}") from error
-
-
-def _with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
-    """Builds only the kept layers of a checkpoint's shape, with the weights they would have at full depth.
-
-    Layer i draws from (seed, i), the rest from the seed alone. Some families draw narrower the deeper they are, so the
-    stored depth stands in the config meanwhile.
-    """
-    depth = config.num_hidden_layers
-    cut_config(config, kept)
-    with torch.random.fork_rng(devices=[]):
-        model = _from_config(config, options)
-        layers = layers_of(model)
-        model.config.num_hidden_layers = depth
-        torch.manual_seed(options.init_seed)
-        _draw_again(model, model, layers)
-        for layer, module in zip(kept.layers, layers, strict=True):
-            torch.manual_seed(1_000_003 * (layer + 1) + options.init_seed)
-            _draw_again(model, module)
-        model.config.num_hidden_layers = kept.depth
-    return model
-
-
-def _draw_again(model: PreTrainedModel, module: torch.nn.Module, skipped: torch.nn.Module | None = None) -> None:
-    """Draws the weights of `module` by the library's rule: what lies inside first, since its parent may overrule it."""
-    for child in module.children():
-        if child is not skipped:
-            _draw_again(model, child, skipped)
-    for value in module.parameters(recurse=False):
-        value._is_hf_initialized = False  # pyright: ignore[reportAttributeAccessIssue]
-    model._init_weights(module)
-
-
-def _read(
-    checkpoint: Checkpoint, config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection
-) -> PreTrainedModel:
-    extra: dict[str, Any] = {"dtype": getattr(torch, options.dtype), **_attention(options)}
-    if options.quantize is not None:
-        extra |= _quantization(options.quantize)
-    weights = kept_weights(checkpoint, config, kept.layers)
-    config = copy.deepcopy(config)
-    cut_config(config, kept)
-    with torch.device("meta"):
-        _from_config(copy.deepcopy(config), options)  # an attention code that is not there is no fault of the file
-    family: Any = MODEL_MAPPING[type(config)]
-    try:
-        with torch.random.fork_rng(devices=[]):  # the library draws values for missing weights, refused below
-            model, report = family.from_pretrained(
-                None,
-                config=config,
-                state_dict=weights,
-                ignore_mismatched_sizes=True,  # so that they are reported, and refused, with the other misfits
-                output_loading_info=True,
-                **extra,
-            )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise InputError(f"backbone.checkpoint {checkpoint.where} cannot be read: {first_line(error)}") from error
-    unread = tuple(f"{path}." for path in architecture_of(model).unread)
-    missing = sorted(report["missing_keys"])
-    _fill_unread(model, [name for name in missing if name.startswith(unread)])
-    architecture = architecture_of(model)
-    found = {
-        "missing": [name for name in missing if not name.startswith(unread)],
-        "unexpected": sorted(report["unexpected_keys"]),
-        "of another shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
-    }
-    for rule, names in found.items():
-        _refuse_misfit(checkpoint.where, rule, [stored_name(name, architecture, kept.layers) for name in names])
-    if options.quantize is None:
-        for value in model.parameters():
-            value.data = value.data.clone()  # else it stays a view of the file, and changes if that is overwritten
-    return model
-
-
-def _fill_unread(model: PreTrainedModel, names: Sequence[str]) -> None:
-    """Zeroes parts that no readout reads and the file does not hold, where the library would draw random values."""
-    with torch.no_grad():
-        for name in names:
-            model.get_parameter(name).zero_()
-
-
-def _refuse_misfit(where: str, rule: str, names: Sequence[str]) -> None:
-    if names:
-        raise InputError(
-            f"the weights of {where} must fit its config.json; {len(names)} {rule}: {', '.join(names[:3])}; "
-            "the shape in config.json disagrees with the file"
-        )
-
-
-def _quantization(bits: str) -> dict[str, Any]:
-    lacking = [] if find_spec("bitsandbytes") else ["the package bitsandbytes"]
-    if not torch.cuda.is_available():
-        lacking.append("an NVIDIA GPU")
-    if lacking:
-        raise InputError(f"backbone.quantize {bits} needs {' and '.join(lacking)}; not here: leave it out")
-    config = BitsAndBytesConfig(
-        load_in_8bit=bits == "8bit",
-        load_in_4bit=bits == "4bit",
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return {"quantization_config": config, "device_map": {"": 0}}
+        return model_without_weights(config, options)
 
 
 def _prepared(model: PreTrainedModel, options: BackboneOptions) -> PreTrainedModel:

@@ -68,6 +68,14 @@ class BackboneOptions:
             raise InputError(
                 f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
             )
+        self._check_numbers()
+        if self.attention == "flash_attention_2" and self.dtype == "float32" and self.quantize is None:
+            raise InputError(
+                "backbone.attention flash_attention_2 works in half precision: set backbone.dtype bfloat16"
+            )
+        self._refuse_unused()
+
+    def _check_numbers(self) -> None:
         if self.rope_theta <= 0:
             raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
         if self.init_seed < 0:
@@ -77,7 +85,6 @@ class BackboneOptions:
         for name in ("attention_dropout", "hidden_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"backbone.{name} must lie in [0, 1); got {getattr(self, name)}")
-        self._refuse_unused()
 
     def _refuse_unused(self) -> None:
         """A checkpoint brings its own shape, and only a checkpoint has a revision, weights of its own or bits."""

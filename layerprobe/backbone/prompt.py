@@ -101,8 +101,11 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     )
     tokenizer = _tokenizer(Checkpoint(checkpoint, revision))
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts]
-    if {*encoded[0], *encoded[1]} <= {tokenizer.unk_token_id}:
-        raise InputError(f"the prompt must hold a word that the tokenizer of {checkpoint} knows; all are unknown to it")
+    for name, ids in zip(("prefix", "suffix"), encoded, strict=True):
+        if ids and set(ids) == {tokenizer.unk_token_id}:
+            raise InputError(
+                f"prompt.{name} must hold a word that the tokenizer of {checkpoint} knows; all are unknown to it"
+            )
     prefix, suffix = (torch.tensor(ids, dtype=torch.int64) for ids in encoded)
     return PromptTokens(prefix, suffix, shared=options.shared)
 
@@ -118,6 +121,8 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     if all(checkpoint.find(name) is None for name in TOKENIZER_FILES):
         raise InputError(problem)
     try:
-        return AutoTokenizer.from_pretrained(checkpoint.place, revision=checkpoint.revision or "main")
+        return AutoTokenizer.from_pretrained(
+            checkpoint.place, revision=checkpoint.revision or "main", trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError, HfHubHTTPError) as error:
         raise InputError(problem) from error

@@ -20,29 +20,37 @@ DEPTH = "num_hidden_layers"
 
 
 def truncate(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
-    """Cuts `model` in place to the layers of `selection` and returns it.
+    """Cuts `model` in place to the layers of `selection` and returns it; what it computes survives saving.
 
     Raises:
         InputError: the selection was made for another number of layers.
         UnsupportedArchitecture: the family is unknown, its config has a per-layer list the table does not name, or its
             arithmetic ties a layer to its index.
     """
+    _refuse_moved_layers(model.config, selection, architecture_of(model))
+    return _cut(model, selection)
+
+
+def _cut(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
     layers = layers_of(model)
     if len(layers) != selection.n_layers:
         raise InputError(f"{selection.text} was resolved for {selection.n_layers} layers; the model has {len(layers)}")
-    cut_config(model.config, selection)
+    _cut_lists(model.config, selection)
     _set_layers(model, nn.ModuleList(layers[index] for index in selection.layers))
     return model
 
 
 @contextmanager
 def layers_kept(model: PreTrainedModel, selection: LayerSelection) -> Iterator[PreTrainedModel]:
-    """Cuts the model inside the block and restores layers, numbers and config afterwards, whatever happens there."""
+    """Cuts the model inside the block and restores layers, numbers and config afterwards, whatever happens there.
+
+    In memory a layer keeps its arithmetic wherever it moves, so layers that could not be saved elsewhere may move here.
+    """
     layers, config = layers_of(model), model.config
     names = (DEPTH, *architecture_of(model).per_layer_config)
     before = {name: getattr(config, name) for name in names if hasattr(config, name)}
     try:
-        yield truncate(model, selection)
+        yield _cut(model, selection)
     finally:
         for name, value in before.items():
             setattr(config, name, value)
@@ -55,8 +63,12 @@ def cut_config(config: PretrainedConfig, selection: LayerSelection) -> None:
     Raises:
         UnsupportedArchitecture: as for `truncate`; the config is unchanged then.
     """
+    _refuse_moved_layers(config, selection, architecture_named(config))
+    _cut_lists(config, selection)
+
+
+def _cut_lists(config: PretrainedConfig, selection: LayerSelection) -> None:
     architecture = architecture_named(config)
-    _refuse_moved_layers(config, architecture, selection)
     for name, value in vars(config).items():
         _refuse_unnamed(name, value, architecture, selection.n_layers)
     for name in architecture.per_layer_config:
@@ -77,7 +89,7 @@ def _set_layers(model: PreTrainedModel, layers: nn.ModuleList) -> None:
                 setattr(module, "layer_idx", index)  # noqa: B010 - modules type every attribute as a tensor
 
 
-def _refuse_moved_layers(config: PretrainedConfig, architecture: Architecture, selection: LayerSelection) -> None:
+def _refuse_moved_layers(config: PretrainedConfig, selection: LayerSelection, architecture: Architecture) -> None:
     moved = selection.layers != tuple(range(selection.depth))
     bound = [name for name in architecture.index_bound if getattr(config, name, False)]
     if moved and bound:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of, unread_parts
+from layerprobe.backbone.build import model_without_weights
 from layerprobe.backbone.checkpoint import INDEX, SINGLE, Checkpoint, check_weights
-from layerprobe.backbone.selection import LayerSelection
+from layerprobe.backbone.options import BackboneOptions
+from layerprobe.backbone.read import check_layers
+from layerprobe.backbone.selection import LayerSelection, parse_selection
 
 TRAINED_BYTES = 16
 """Bytes of a trained float32 parameter: weight, gradient and the two moments of AdamW."""
@@ -53,18 +56,21 @@ class Weights:
 
 
 def weigh_checkpoint(where: str, revision: str | None = None) -> Weights:
-    """Counts the parameters of a checkpoint; reads its config and, where weights are there, their names.
+    """Counts the parameters of a checkpoint; reads its config and, where weights are there, their names and shapes.
 
     Raises:
-        InputError: there is no readable config at `where`, or its depth disagrees with the weights.
+        InputError: there is no readable config at `where`, or it disagrees with the weights.
         UnsupportedArchitecture: its family is not in the table.
     """
     checkpoint = Checkpoint(where, revision)
     config = checkpoint.config()
-    if any(checkpoint.is_local and checkpoint.find(name) is not None for name in (SINGLE, INDEX)):
+    if not checkpoint.is_local:
         check_weights(checkpoint, config)
+    elif any(checkpoint.find(name) is not None for name in (SINGLE, INDEX)):
+        everything = parse_selection(f"first:{config.num_hidden_layers}", config.num_hidden_layers)
+        check_layers(checkpoint, config, BackboneOptions(), everything)
     with torch.device("meta"):
-        return weigh(AutoModel.from_config(config))
+        return weigh(model_without_weights(config, BackboneOptions()))
 
 
 def weigh(model: PreTrainedModel) -> Weights:
@@ -79,7 +85,7 @@ def weigh(model: PreTrainedModel) -> Weights:
         "learned positions": _size(model.get_submodule(architecture.positions)),
         "attention of the layers": by_role["attention"],
         "MLPs of the layers": by_role["mlp"],
-        "norms of the layers": inside - sum(by_role.values()),
+        "rest of the layers (norms)": inside - sum(by_role.values()),
         "final norm": _size(final_norm_of(model)),
         "not read (kept for loaders)": unread,
     }

@@ -50,15 +50,14 @@ def part_lines(weights: Weights) -> list[str]:
 
 def selection_lines(weights: Weights, selections: list[LayerSelection]) -> list[str]:
     """Returns one line per selection: kept layers, parameters, and memory of the weights and of training them."""
-    head = (
-        f"{'selection':<14}{'layers':>7}{'parameters':>16}{'share':>8}{'float32':>11}{'bfloat16':>11}{'training':>11}"
-    )
+    width = max([14, *(len(selection.text) + 2 for selection in selections)])
+    columns = f"{'layers':>7}{'parameters':>16}{'share':>8}{'float32':>11}{'bfloat16':>11}{'training':>11}"
     rows = []
     for selection in selections:
         count = weights.kept(selection)
         sizes = [4 * count, 2 * count, weights.training_bytes(selection)]
         rows.append(
-            f"{selection.text:<14}{selection.depth:>7}{count:>16,}{count / weights.total:>8.1%}"
+            f"{selection.text:<{width}}{selection.depth:>7}{count:>16,}{count / weights.total:>8.1%}"
             + "".join(f"{size / GIB:>7.2f} GiB" for size in sizes)
             + f"  {shown_layers(selection.layers)}"
         )
@@ -66,7 +65,7 @@ def selection_lines(weights: Weights, selections: list[LayerSelection]) -> list[
         "training: float32 weights, gradients and AdamW moments of what tuning.method full trains (token embeddings "
         "are frozen), without activations"
     )
-    return ["", head, *rows, "", foot]
+    return ["", f"{'selection':<{width}}{columns}", *rows, "", foot]
 
 
 def shown_layers(layers: tuple[int, ...]) -> str:

@@ -52,6 +52,7 @@ class StudentSource:
     teacher_sha256: str
     student_sha256: str
     data_sha256: str
+    backbone: dict[str, Any]
     remove_history: bool
     curve: pd.DataFrame
 
@@ -59,7 +60,8 @@ class StudentSource:
 def write_student(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
     """Writes the student's folder, reloads it and compares scores before it gets its name.
 
-    A folder that already holds this very student is left alone.
+    The student is written in float32, whatever precision its frozen weights were held in. A folder that already holds
+    this very student is left alone.
 
     Raises:
         InputError: `folder` holds another student or something else.
@@ -68,6 +70,7 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     if folder.exists():
         _require_same(folder, source)
         return
+    model.float()
     batch = _sample(catalogue.n_items, model.max_len)
     expected = _scores(model, batch)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,7 @@ def _facts(source: StudentSource) -> dict[str, Any]:
         "teacher_sha256": source.teacher_sha256,
         "student_sha256": source.student_sha256,
         "data_sha256": source.data_sha256,
+        "backbone": source.backbone,
         "versions": package_versions(),
         "metrics": json.loads(str(shown.to_json(orient="records"))),
     }

@@ -152,13 +152,15 @@ def distill_job(study: Study, selection: LayerSelection) -> ModelJob:
     plain = variant_job(study, selection, seed)
     depends = {
         **plain.spec,
+        **to_plain(study.student_recipe),
         # Without its selection, which stands above with every other model's.
         "distill": {name: value for name, value in to_plain(spec).items() if name != "selection"},
         "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
     }
 
     def build() -> SequenceModel:
-        return StudentInTraining(build_variant(study, selection, seed, spec.start == "teacher"), blocks.blocks, seed)
+        student = build_variant(study, selection, seed, spec.start == "teacher", study.student_recipe)
+        return StudentInTraining(student, blocks.blocks, seed)
 
     return ModelJob(
         point=Point.of("distilled", selection, seed),
@@ -195,6 +197,12 @@ def export_stage(study: Study) -> None:
         teacher_sha256=file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
         student_sha256=file_hash_of(job.folder, f"checkpoint/{MODEL}"),
         data_sha256=study.data_hash,
+        backbone={
+            "checkpoint": study.spec.backbone.checkpoint,
+            "revision": study.spec.backbone.revision,
+            "keep": study.spec.backbone.keep,
+            "content": study.content,
+        },
         remove_history=study.spec.evaluation.remove_history,
         curve=_student_rows(study, job.point.selection),
     )

@@ -37,8 +37,8 @@ def variant_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
     )
 
 
-def control_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
-    """Describes the `random-init` twin of a variant: the same layers and training, the backbone's weights random.
+def control_job(study: Study, control: str, selection: LayerSelection, seed: int) -> ModelJob:
+    """Describes a variant's twin in a control arm, `random-init`: the same layers and training, random weights.
 
     It starts from its own random weights whatever `probe.start` says: a start from the trained teacher would bring the
     pretrained weights back. Each training seed draws weights of its own, so several seeds average over the draw.
@@ -46,8 +46,8 @@ def control_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
     backbone = replace(study.recipe.backbone, init="random", init_seed=seed)
     recipe = replace(study.recipe, backbone=backbone)
     return ModelJob(
-        point=Point.of("random-init", selection, seed),
-        folder=study.control_folder("random-init", selection, seed),
+        point=Point.of(control, selection, seed),
+        folder=study.control_folder(control, selection, seed),
         spec=_depends(study, recipe, selection, seed),
         build=lambda: build_recommender(recipe, study.item_table, selection.text, seed),
         training=study.spec.training,
@@ -56,12 +56,22 @@ def control_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
     )
 
 
-def build_variant(study: Study, selection: LayerSelection, seed: int, from_teacher: bool) -> Recommender:
-    """Builds an untrained variant, or one that starts from the trained teacher's weights."""
+def build_variant(
+    study: Study, selection: LayerSelection, seed: int, from_teacher: bool, recipe: RecipeOptions | None = None
+) -> Recommender:
+    """Builds an untrained variant, or one that starts from the trained teacher's weights.
+
+    Args:
+        study: where teacher and item table are.
+        selection: layers to keep.
+        seed: training seed.
+        from_teacher: whether to start from the trained teacher.
+        recipe: what it is built from; None is the study's own recipe.
+    """
     start = None
     if from_teacher:
         start, _ = read_tensors(study.folder / "teacher" / "checkpoint" / MODEL)
-    return build_recommender(study.recipe, study.item_table, selection.text, seed, start)
+    return build_recommender(recipe or study.recipe, study.item_table, selection.text, seed, start)
 
 
 def load_teacher(study: Study) -> Recommender:

@@ -297,6 +297,8 @@ def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | N
     types = get_type_hints(spec)
     for name, entry in value.items():
         if name not in types:
+            if isinstance(name, int):
+                return f'unknown key {prefix}{name}; a list of layers in a line needs quotes: "keep:0,3"'
             near = get_close_matches(str(name), types, n=1)
             return f"unknown key {prefix}{name}" + (f", did you mean {prefix}{near[0]}" if near else "")
         inner = [kind for kind in (types[name], *get_args(types[name])) if hasattr(kind, "__dataclass_fields__")]

@@ -149,10 +149,10 @@ def probe_stage(study: Study) -> None:
     for seed in study.spec.probe.seeds:
         for selection in study.selections:
             train_and_rank(variant_job(study, selection, seed), study.ranking)
-    for _ in study.spec.probe.controls:  # there is one arm
+    for control in study.spec.probe.controls:
         for seed in study.spec.probe.seeds:
             for selection in study.control_selections:
-                train_and_rank(control_job(study, selection, seed), study.ranking)
+                train_and_rank(control_job(study, control, selection, seed), study.ranking)
 
 
 def _teacher_key(study: Study, **more: object) -> str:

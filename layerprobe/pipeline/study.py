@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 
-from layerprobe.backbone.load import count_layers
+from layerprobe.backbone.load import backbone_config, backbone_content, composed, count_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
@@ -27,6 +29,7 @@ from layerprobe.store.provenance import provenance
 from layerprobe.training.log import say
 
 STUDY = "study.yaml"
+PROVENANCE = "provenance.json"
 FREE_KEYS = (
     "decision",
     "probe.depths",
@@ -94,6 +97,11 @@ class Study:
     def recipe(self) -> RecipeOptions:
         """What every recommender of the study is built from."""
         return RecipeOptions(self.spec.backbone, self.spec.tuning, self.spec.prompt, self.spec.recommender)
+
+    @property
+    def student_recipe(self) -> RecipeOptions:
+        """What the student is built from: the study's recipe, never quantized, since it is exported in float32."""
+        return replace(self.recipe, backbone=replace(self.spec.backbone, quantize=None))
 
     @cached_property
     def data(self) -> PreparedData:
@@ -173,6 +181,9 @@ class Study:
         }
         for note in check_recipe(self.recipe, supervisions):
             say(note)
+        config = backbone_config(self.spec.backbone)
+        for selection in self.selections:
+            cut_config(copy.deepcopy(config), composed(self.spec.backbone, config.num_hidden_layers, selection))
 
     def _check_controls(self) -> None:
         backbone = self.spec.backbone
@@ -183,6 +194,10 @@ class Study:
             raise InputError(
                 f"probe.controls random-init needs pretrained weights to compare with; the backbone {why}: leave "
                 "probe.controls out"
+            )
+        if backbone.quantize is not None:
+            raise InputError(
+                "probe.controls random-init has no stored weights to hold in fewer bits: leave out one of them"
             )
 
     def _check_student(self) -> None:
@@ -223,6 +238,7 @@ class Study:
                     f"{self.folder} holds another study; these keys differ: {', '.join(blocking[:5])}; "
                     "choose another --out, or delete that folder"
                 )
+            self._check_content()
         elif self.folder.exists():
             strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
             if strange:
@@ -231,6 +247,24 @@ class Study:
             if _is_rest(rest) and rest.exists():  # it may have gone with the folder around it
                 shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
+    @cached_property
+    def content(self) -> dict[str, str]:
+        """What the checkpoint's weights are known by; empty where the backbone is built from a shape."""
+        return backbone_content(self.spec.backbone)
+
+    def _check_content(self) -> None:
+        """Refuses to go on with other weights under the same name: LoRA and frozen models would change silently."""
+        path = self.folder / PROVENANCE
+        if not path.exists():
+            return
+        known = read_json(path)
+        for entry in (known, *known["continued"]):
+            if entry.get("backbone", self.content) != self.content:
+                raise InputError(
+                    f"{self.spec.backbone.checkpoint} holds other weights than when {self.folder} was begun; put them "
+                    "back, name the old backbone.revision, or choose another --out"
+                )
+
     def record(self) -> None:
         """Writes what the folder is a study of: once its data are there, and again when all stages have passed."""
         write_yaml(self.folder / STUDY, to_plain(self.spec))
@@ -238,8 +272,10 @@ class Study:
 
     def _record_provenance(self) -> None:
         """Writes where the study began; a later run under other versions or another commit is added to the list."""
-        path = self.folder / "provenance.json"
+        path = self.folder / PROVENANCE
         now = provenance("cuda" if torch.cuda.is_available() else "cpu", list(self.spec.probe.seeds))
+        if self.content:
+            now["backbone"] = self.content
         if not path.exists():
             write_json(path, now | {"continued": []})
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
@@ -132,4 +133,10 @@ def parameter_counts(model: Recommender) -> dict[str, int]:
 
 
 def _merged_size(module: torch.nn.Module) -> int:
-    return sum(value.numel() for name, value in module.named_parameters() if "lora_" not in name)
+    return sum(_count(value) for name, value in module.named_parameters() if "lora_" not in name)
+
+
+def _count(value: torch.nn.Parameter) -> int:
+    """Counts the numbers a parameter stands for; in 4 bits two of them are packed into each stored byte."""
+    packed = getattr(value, "quant_state", None)
+    return value.numel() if packed is None else prod(packed.shape)

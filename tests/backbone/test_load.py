@@ -159,6 +159,7 @@ def test_dropouts_are_those_of_the_options_whatever_the_checkpoint_says(family: 
     assert not torch.equal(once, again)
 
 
+FLASH = BackboneOptions(attention="flash_attention_2", dtype="bfloat16")
 BAD: list[tuple[Callable[[Callable[[str], str]], Any], str]] = [
     (lambda _: BackboneOptions(family="mamba"), r"backbone\.family must be one of llama, .*; got 'mamba'"),
     (lambda _: BackboneOptions(layers=0), r"backbone\.layers must be at least 1; got 0"),
@@ -184,7 +185,10 @@ BAD: list[tuple[Callable[[Callable[[str], str]], Any], str]] = [
     (lambda at: load_backbone(BackboneOptions(at("llama"), hidden_dropout=0.1)), "no use with family llama"),
     (lambda _: load_backbone(BackboneOptions(family="gpt2", rope_theta=5.0)), "no single rotary base"),
     (lambda _: load_backbone(BackboneOptions(family="gemma3_text", rope_theta=5.0)), "no single rotary base"),
-    (lambda _: load_backbone(BackboneOptions(attention="flash_attention_2")), "flash_attention_2 cannot be used here"),
+    (
+        lambda _: load_backbone(FLASH),
+        "flash_attention_2 cannot be used here",
+    ),
     (lambda _: load_backbone(BackboneOptions(family="gemma2", attention="sdpa")), "sdpa cannot be used here"),
 ]
 BAD_ATTENTION = [
@@ -199,7 +203,9 @@ BAD_ATTENTION = [
         *BAD,
         *(
             pytest.param(
-                lambda at, family=family, code=code: load_backbone(BackboneOptions(at(family), attention=code)),
+                lambda at, family=family, code=code: load_backbone(
+                    BackboneOptions(at(family), attention=code, dtype="bfloat16")
+                ),
                 f"backbone.attention {code} cannot be used here",
             )
             for family, code in BAD_ATTENTION

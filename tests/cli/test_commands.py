@@ -126,7 +126,7 @@ def test_inspect_weighs_selections(finished: Path, capsys: pytest.CaptureFixture
         "token embeddings": f"{tokens}",
         "attention of the layers": f"{2 * attention}",
         "MLPs of the layers": f"{2 * mlp}",
-        "norms of the layers": f"{2 * norms}",
+        "rest of the layers (norms)": f"{2 * norms}",
         "final norm": f"{norm}",
     }
     assert lines[0].split() == ["family", "llama", "(causal)"]

@@ -8,8 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_study import TRAINING, write_study
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from layerprobe.backbone.prompt import PAPER_PREFIX, PAPER_SUFFIX
 from layerprobe.cli.main import main
@@ -39,6 +49,21 @@ def qwen3(folder: Path) -> Path:
     )  # fmt: skip
     torch.manual_seed(0)
     Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def spoilt(folder: Path, name: str) -> Path:
+    """A qwen3 without one of its weights."""
+    weights = load_file(qwen3(folder) / "model.safetensors")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def reconfigured(folder: Path, **changes: object) -> Path:
+    """A qwen3 whose config says something else."""
+    path = qwen3(folder) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return folder
 
 
@@ -76,6 +101,66 @@ def test_a_prompted_lora_study_of_any_layers_of_a_qwen3_runs_to_report_and_stude
     assert len(read_json(out / "student" / "config.json")["suffix_ids"]) == len(["###", "Response", ":"])
     item = pd.read_parquet(out / "student" / "items.parquet")["item"].iloc[0]
     assert main(["recommend", str(out / "student"), "--history", str(item), "--k", "3"]) == 0
+
+
+def test_a_student_of_half_precision_is_written_in_float32_and_answers(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path,
+        backbone={"checkpoint": str(qwen3(tmp_path / "qwen3")), "keep": "first:2", "dtype": "bfloat16"},
+        tuning={"method": "lora", "rank": 2},
+        probe={"depths": [1]},
+        distill={"depth": 1, "weights": {"multiple": 0}},
+    )
+    out = tmp_path / "study"
+    assert main(["run", str(study), "--out", str(out)]) == 0
+    saved = AutoModel.from_pretrained(out / "student" / "backbone")
+    assert {value.dtype for value in saved.parameters()} == {torch.float32}
+    item = pd.read_parquet(out / "student" / "items.parquet")["item"].iloc[0]
+    assert main(["recommend", str(out / "student"), "--history", str(item), "--k", "3"]) == 0
+
+
+def test_a_study_does_not_go_on_with_other_weights_under_the_same_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = qwen3(tmp_path / "qwen3")
+    changes = {"backbone": {"checkpoint": str(folder)}, "tuning": {"method": "frozen"}, "distill": {"depth": 1}}
+    changes["distill"]["weights"] = {"multiple": 0}
+    first = write_study(tmp_path, probe={"depths": [1]}, **changes)
+    out = tmp_path / "study"
+    assert main(["probe", str(first), "--out", str(out)]) == 0
+    content = read_json(out / "provenance.json")["backbone"]
+    assert set(content) == {"config.json", "model.safetensors"}
+    original = (folder / "model.safetensors").read_bytes()
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    second = write_study(tmp_path, probe={"depths": [1, 2]}, **changes)
+    assert main(["probe", str(second), "--out", str(out)]) == 2
+    assert "holds other weights than when" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    (folder / "model.safetensors").write_bytes(original)
+    assert main(["probe", str(second), "--out", str(out)]) == 0
+
+
+def test_a_gpt2_that_scales_by_layer_index_is_studied_at_first_layers_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = GPT2Config(
+        vocab_size=7, n_embd=8, n_layer=3, n_head=2, n_positions=32, scale_attn_by_inverse_layer_idx=True,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    changes = {"backbone": {"checkpoint": str(tmp_path / "gpt2")}, "distill": {"depth": 1, "weights": {"multiple": 0}}}
+    moved = write_study(tmp_path, probe={"selections": ["last:1"]}, **changes)
+    assert main(["run", str(moved), "--out", str(tmp_path / "study")]) == 2
+    assert "only first:k keeps what the layers compute; got last:1" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+    assert (
+        main(["run", str(write_study(tmp_path, probe={"depths": [1]}, **changes)), "--out", str(tmp_path / "study")])
+        == 0
+    )
+    importance = pd.read_csv(tmp_path / "study" / "similarity" / "importance.csv").query("measure == 'drop-one-ndcg'")
+    assert list(importance["layer"]) == [0, 1, 2]
 
 
 def test_learned_prefix_vectors_are_trained_and_travel_with_the_student(tmp_path: Path) -> None:
@@ -132,7 +217,30 @@ def test_an_encoder_with_random_twins_runs_to_a_report(tmp_path: Path, capsys: p
         (qwen3, {"prompt": {"kind": "text"}, "training": LAST, "recommender": {"max_len": 120}}, "128 positions"),
         (qwen3, {"prompt": {"kind": "text", "prefix": "Films seen", "suffix": ""}}, "all are unknown to it"),
         (qwen3, {"prompt": {"prefix": "Films:"}}, "prompt.prefix needs prompt.kind text; the kind is none"),
+        (
+            qwen3,
+            {"prompt": {"kind": "text", "prefix": "Films", "suffix": "Response"}},
+            "prompt.prefix must hold a word",
+        ),
         (qwen3, {"probe": {"selections": ["keep:3,1"]}}, "strictly ascending"),
+        (lambda folder: spoilt(folder, "model.norm.weight"), {}, "1 missing: norm.weight"),
+        (
+            lambda folder: spoilt(folder, "model.layers.4.mlp.up_proj.weight"),
+            {},
+            "1 missing: layers.4.mlp.up_proj.weight",
+        ),
+        (lambda folder: reconfigured(folder, vocab_size=999), {}, "1 of another shape: embed_tokens.weight"),
+        (lambda folder: reconfigured(folder, is_causal=False), {}, "its decoder layers look ahead"),
+        (lambda folder: reconfigured(folder, hidden_act="no-such"), {}, "describes no model the library knows"),
+        (
+            lambda folder: reconfigured(folder, quantization_config={"quant_method": "gptq", "bits": 4}),
+            {},
+            "plain weights",
+        ),
+        (lambda folder: reconfigured(folder, num_hidden_layers=-1, layer_types=None), {}, "config.json"),
+        (qwen3, {"backbone": {"attention": "flex_attention"}}, "trains on a GPU alone"),
+        (qwen3, {"backbone": {"attention": "flash_attention_2"}}, "set backbone.dtype bfloat16"),
+        (qwen3, {"backbone": {"quantize": "4bit"}, "tuning": {"method": "lora"}}, "not here: leave it out"),
         (qwen3, {"probe": {"selections": ["first:6"]}}, "depth must lie in 0 to 5"),
         (qwen3, {"tuning": {"method": "lora", "targets": "c_attn"}}, "c_attn matches none of self_attn.q_proj"),
         (qwen3, {"backbone": {"dtype": "bfloat16"}}, "tuning.method full needs weights in float32"),

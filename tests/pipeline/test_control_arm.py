@@ -108,20 +108,20 @@ def test_twins_start_from_random_weights_whatever_variants_start_from(
 ) -> None:
     study = opened(controlled, checkpoint, tmp_path, start=start)
     selection = study.selections[2]
-    twin = control_job(study, selection, 0).build()
+    twin = control_job(study, "random-init", selection, 0).build()
     variant = build_variant(study, selection, 0, from_teacher=start == "teacher")
     assert isinstance(twin, Recommender)
     assert twin.n_layers == variant.n_layers == 2
     assert layer_scale(twin) == pytest.approx(0.02, rel=0.1)
     assert layer_scale(variant) > 0.1
-    assert "start" not in control_job(study, selection, 0).spec
+    assert "start" not in control_job(study, "random-init", selection, 0).spec
     if start == "backbone":  # head and input map are drawn alike
         torch.testing.assert_close(twin.head.weight, variant.head.weight, rtol=0, atol=0)
 
 
 def test_a_twin_keeps_the_very_layers_of_its_variant(controlled: Path, checkpoint: Path, tmp_path: Path) -> None:
     study = opened(controlled, checkpoint, tmp_path)
-    kept, full = (control_job(study, study.selections[place], 0).build() for place in (2, 3))
+    kept, full = (control_job(study, "random-init", study.selections[place], 0).build() for place in (2, 3))
     assert isinstance(kept, Recommender)
     assert isinstance(full, Recommender)
     cut, whole = (dict(model.backbone.named_parameters()) for model in (kept, full))
