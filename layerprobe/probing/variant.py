@@ -116,10 +116,10 @@ def parameter_counts(model: Recommender) -> dict[str, int]:
     since export merges them. Learned prefix vectors belong to the input adapter.
     """
     embeddings = sum(value.numel() for value in model.backbone.get_input_embeddings().parameters())
-    unread = sum(_merged_size(part) for part in unread_parts(model.backbone))
-    layers = _merged_size(layers_of(model.backbone))
+    unread = sum(merged_size(part) for part in unread_parts(model.backbone))
+    layers = merged_size(layers_of(model.backbone))
     reads_tokens = len(model.prefix) or len(model.suffix)
-    backbone = _merged_size(model.network) - unread - (0 if reads_tokens else embeddings)
+    backbone = merged_size(model.network) - unread - (0 if reads_tokens else embeddings)
     learned = 0 if model.prefix_vectors is None else model.prefix_vectors.weight.numel()
     counts = {
         "backbone": backbone,
@@ -132,7 +132,8 @@ def parameter_counts(model: Recommender) -> dict[str, int]:
     return {"total": sum(counts[name] for name in ("backbone", "input_adapter", "head", "item_table")), **counts}
 
 
-def _merged_size(module: torch.nn.Module) -> int:
+def merged_size(module: torch.nn.Module) -> int:
+    """Returns the number of parameters of a module once LoRA is merged."""
     return sum(_count(value) for name, value in module.named_parameters() if "lora_" not in name)
 
 

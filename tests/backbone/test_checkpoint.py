@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -559,3 +560,50 @@ def test_a_home_folder_is_spelt_out_for_weights_and_tokenizer(tmp_path: Path, mo
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Checkpoint("~/ck").place == str(tmp_path / "ck")
     assert Checkpoint("~/ck").config().model_type == "llama"
+
+
+def test_two_weights_of_one_place_are_refused(tmp_path: Path) -> None:
+    save("llama", "headed", tmp_path)
+    twin = {"layers.1.mlp.up_proj.weight": torch.zeros(2, 2)}
+    change_weights(tmp_path, lambda weights: weights.update(twin))
+    with pytest.raises(InputError, match=r"two weights for one place, .*layers\.1\.mlp\.up_proj\.weight"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("answer", ["", "y\n"])
+def test_code_in_a_checkpoint_is_never_run(answer: str, tmp_path: Path) -> None:
+    (tmp_path / "ck").mkdir()
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    (tmp_path / "ck" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "ck" / "configuration_own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "layerprobe", "inspect", str(tmp_path / "ck")],
+        input=answer, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_cached_hub_checkpoint_of_one_file_loads_offline_and_an_uncached_one_says_so(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--owner--tiny"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    save("llama", "headed", snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    code = """
+from layerprobe.backbone.load import BackboneOptions, backbone_content, empty_backbone, load_backbone
+from layerprobe.errors import InputError
+options = BackboneOptions(checkpoint="owner/tiny", keep="first:2")
+print(len(load_backbone(options).layers), len(empty_backbone(options).layers), backbone_content(options)["commit"])
+try:
+    load_backbone(BackboneOptions(checkpoint="owner/absent"))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    first, second = done.stdout.splitlines()
+    assert first.split() == ["2", "2", "0" * 40]
+    assert "cannot be reached (offline?) and it is not in the local cache" in second

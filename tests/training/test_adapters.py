@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import families
@@ -20,7 +21,7 @@ from layerprobe.backbone.selection import parse_selection
 from layerprobe.backbone.truncate import layers_kept, truncate
 from layerprobe.data.batches import history_batch
 from layerprobe.errors import InputError
-from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
+from layerprobe.probing.variant import RecipeOptions, build_recommender, merged_size, parameter_counts
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sequence_model import trainable_state
 from layerprobe.training.adapters import TuningOptions, adapt, merged, unwrapped
@@ -381,3 +382,12 @@ def test_lora_is_trained_in_float32_on_a_half_precision_backbone(family: str) ->
     model.read(history_batch(HISTORIES, 8)).square().sum().backward()
     gradients = {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
     assert all(value is not None and value.isfinite().all() for value in gradients.values())
+
+
+def test_packed_bits_count_as_the_numbers_they_stand_for() -> None:
+    class Packed(torch.nn.Parameter):
+        quant_state = SimpleNamespace(shape=torch.Size([6, 4]))
+
+    layer = torch.nn.Linear(4, 6, bias=False)
+    layer.weight = Packed(torch.zeros(12, 1))  # two 4-bit numbers in each stored byte
+    assert merged_size(layer) == 6 * 4
