@@ -42,12 +42,27 @@ def prefix_states(network: nn.Module, vectors: torch.Tensor) -> KeysValues:
     return [(layer.keys, layer.values) for layer in cast("list[DynamicLayer]", cache.layers)]  # pyright: ignore[reportReturnType]
 
 
+class PrefixLayer(DynamicLayer):
+    """One layer's prefix for a single forward pass: shown before the new keys and values, which are not kept.
+
+    The library's own layer keeps what it returns until the pass ends: memory of all layers in place of one.
+    """
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: object, **_kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns keys and values of prefix and new positions, [users, heads, prefix + new, head dim]."""
+        assert self.keys is not None
+        assert self.values is not None
+        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+
+
 def cache_for_users(states: KeysValues, n_users: int) -> DynamicCache:
     """Returns a cache in which the prefix stands before each of `n_users` users; nothing is copied yet."""
     cache = DynamicCache()
     cache.layers = []
     for keys, values in states:
-        layer = DynamicLayer()
+        layer = PrefixLayer()
         layer.lazy_initialization(keys, values)
         layer.keys = keys.expand(n_users, -1, -1, -1)
         layer.values = values.expand(n_users, -1, -1, -1)
