@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -179,6 +180,31 @@ def test_absent_points_are_said(kinds: tuple[str, ...], phrase: str, gone: str, 
     found = depth_section(read_study(own_study))
     assert phrase in found.markdown
     assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"} - {gone}
+
+
+def test_a_norm_that_changes_nothing_is_not_explained(own_study: Path) -> None:
+    curve = pd.read_csv(own_study / "curve.csv")
+    assert "mixes two things" in depth_section(read_study(own_study)).markdown
+    normed = curve[curve["kind"] == "exit-norm"]
+    twins = pd.concat([curve[curve["kind"] != "exit-raw"], normed.assign(kind="exit-raw")])
+    twins.to_csv(own_study / "curve.csv", index=False)
+    found = depth_section(read_study(own_study)).markdown
+    assert "The raw line and the normed line are one" in found
+    assert "mixes two things" not in found
+
+
+def test_later_commits_and_the_checkpoints_content_are_told_once(own_study: Path) -> None:
+    path = own_study / "provenance.json"
+    first = json.loads(path.read_text())
+    later = {
+        **first,
+        "git": {"commit": "abcdef0123456", "dirty": False},
+        "backbone": {"config.json": "0123456789abcdef0"},
+    }
+    path.write_text(json.dumps({**first, "continued": [later, later]}))
+    found = make_report(read_study(own_study)).text
+    assert "on another machine: commit abcdef0123." in found
+    assert "| backbone's config.json | 0123456789abcdef" in found
 
 
 def test_seeds_selections_and_missing_titles_are_told(rich_study: Path) -> None:

@@ -49,9 +49,16 @@ TWINS_TEXT = (
 )
 EXITS_TEXT = (
     "**How early does the one trained full model know the answer?** Nothing is retrained: its user vector is read "
-    "after k layers and goes through its own head. The head was trained behind the final norm, so the raw line mixes "
+    "after k layers and goes through its own head. {norm}"
+)
+NORM_TEXT = (
+    "The head was trained behind the final norm, so the raw line mixes "
     "two things, missing layers and missing norm weights; the normed line shows the layers alone. The norm's division "
     "by length changes no ranking, so the lines coincide where its weights are nearly equal."
+)
+NO_NORM_TEXT = (
+    "The raw line and the normed line are one: this backbone has no final norm behind its layers, or a norm that "
+    "changes no ranking."
 )
 STARTS = {
     "backbone": "Each training starts from the backbone's own weights.",
@@ -71,7 +78,8 @@ def depth_section(study: StudyFiles) -> Section:
         paragraphs.append(absent("variants", "variants/", "Run the probe stage."))
     if kinds & set(EXITS):
         drawn.append(draw_exits(study))
-        paragraphs += [EXITS_TEXT, drawn[-1].markdown]
+        norm = NO_NORM_TEXT if _norm_changes_nothing(drawn[-1].table) else NORM_TEXT
+        paragraphs += [EXITS_TEXT.format(norm=norm), drawn[-1].markdown]
     else:
         paragraphs.append(absent("exits", "exits/", "Run the probe stage."))
     missing = [KIND_NAMES[kind] for kind in (*FLOORS, "distilled") if kind not in kinds]
@@ -100,6 +108,13 @@ def draw_exits(study: StudyFiles, protocol: str = "full") -> NamedFigure:
     table = exits_table(study.curve, protocol=protocol)
     figure = exits_figure(table, full_depth(study.curve), _caption(study, table, protocol))
     return NamedFigure("depth-exits", figure, table)
+
+
+def _norm_changes_nothing(table: pd.DataFrame) -> bool:
+    """Tells whether both kinds of exits are there with the same values at every depth."""
+    point = [columns.METRIC, columns.K, columns.DEPTH]
+    normed, raw = (table.loc[table[columns.KIND] == kind].set_index(point)[columns.VALUE] for kind in EXITS)
+    return len(normed) > 0 and normed.equals(raw)
 
 
 def _caption(study: StudyFiles, table: pd.DataFrame, protocol: str) -> str:

@@ -26,6 +26,12 @@ def provenance_section(study: StudyFiles) -> Section:
     return Section("Provenance", paragraphs)
 
 
+def _content(found: dict[str, Any]) -> dict[str, str]:
+    """Returns what the checkpoint's content was known by, from the first run that wrote it down."""
+    runs = [found, *(found.get("continued") or [])]
+    return next((run["backbone"] for run in runs if run.get("backbone")), {})
+
+
 def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
     machine = found["machine"]
     rows = [
@@ -33,13 +39,14 @@ def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
         ["device", str(found["device"])],
         ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],
         ["seeds", ", ".join(map(str, found["seeds"]))],
+        *([f"backbone's {name}", value[:16]] for name, value in _content(found).items()),
         ["python", found["python"]],
         *([name, version] for name, version in found["versions"].items()),
     ]
     paragraphs = [markdown.table(["What", "Value"], rows, left=2)]
     continued = found.get("continued") or []
     if continued:
-        commits = ", ".join(str((one.get("git") or {}).get("commit"))[:10] for one in continued)
+        commits = ", ".join(dict.fromkeys(str((one.get("git") or {}).get("commit"))[:10] for one in continued))
         paragraphs.append(
             f"Later runs went on with this study under other code or on another machine: commit {commits}."
         )
