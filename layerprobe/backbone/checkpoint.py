@@ -249,7 +249,8 @@ def _open_file(checkpoint: Checkpoint, name: str) -> Any:
     if path is None:
         raise InputError(f"the shard {name} of {checkpoint.where} is missing; copy the checkpoint anew")
     try:
-        return safe_open(path, framework="pt")  # pyright: ignore[reportPrivateImportUsage]
+        # Read, not mapped: weights that stayed views of the file would change if it was overwritten.
+        return safe_open(path, framework="pt", backend="pread")  # pyright: ignore
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is no readable safetensors file ({first_line(error)}); copy it anew") from error
 

@@ -42,11 +42,7 @@ def read_layers(
     if options.quantize is not None:
         extra |= quantization(options.quantize)
     weights = kept_weights(checkpoint, config, kept.layers)
-    model = _loaded(checkpoint, _cut(config, kept, options), weights, kept, extra)
-    if options.quantize is None:
-        for value in model.parameters():
-            value.data = value.data.clone()  # else it stays a view of the file, and changes if that is overwritten
-    return model
+    return _loaded(checkpoint, _cut(config, kept, options), weights, kept, extra)
 
 
 def check_layers(
