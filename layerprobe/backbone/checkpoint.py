@@ -193,11 +193,7 @@ def fingerprint(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequen
     architecture = architecture_named(config)
     files = _weight_files(checkpoint)
     shards = sorted({files[name] for name in kept_names(files, architecture, layers)})
-    paths = {shard: checkpoint.find(shard) for shard in shards}
-    missing = [shard for shard, found in paths.items() if found is None]
-    if missing:
-        raise InputError(f"the shard {missing[0]} of {checkpoint.where} is missing; copy the checkpoint anew")
-    return {"config.json": hash_file(path)} | {shard: hash_file(found) for shard, found in paths.items() if found}
+    return {"config.json": hash_file(path)} | {shard: hash_file(_shard_path(checkpoint, shard)) for shard in shards}
 
 
 def check_weights(checkpoint: Checkpoint, config: PretrainedConfig) -> None:
@@ -244,10 +240,15 @@ def _open_shard(checkpoint: Checkpoint, shard: str, files: dict[str, str]) -> An
     return opened
 
 
-def _open_file(checkpoint: Checkpoint, name: str) -> Any:
+def _shard_path(checkpoint: Checkpoint, name: str) -> Path:
     path = checkpoint.find(name)
     if path is None:
         raise InputError(f"the shard {name} of {checkpoint.where} is missing; copy the checkpoint anew")
+    return path
+
+
+def _open_file(checkpoint: Checkpoint, name: str) -> Any:
+    path = _shard_path(checkpoint, name)
     try:
         # Read, not mapped: weights that stayed views of the file would change if it was overwritten.
         return safe_open(path, framework="pt", backend="pread")  # pyright: ignore
