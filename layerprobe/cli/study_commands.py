@@ -32,8 +32,12 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
 
 def quiet_libraries() -> None:
     """Silences progress bars and notes of libraries; errors still show."""
+    import warnings
+
     import transformers
 
+    # peft asks transformers models for a property that transformers 5 renamed
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 

@@ -35,6 +35,8 @@ Test users, leave-one-out. Intervals cover users, not training noise.
 
 ## Where it comes from
 
+{_origin(facts["backbone"])}
+
 | | SHA-256 |
 |---|---|
 | teacher's weights | `{facts["teacher_sha256"]}` |
@@ -48,6 +50,18 @@ Versions: {", ".join(f"{name} {version}" for name, version in facts["versions"].
 It knows the items of its catalogue and no others. Its numbers hold for the data named above and for the protocol of
 each row; a sampled protocol is not an estimate of the full one.
 """
+
+
+def _origin(backbone: dict[str, Any]) -> str:
+    """Says which checkpoint the teacher was taken from; its layers are counted after `keep`."""
+    if backbone["checkpoint"] is None:
+        return "The backbone was built from a shape and trained from random weights."
+    cut = "all of its layers" if backbone["keep"] is None else f"its layers `{backbone['keep']}`"
+    revision = "" if backbone["revision"] is None else f", revision `{backbone['revision']}`"
+    content = ", ".join(f"{name} `{value[:16]}`" for name, value in backbone["content"].items())
+    return (
+        f"The teacher has {cut} of the checkpoint `{backbone['checkpoint']}`{revision} ({content or 'random weights'})."
+    )
 
 
 def _quality(curve: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from layerprobe.data.batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
+from layerprobe.errors import StudyError
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
@@ -140,9 +141,32 @@ def _distill_folder(study: Study) -> Path:
 
 
 def distill_stage(study: Study) -> None:
-    """Trains the student on its teacher's block states, then adds its point to the curve."""
-    train_and_rank(distill_job(study, student_selection(study)), study.ranking)
+    """Trains the student on its teacher's block states, then adds its point to the curve.
+
+    Raises:
+        StudyError: student and teacher are the same model before training, since the teacher's never improved on it.
+    """
+    selection = student_selection(study)
+    _say_other_depth(study, selection)
+    same_layers = selection.layers == study.full.layers
+    if same_layers and read_metrics(study.folder / "teacher")["best_epoch"] == 0:
+        raise StudyError(
+            "nothing to distil: the decision keeps all layers, and no epoch of the teacher's training was better on "
+            "validation users than its start; train longer or with another learning rate, or choose distill.depth; "
+            "`layerprobe report` draws what is there"
+        )
+    train_and_rank(distill_job(study, selection), study.ranking)
     curve_stage(study)
+
+
+def _say_other_depth(study: Study, selection: LayerSelection) -> None:
+    """Says where the student is not the decided selection because that one cannot be distilled."""
+    decided = read_json(study.folder / "decision.json")["selection"]
+    if study.student_selection is None and decided is not None and decided != selection.text:
+        say(
+            f"student: {selection} in place of the decided {decided}, which shares no inner block with its teacher; "
+            f"distill.weights.multiple 0 and distill.selection {decided} take the decided one"
+        )
 
 
 def distill_job(study: Study, selection: LayerSelection) -> ModelJob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from layerprobe.errors import InputError
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.study import STUDY, Study
 from layerprobe.store.run_folder import DONE
@@ -67,14 +68,17 @@ def plan_lines(study: Study) -> list[str]:
     """Returns what `run` would do, one line per model, with what is done already. Writes nothing.
 
     Raises:
-        InputError: the spec is at fault.
+        InputError: the spec or the folder is at fault, as `run_stages` would say, or the log is not there.
     """
     study.check()
+    study.check_folder()
     spec = study.spec
+    if spec.data.path is not None and not Path(spec.data.path).exists():
+        raise InputError(f"data.path must be the log's file or folder; there is nothing at {spec.data.path}")
     models = [("items: SASRec and floors", study.folder / "items", spec.items.training.epochs)]
     models.append((f"teacher: {study.full}", study.folder / "teacher", spec.training.epochs))
     models += [(text, folder, spec.training.epochs) for text, folder in _probed(study)]
-    distilled = study.student_selection or "decided depth"
+    distilled = study.student_selection or "the decided selection, or the next that can be distilled"
     epochs = (spec.distill.training or spec.training).epochs
     models.append((f"distilled: {distilled}", study.folder / "distillation" / spec.distill.name, epochs))
     lines = [f"{text}, at most {epochs} epochs: {_state(folder)}" for text, folder, epochs in models]

@@ -214,7 +214,8 @@ class Study:
         found = block_map(deepest, depth, spec.blocks)
         if found.blocks == 1 and spec.weights.multiple > 0:
             raise InputError(
-                "distill.weights.multiple needs an inner block; teacher and student share one block only: set it to 0"
+                f"a student of {depth} layers has no inner block in common with a teacher of {deepest}, which "
+                "distill.weights.multiple needs: take depths with a common divisor above 1, or set it to 0"
             )
         if spec.start == "teacher" and depth == deepest:
             raise InputError(
@@ -222,7 +223,18 @@ class Study:
             )
 
     def open(self) -> None:
-        """Makes sure the folder is new or holds this study; writes nothing, but removes rests of a killed run.
+        """Makes sure the folder is new or holds this study, and removes rests of a killed run.
+
+        Raises:
+            InputError: as `check_folder`.
+        """
+        self.check_folder()
+        for rest in list(self.folder.rglob(".*")):
+            if _is_rest(rest) and rest.exists():  # it may have gone with the folder around it
+                shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+
+    def check_folder(self) -> None:
+        """Makes sure the folder is new or holds this study, with the same checkpoint; writes nothing.
 
         Raises:
             InputError: the folder holds another study (the differing keys are named) or something that is no study.
@@ -243,9 +255,6 @@ class Study:
             strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
             if strange:
                 raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
-        for rest in list(self.folder.rglob(".*")):
-            if _is_rest(rest) and rest.exists():  # it may have gone with the folder around it
-                shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
     @cached_property
     def content(self) -> dict[str, str]:
@@ -262,7 +271,7 @@ class Study:
             if entry.get("backbone", self.content) != self.content:
                 raise InputError(
                     f"{self.spec.backbone.checkpoint} holds other weights than when {self.folder} was begun; put them "
-                    "back, name the old backbone.revision, or choose another --out"
+                    "back (of a hub checkpoint: name the old backbone.revision), or choose another --out"
                 )
 
     def record(self) -> None:

@@ -23,6 +23,7 @@ from transformers import (
 
 from layerprobe.backbone.prompt import PAPER_PREFIX, PAPER_SUFFIX
 from layerprobe.cli.main import main
+from layerprobe.pipeline import outcomes
 from layerprobe.store.atomic import read_json
 
 LAST = {**TRAINING, "supervision": "last"}
@@ -99,6 +100,7 @@ def test_a_prompted_lora_study_of_any_layers_of_a_qwen3_runs_to_report_and_stude
     # drop:3 leaves the stored layers 0, 1, 2 and 4; of these keep:0,3 takes 0 and 4
     assert (saved["num_hidden_layers"], saved["layer_types"]) == (2, ["full_attention", "full_attention"])
     assert len(read_json(out / "student" / "config.json")["suffix_ids"]) == len(["###", "Response", ":"])
+    assert "its layers `drop:3` of the checkpoint" in (out / "student" / "README.md").read_text()
     item = pd.read_parquet(out / "student" / "items.parquet")["item"].iloc[0]
     assert main(["recommend", str(out / "student"), "--history", str(item), "--k", "3"]) == 0
 
@@ -258,3 +260,34 @@ def test_what_does_not_fit_a_checkpoint_is_one_line_before_anything_is_written(
     assert len(errors) == 1
     assert message in errors[0]
     assert not (tmp_path / "study").exists()
+
+
+def test_a_student_that_is_its_untrained_teacher_is_said_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(
+        tmp_path,
+        backbone={"checkpoint": str(qwen3(tmp_path / "qwen3")), "keep": "first:2"},
+        probe={"depths": [1]},
+        distill={"selection": "first:2"},
+    )
+    out = tmp_path / "study"
+    assert main(["decide", str(study), "--out", str(out)]) == 0
+    real = outcomes.read_metrics
+    monkeypatch.setattr(outcomes, "read_metrics", lambda folder: real(folder) | {"best_epoch": 0})
+    assert main(["run", str(study), "--out", str(out)]) == 1
+    assert "nothing to distil: the decision keeps all layers" in capsys.readouterr().err
+    assert not (out / "distillation").exists()
+    assert main(["report", str(study), "--out", str(out)]) == 0
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_study(tmp_path)
+    out = tmp_path / "study"
+    assert main(["teach", str(first), "--out", str(out)]) == 0
+    other = write_study(tmp_path, training={**TRAINING, "learning_rate": 0.01})
+    assert main(["run", str(other), "--out", str(out), "--dry-run"]) == 2
+    assert "these keys differ: training.learning_rate" in capsys.readouterr().err
+    absent = write_study(tmp_path, data={"source": "table"})
+    assert main(["run", str(absent), "--out", str(tmp_path / "new"), "--path", "absent.csv", "--dry-run"]) == 2
+    assert "there is nothing at absent.csv" in capsys.readouterr().err

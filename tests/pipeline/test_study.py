@@ -179,7 +179,7 @@ def test_random_item_table_study_runs(tmp_path: Path) -> None:
         ({"backbone": {**TINY["backbone"], "keep": "frist:2"}}, [], "frist:2"),
         ({"backbone": {"checkpoint": "./absent"}}, [], "config.json and safetensors; none at ./absent"),
         ({"distill": {"depth": 5}}, [], "1..4"),
-        ({"distill": {"depth": 3}}, [], "share one block only"),
+        ({"distill": {"depth": 3}}, [], "no inner block in common with a teacher of 4"),
         ({"distill": {"depth": 4, "start": "teacher"}}, [], "nothing to distil"),
         ({"distill": {"depth": 2, "name": "../../x"}}, [], "distill.name must be letters"),
         ({"distill": {"depth": 2, "weights": {"cosine": float("nan")}}}, [], "distill.weights.cosine"),
