@@ -107,7 +107,7 @@ ARCHITECTURES = {
                 "mlp": ("fc1", "fc2"),
             },
             hidden_dropout=("dropout",),
-            shape={"intermediate_size": "ffn_dim", "init_std": "init_std"},
+            shape={"intermediate_size": "ffn_dim"},
         ),
         Architecture(
             model_type="bert",
