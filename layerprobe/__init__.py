@@ -18,7 +18,7 @@ _PUBLIC = {
     "Catalogue": "data.catalogue",
     "Sequences": "data.sequences",
     "Split": "data.splits",
-    "TrainBatches": "data.batches",
+    "TrainBatches": "data.train_batches",
     "ItemTable": "items.table",
     "parse_selection": "backbone.selection",
     "truncate": "backbone.truncate",

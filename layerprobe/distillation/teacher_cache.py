@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from layerprobe.data.batches import TrainBatches
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.recommender.model import Recommender
 from layerprobe.training.log import shown
 

@@ -16,8 +16,8 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.data.batches import TrainBatches
 from layerprobe.data.splits import PARTS, Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.evaluation.metrics import metric_table, metric_values
 from layerprobe.evaluation.ranks import FULL, Protocols, rank_targets
 from layerprobe.recommender.losses import next_item_objective

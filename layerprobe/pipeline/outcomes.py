@@ -13,7 +13,7 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
-from layerprobe.data.batches import TrainBatches
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
-from layerprobe.data.batches import SequenceBatch, TrainBatches
+from layerprobe.data.batches import SequenceBatch
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError, TrainingDiverged
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import SequenceModel

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from layerprobe.data.batches import TrainBatches, equal_cuts, history_batch, query_batch
+from layerprobe.data.batches import history_batch, query_batch
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches, equal_cuts
 from layerprobe.errors import InputError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerprobe.data.batches import TrainBatches
 from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.losses import TERMS, DistillationWeights, cosine_term, norm_term
 from layerprobe.distillation.mapping import block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerprobe.data.batches import SequenceBatch, TrainBatches
+from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError, StudyError, TrainingDiverged
 from layerprobe.probing.variant import RecipeOptions, build_recommender
 from layerprobe.recommender.losses import next_item_objective
