@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from layerprobe import processes
 from layerprobe.errors import InputError, LayerprobeError
 
 STAGE_HELP = {
@@ -94,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _command(known.command)(known, rest)
     except LayerprobeError as error:
-        print(f"layerprobe: error: {' '.join(str(error).split())}", file=sys.stderr)
+        where = "" if processes.is_main() else f" (process {processes.index()})"
+        print(f"layerprobe: error{where}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

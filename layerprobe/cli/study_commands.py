@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from layerprobe import processes
 from layerprobe.errors import InputError
 
 
@@ -21,12 +22,14 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     spec = _spec(known, rest)
     if spec is None:
         return 0
+    processes.join()
     study = Study(spec, Path(known.out or f"runs/{spec.name}"))
     if getattr(known, "dry_run", False):
         print("\n".join(plan_lines(study)))
         return 0
     run_stages(study, None if known.command in {"demo", "run"} else known.command)
-    print("\n".join(closing_lines(study.folder)))
+    if processes.is_main():
+        print("\n".join(closing_lines(study.folder)))
     return 0
 
 

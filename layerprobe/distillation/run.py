@@ -38,6 +38,11 @@ class StudentInTraining(SequenceModel):
         """Returns the student's user vectors."""
         return self.student.read(batch)
 
+    @property
+    def extra_positions(self) -> int:
+        """The student's own."""
+        return self.student.extra_positions
+
     def item_vectors(self) -> torch.Tensor:
         """Returns the item table."""
         return self.student.item_vectors()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from layerprobe import columns
+from layerprobe import columns, processes
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Part, Queries, Split
 from layerprobe.errors import InputError, StudyError
@@ -77,6 +77,8 @@ def rank_targets(
 ) -> dict[str, pd.DataFrame]:
     """Ranks every held-out target, for every output of the scorer, in one pass over the users.
 
+    The processes of a launch share the users; all of them must call it, and all get the whole table.
+
     Args:
         scorer: gives the scores; it must be in evaluation mode. Gradients are off here.
         split: where the questions come from.
@@ -108,13 +110,17 @@ def rank_targets(
 def _count_part(scorer: Scorer, split: Split, part: Part, protocols: Protocols, batch_size: int) -> np.ndarray:
     """Returns int32 [outputs, protocols, 3, queries]; the 3 are n_higher, n_ties, n_candidates."""
     queries = split.queries(part)
-    counts = np.empty((len(scorer.names), len(protocols.names), 3, len(queries)), dtype=np.int32)
+    counts = np.zeros((len(scorer.names), len(protocols.names), 3, len(queries)), dtype=np.int32)
+    turn = 0
     for pool_start in range(0, len(queries), POOL):
         pool = np.arange(pool_start, min(pool_start + POOL, len(queries)))
         negatives = None
         if protocols.sampled is not None:
             negatives = sampled_negatives(split, part, protocols.sampled, protocols.seed, pool)
         for within in _by_length(queries, pool, scorer.max_len, batch_size):
+            turn += 1
+            if turn % processes.count() != processes.index():  # another process ranks these users
+                continue
             rows = pool[within]
             candidates = _Candidates(split, queries, rows, protocols, None if negatives is None else negatives[within])
             batch = query_batch(split, queries, rows, scorer.max_len)
@@ -122,7 +128,7 @@ def _count_part(scorer: Scorer, split: Split, part: Part, protocols: Protocols, 
                 for output, scores in zip(range(len(counts)), scorer.scores(batch), strict=True):
                     where = f"output {scorer.names[output]} for {part} targets"
                     counts[output][:, :, rows] = candidates.count(scores, where)
-    return counts
+    return processes.summed(counts)
 
 
 def _by_length(queries: Queries, pool: np.ndarray, max_len: int, batch_size: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`,
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +15,22 @@ from typing import Any
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, processes
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.data.splits import PARTS, Split
 from layerprobe.data.train_batches import TrainBatches
+from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_table, metric_values
 from layerprobe.evaluation.ranks import FULL, Protocols, rank_targets
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
-from layerprobe.store.atomic import read_json, write_json, write_parquet, write_yaml
-from layerprobe.store.run_folder import hash_value, is_done, mark_done
+from layerprobe.store.atomic import read_json, read_yaml, write_json, write_parquet, write_yaml
+from layerprobe.store.run_folder import DONE, differing_keys, hash_value, is_done, mark_done
 from layerprobe.training.checkpoint import MODEL, drop_resume, load_model
+from layerprobe.training.engine import Objective, available_device
 from layerprobe.training.log import LOG, say
-from layerprobe.training.loop import FitResult, Objective, Trainer, available_device
-from layerprobe.training.options import TrainingOptions
+from layerprobe.training.loop import FitResult, Trainer
+from layerprobe.training.options import TrainingOptions, train_batches
 
 RANKS = "ranks.parquet"
 METRICS = "metrics.json"
@@ -111,13 +114,10 @@ def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
         InputError: the folder holds the finished result of another specification.
         StudyError: training diverged or a check failed.
     """
-    if is_done(job.folder, job.key):
-        drop_resume(job.folder / "checkpoint")
+    if processes.agreed(lambda: _is_finished(job)):
         return
     model = job.build()
-    batches = TrainBatches(
-        ranking.split, job.max_len, job.training.batch_size, job.training.supervision, job.point.seed
-    )
+    batches = train_batches(ranking.split, job.max_len, job.training, job.point.seed, model.extra_positions)
     objective = next_item_objective if job.objective is None else job.objective(batches)
     trainer = Trainer(
         model,
@@ -127,18 +127,43 @@ def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
         job.folder,
         objective=objective,
         label=job.point.label,
-        key=job.key,
+        spec=job.spec,
     )
     result = trainer.run()
-    write_yaml(job.folder / SPEC, job.spec)
     ranked = job.ranked(model)
     ranks, speed = timed_ranks(ranked, ranking)
+    processes.on_main(
+        lambda: _finish(job, describe(job.point, result, job.parameters(ranked), ranks, speed, ranking.ks), ranks)
+    )
+    say(f"{job.point.label}: done, {metric_line(ranks)}")
+
+
+def _is_finished(job: ModelJob) -> bool:
+    """Tells whether the folder holds the finished model; removes what a finished training left behind.
+
+    Raises:
+        InputError: it holds the finished model of another specification.
+    """
+    if (job.folder / DONE).exists():
+        differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)))
+        if differing:
+            raise InputError(
+                f"{job.folder} holds a finished model of another specification; these keys differ: "
+                f"{', '.join(differing[:5])}; nothing is overwritten: choose another --out or delete that folder"
+            )
+    if not is_done(job.folder, job.key):
+        return False
+    drop_resume(job.folder / "checkpoint")
+    return True
+
+
+def _finish(job: ModelJob, description: dict[str, Any], ranks: pd.DataFrame) -> None:
+    write_yaml(job.folder / SPEC, job.spec)
     write_parquet(job.folder / RANKS, ranks)
-    write_json(job.folder / METRICS, describe(job.point, result, job.parameters(ranked), ranks, speed, ranking.ks))
+    write_json(job.folder / METRICS, description)
     files = [SPEC, LOG, f"checkpoint/{MODEL}", RANKS, METRICS]
     mark_done(job.folder, job.key, [job.folder / name for name in files])
     drop_resume(job.folder / "checkpoint")
-    say(f"{job.point.label}: done, {metric_line(ranks)}")
 
 
 def timed_ranks(model: SequenceModel, ranking: Ranking) -> tuple[pd.DataFrame, float]:

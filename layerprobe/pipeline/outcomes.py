@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, processes
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
@@ -156,7 +156,7 @@ def distill_stage(study: Study) -> None:
             "`layerprobe report` draws what is there"
         )
     train_and_rank(distill_job(study, selection), study.ranking)
-    curve_stage(study)
+    processes.on_main(lambda: curve_stage(study))
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from layerprobe import processes
 from layerprobe.errors import InputError
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.study import STUDY, Study
@@ -14,11 +15,19 @@ from layerprobe.training.log import say
 
 def _probe(study: Study) -> None:
     stages.probe_stage(study)
-    outcomes.curve_stage(study)
+    processes.on_main(lambda: outcomes.curve_stage(study))
+
+
+def _decide(study: Study) -> None:
+    processes.on_main(lambda: outcomes.decide_stage(study))
+
+
+def _export(study: Study) -> None:
+    processes.on_main(lambda: outcomes.export_stage(study))
 
 
 def _report(study: Study) -> None:
-    outcomes.report_stage(study)
+    processes.on_main(lambda: outcomes.report_stage(study))
 
 
 STAGES: dict[str, Callable[[Study], None]] = {
@@ -27,9 +36,9 @@ STAGES: dict[str, Callable[[Study], None]] = {
     "teach": stages.teach_stage,
     "probe": _probe,
     "similarity": stages.similarity_stage,
-    "decide": outcomes.decide_stage,
+    "decide": _decide,
     "distill": outcomes.distill_stage,
-    "export": outcomes.export_stage,
+    "export": _export,
     "report": _report,
 }
 NEEDS = {
@@ -51,17 +60,23 @@ def run_stages(study: Study, last: str | None = None) -> Path:
         StudyError: a training or check failed; what was done before stays and the next run goes on from there.
     """
     study.check()
-    study.open()
+    processes.on_main(study.open)
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
     for name in names:
         say(f"stage {name}")
         if name == "report":
-            study.record()  # every guard has passed, so the report shows the spec of what lies here
+            processes.on_main(study.record)  # every guard has passed: the report shows the spec of what lies here
         STAGES[name](study)
-        if name == "data" and not (study.folder / STUDY).exists():
-            study.record()
-    study.record()
+        if name == "data":
+            processes.on_main(lambda: _after_data(study))
+    processes.on_main(study.record)
     return study.folder
+
+
+def _after_data(study: Study) -> None:
+    study.check_steps()
+    if not (study.folder / STUDY).exists():
+        study.record()
 
 
 def plan_lines(study: Study) -> list[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from layerprobe import columns
+from layerprobe import columns, processes
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.batches import query_batch
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
@@ -42,6 +44,10 @@ from layerprobe.training.log import say
 
 def data_stage(study: Study) -> None:
     """Reads, filters, audits and splits the log, or takes over a folder that `layerprobe prepare` made."""
+    processes.on_main(lambda: _make_data(study))
+
+
+def _make_data(study: Study) -> None:
     spec, folder = study.spec.data, study.folder / "data"
     key = hash_value(to_plain(spec))
     if is_done(folder, key):
@@ -97,13 +103,21 @@ def items_stage(study: Study) -> None:
         parameters=_table_model_parameters,
     )
     train_and_rank(job, study.ranking)
-    if not (folder / ITEM_TABLE).exists():
-        if spec.kind == "random":
-            table = random_table(n_items, spec.random_dim, study.spec.data.seed, study.data_hash)
-        else:
-            table = from_vectors(load_trained(folder, build).item_vectors(), "sasrec", study.data_hash)
-        table.save(folder)
+    processes.on_main(lambda: _freeze_items(study, build))
     _rank_floors(study)
+
+
+def _freeze_items(study: Study, build: Callable[[], SequenceModel]) -> None:
+    """Writes the item table, from SASRec or drawn at random."""
+    spec, folder = study.spec.items, study.folder / "items"
+    if (folder / ITEM_TABLE).exists():
+        return
+    if spec.kind == "random":
+        n_items = study.data.catalogue.n_items
+        table = random_table(n_items, spec.random_dim, study.spec.data.seed, study.data_hash)
+    else:
+        table = from_vectors(load_trained(folder, build).item_vectors(), "sasrec", study.data_hash)
+    table.save(folder)
 
 
 def _table_model_parameters(model: SequenceModel) -> dict[str, int]:
@@ -115,24 +129,30 @@ def _table_model_parameters(model: SequenceModel) -> dict[str, int]:
 def _rank_floors(study: Study) -> None:
     folder = study.folder / "baselines"
     key = hash_value(shared_dependencies(study))
-    if is_done(folder, key):
+    if processes.agreed(lambda: is_done(folder, key)):
         return
     split, catalogue = study.data.split, study.data.catalogue
     floors: list[Scorer] = [Popularity(split), Markov1(split)]
     if catalogue.titles is not None:
         floors.append(TfIdf(split, catalogue))
-    paths = [_write_ranks(study, floor, folder) for floor in floors]
-    mark_done(folder, key, [path for written in paths for path in written])
+    found: dict[str, pd.DataFrame] = {}
+    for floor in floors:
+        found |= _ranks(study, floor)
+    processes.on_main(lambda: _write_ranks(folder, key, found))
 
 
-def _write_ranks(study: Study, scorer: Scorer, folder: Path) -> list[Path]:
-    """Ranks all outputs of a scorer and writes one table each."""
+def _ranks(study: Study, scorer: Scorer) -> dict[str, pd.DataFrame]:
+    """Ranks all outputs of a scorer."""
     ranking = study.ranking
-    found = rank_targets(scorer, ranking.split, PARTS, ranking.protocols, ranking.batch_size)
+    return rank_targets(scorer, ranking.split, PARTS, ranking.protocols, ranking.batch_size)
+
+
+def _write_ranks(folder: Path, key: str, found: dict[str, pd.DataFrame]) -> None:
+    """Writes one table of ranks per output and marks the folder done."""
     paths = [folder / f"ranks-{name}.parquet" for name in found]
     for path, ranks in zip(paths, found.values(), strict=True):
         write_parquet(path, ranks)
-    return paths
+    mark_done(folder, key, paths)
 
 
 def teach_stage(study: Study) -> None:
@@ -164,20 +184,20 @@ def _teacher_key(study: Study, **more: object) -> str:
 def _exits(study: Study) -> None:
     folder = study.folder / "exits"
     key = _teacher_key(study)
-    if is_done(folder, key):
+    if processes.agreed(lambda: is_done(folder, key)):
         return
     scorer = ExitScorer(load_teacher(study))
     started = time.monotonic()
-    paths = _write_ranks(study, scorer, folder)
+    found = _ranks(study, scorer)
     say(f"exits: {len(scorer.names)} ranked from one forward pass, {time.monotonic() - started:.0f} s")
-    mark_done(folder, key, paths)
+    processes.on_main(lambda: _write_ranks(folder, key, found))
 
 
 def _drop_one(study: Study) -> None:
     """Measures, on validation users, the share of NDCG@10 lost when one layer is skipped and nothing retrained."""
     folder = study.folder / "similarity" / "drop-one"
     key = _teacher_key(study)
-    if is_done(folder, key):
+    if processes.agreed(lambda: is_done(folder, key)):
         return
     teacher = load_teacher(study)
     full = study.ranking.ndcg_valid(teacher)
@@ -186,14 +206,22 @@ def _drop_one(study: Study) -> None:
         with layer_removed(teacher.backbone, layer):
             lost = 1 - study.ranking.ndcg_valid(teacher) / full if full > 0 else 0.0
         rows.append({columns.MEASURE: columns.DROP_ONE, columns.LAYER: layer, columns.VALUE: lost})
+    processes.on_main(lambda: _write_drop_one(folder, key, rows))
+
+
+def _write_drop_one(folder: Path, key: str, rows: list[dict[str, Any]]) -> None:
     write_csv(folder / "drop_one.csv", pd.DataFrame(rows, columns=list(columns.IMPORTANCE)))
     mark_done(folder, key, [folder / "drop_one.csv"])
 
 
 def similarity_stage(study: Study) -> None:
     """Compares all pairs of `hidden[0..L]` at the last item of a sample of test histories."""
-    spec, folder = study.spec.similarity, study.folder / "similarity"
     _drop_one(study)
+    processes.on_main(lambda: _compare_layers(study))
+
+
+def _compare_layers(study: Study) -> None:
+    spec, folder = study.spec.similarity, study.folder / "similarity"
     key = _teacher_key(study, similarity=to_plain(spec), alpha=study.spec.evaluation.alpha)
     if is_done(folder, key):
         return

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,10 +22,12 @@ from layerprobe.items.table import load_item_table
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.pipeline.spec import StudySpec, to_plain
 from layerprobe.probing.selections import Family, distinct_selections
-from layerprobe.probing.variant import RecipeOptions, check_recipe
+from layerprobe.probing.variant import RecipeOptions, check_recipe, repeated_positions
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
+from layerprobe.store.run_folder import differing_keys
 from layerprobe.training.log import say
+from layerprobe.training.options import train_batches
 
 STUDY = "study.yaml"
 PROVENANCE = "provenance.json"
@@ -185,6 +186,20 @@ class Study:
         for selection in self.selections:
             cut_config(copy.deepcopy(config), composed(self.spec.backbone, config.num_hidden_layers, selection))
 
+    def check_steps(self) -> None:
+        """Checks, once the data are there, that every training's steps can be made as asked.
+
+        Raises:
+            InputError: a pass cannot hold the longest sequence, or a window slides further than it reads.
+        """
+        spec, split = self.spec, self.data.split
+        extra = repeated_positions(self.recipe)
+        reads = spec.recommender.max_len
+        trainings = [(spec.items.training, spec.items.sasrec.max_len, 0), (spec.training, reads, extra)]
+        trainings += [(training, reads, extra) for training in [spec.distill.training] if training is not None]
+        for training, max_len, carried in trainings:
+            train_batches(split, max_len, training, seed=0, extra=carried)
+
     def _check_controls(self) -> None:
         backbone = self.spec.backbone
         if not self.spec.probe.controls:
@@ -243,7 +258,7 @@ class Study:
             raise InputError(f"--out must be a folder; {self.folder} is a file")
         path = self.folder / STUDY
         if path.exists():
-            differing = _differing(read_yaml(path), to_plain(self.spec))
+            differing = differing_keys(read_yaml(path), to_plain(self.spec))
             blocking = [name for name in differing if not name.startswith(FREE_KEYS)]
             if blocking:
                 raise InputError(
@@ -297,12 +312,3 @@ class Study:
 def _is_rest(path: Path) -> bool:
     """Tells whether a file or folder is a half-written one of ours."""
     return path.name.startswith(".") and (path.name.endswith(".tmp") or path.name.startswith(".student."))
-
-
-def _differing(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Returns the dotted names of the keys whose values differ."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [prefix]
-    names = [*old, *(name for name in new if name not in old)]
-    found = [_differing(old.get(name), new.get(name), f"{prefix}.{name}" if prefix else name) for name in names]
-    return [name for part in found for name in part]

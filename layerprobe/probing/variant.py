@@ -109,6 +109,15 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
     return [f"the prompt is repeated for every user: {reason}"] if prompt.n_before and reason else []
 
 
+def repeated_positions(recipe: RecipeOptions) -> int:
+    """Returns the prompt tokens that every row of a training batch carries; a shared prefix is none of them."""
+    options = recipe.backbone
+    prompt = prompt_tokens(recipe.prompt, options.checkpoint, options.revision)
+    causal = architecture_named(empty_backbone(options).config).causal
+    shared = why_repeated(prompt, causal, options.gradient_checkpointing) is None
+    return len(prompt.suffix) + (0 if shared else prompt.n_before)
+
+
 def parameter_counts(model: Recommender) -> dict[str, int]:
     """Returns parameters by part; `total` is what answering a request needs, the item table included.
 

@@ -121,6 +121,11 @@ class Recommender(SequenceModel):
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
         return why_repeated(self.prompt, self.causal, checkpointed and self.training) is None
 
+    @property
+    def extra_positions(self) -> int:
+        """Prompt tokens that every row carries; the prefix is none of them where it is shared."""
+        return (0 if self.shares_prefix else self.prompt.n_before) + len(self.suffix)
+
     def item_vectors(self) -> torch.Tensor:
         """Returns the frozen item table, [n_items + 1, dim]."""
         return self.item_table

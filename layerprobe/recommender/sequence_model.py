@@ -32,6 +32,11 @@ class SequenceModel(nn.Module, ABC):
         """Returns the item vectors, float32 [n_items + 1, dim]; row 0 is padding and is never scored."""
 
     @property
+    def extra_positions(self) -> int:
+        """Positions that every row of a training batch carries beside its items, such as a repeated prompt."""
+        return 0
+
+    @property
     def device(self) -> torch.device:
         """Device of the item vectors."""
         return self.item_vectors().device

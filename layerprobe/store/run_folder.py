@@ -63,3 +63,12 @@ def is_done(folder: Path, key: str) -> bool:
 def file_hash_of(folder: Path, name: str) -> str:
     """Returns the stored hash of one file of a finished stage, for stages that depend on it."""
     return read_json(folder / DONE)["files"][name]
+
+
+def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Returns the dotted names of the keys whose plain values differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [prefix]
+    names = [*old, *(name for name in new if name not in old)]
+    found = [differing_keys(old.get(name), new.get(name), f"{prefix}.{name}" if prefix else name) for name in names]
+    return [name for part in found for name in part]

@@ -6,14 +6,17 @@ Nothing is pickled. Random numbers need no state: every step seeds its own gener
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
 from layerprobe.store.atomic import read_tensors, write_tensors
+from layerprobe.store.run_folder import differing_keys
 
 RESUME = "resume.safetensors"
 BEST = "best.safetensors"
@@ -34,30 +37,37 @@ class Progress:
 
 
 def save_resume(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, key: str
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    spec: Mapping[str, Any],
 ) -> None:
-    """Writes parameters, optimiser moments, progress and what is trained (`key`) to `resume.safetensors`."""
+    """Writes parameters, optimiser moments, progress and what is trained (`spec`) to `resume.safetensors`."""
     tensors = {f"model.{name}": value for name, value in trainable_state(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "key": key})
+    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
 
 
-def load_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, key: str) -> Progress:
+def load_resume(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, spec: Mapping[str, Any]
+) -> Progress:
     """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume.
 
     Raises:
-        InputError: what lies there is a training of another specification.
+        InputError: what lies there is a training of another specification; the message names the keys that differ.
         StudyError: its parameters do not fit the model.
     """
     path = folder / RESUME
     if not path.exists():
         return Progress()
     tensors, metadata = read_tensors(path)
-    if metadata["key"] != key:
+    differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)))
+    if differing:
         raise InputError(
-            f"{path} is a half-trained model of another specification; nothing is mixed: "
-            f"delete {folder.parent} to train anew"
+            f"{path} is a half-trained model of another specification; these keys differ: {', '.join(differing[:5])}; "
+            f"nothing is mixed: delete {folder.parent} to train anew"
         )
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
@@ -76,6 +86,12 @@ def load_resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
 def save_best(folder: Path, model: torch.nn.Module) -> None:
     """Writes the parameters of the best epoch so far to `best.safetensors`."""
     write_tensors(folder / BEST, trainable_state(model))
+
+
+def keep_best(folder: Path) -> None:
+    """Makes the best epoch's parameters the model's own file; does nothing where that has been done."""
+    if (folder / BEST).exists():
+        (folder / BEST).replace(folder / MODEL)
 
 
 def load_model(path: Path, model: torch.nn.Module) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from layerprobe import processes
 from layerprobe.store.atomic import write_text
 
 LOG = "log.jsonl"
@@ -23,26 +24,35 @@ class TrainingLog:
 
     def __init__(self, folder: Path, keep_rows: int = 0) -> None:
         self.path = folder / LOG
-        lines = self.path.read_text(encoding="utf-8").splitlines()[:keep_rows] if self.path.exists() else []
-        write_text(self.path, "".join(f"{line}\n" for line in lines))
-        self.rows = len(lines)
+        self.rows = keep_rows
+        if processes.is_main():
+            lines = self.path.read_text(encoding="utf-8").splitlines()[:keep_rows] if self.path.exists() else []
+            write_text(self.path, "".join(f"{line}\n" for line in lines))
+            self.rows = len(lines)
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends one row; floats keep six significant digits."""
+        self.rows += 1
+        if not processes.is_main():
+            return
         rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()}
         with self.path.open("a", encoding="utf-8") as opened:
             opened.write(json.dumps(rounded) + "\n")
-        self.rows += 1
 
 
 def say(text: str) -> None:
-    """Prints one line of progress to standard error, above any progress bar."""
+    """Prints one line of progress to standard error, above any progress bar; the main process alone speaks."""
+    if not processes.is_main():
+        return
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()
 
 
 def shown(items: Iterable[T], total: int, label: str, start: int = 0) -> Iterator[T]:
     """Yields `items` with a bar on a terminal, or a line every 15 seconds in a log."""
+    if not processes.is_main():
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, initial=start, desc=label, leave=False)
         return

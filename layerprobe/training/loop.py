@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
-from accelerate import Accelerator, PartialState
+import numpy as np
 
-from layerprobe.data.batches import SequenceBatch
+from layerprobe import processes
 from layerprobe.data.train_batches import TrainBatches
-from layerprobe.errors import InputError, TrainingDiverged
+from layerprobe.errors import TrainingDiverged
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.training.checkpoint import BEST, MODEL, load_model, load_resume, save_best, save_resume
+from layerprobe.training.checkpoint import MODEL, keep_best, load_model, load_resume, save_best, save_resume
+from layerprobe.training.engine import Engine, Objective
 from layerprobe.training.log import TrainingLog, say, shown
 from layerprobe.training.options import TrainingOptions, learning_rate_at
 
-Objective = Callable[[SequenceModel, SequenceBatch], dict[str, torch.Tensor]]
 Validate = Callable[[SequenceModel], float]
 SAVE_SECONDS = 60.0
 LOG_EVERY = 20
@@ -53,7 +53,8 @@ class Trainer:
         folder: where `checkpoint/` and `log.jsonl` are written.
         objective: returns the loss terms of a batch, `loss` among them; all are logged.
         label: how progress lines call this training.
-        key: hash of everything the result depends on; a half-trained model of another key is never gone on with.
+        spec: everything the result depends on, as plain values; a half-trained model of another one is never gone on
+            with.
     """
 
     model: SequenceModel
@@ -63,27 +64,17 @@ class Trainer:
     folder: Path
     objective: Objective = next_item_objective
     label: str = "training"
-    key: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.accelerator = Accelerator(mixed_precision=_precision())
-        if self.accelerator.num_processes > 1:
-            raise InputError(
-                f"training runs in one process for now; {self.accelerator.num_processes} were launched: "
-                "start it without a launcher"
-            )
-        self.model.to(self.accelerator.device)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, self.options.weight_decay),
-            lr=self.options.learning_rate,
-            betas=self.options.betas,
-        )
+        self.engine = Engine(self.model, self.objective, self.options)
         self.steps_per_epoch = len(self.batches.plan(0))
 
     def run(self) -> FitResult:
         """Trains to the end or to the early stop, from the last saved point if there is one."""
         checkpoint = self.folder / "checkpoint"
-        self.progress = load_resume(checkpoint, self.model, self.optimizer, self.key)
+        processes.wait()
+        self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
         if self.progress.log_rows:
             say(f"{self.label}: goes on at step {self.progress.step}")
@@ -100,8 +91,8 @@ class Trainer:
         done = self.progress.step - self.progress.epoch * self.steps_per_epoch
         label = f"{self.label}, epoch {self.progress.epoch + 1} of {self.options.epochs}"
         started = saved = time.monotonic()
-        for users in shown(plan[done:], len(plan), label, done):
-            self._step(self.batches.build(users))
+        for chosen in shown(plan[done:], len(plan), label, done):
+            self._step(chosen)
             now = time.monotonic()
             self.progress.train_seconds += now - started
             started = now
@@ -110,23 +101,16 @@ class Trainer:
                 saved = started = time.monotonic()
         self.progress.epoch += 1
 
-    def _step(self, batch: SequenceBatch) -> None:
+    def _step(self, chosen: np.ndarray) -> None:
         step = self.progress.step
-        torch.manual_seed(self.batches.seed * 1_000_003 + step)
         rate = learning_rate_at(step, self.options.epochs * self.steps_per_epoch, self.options)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with self.accelerator.autocast():
-            terms = self.objective(self.model, batch.to(self.accelerator.device))
-        self.accelerator.backward(terms["loss"])
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-        values = {name: term.item() for name, term in terms.items()}
-        self._check(values | {"grad_norm": norm.item()}, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        portions = self.batches.portions(chosen, processes.index(), processes.count())
+        values = self.engine.backward(portions, self.batches.seed * 1_000_003 + step)
+        self._check(values, rate)
+        self.engine.update(rate)
         self.progress.step += 1
         if step % LOG_EVERY == 0:
-            row = {"step": step, "epoch": self.progress.epoch + 1, **values, "lr": rate, "grad_norm": norm.item()}
+            row = {"step": step, "epoch": self.progress.epoch + 1, **values, "lr": rate}
             self.log.write(row | {"seconds": self.progress.train_seconds})
 
     def _check(self, values: dict[str, float], rate: float) -> None:
@@ -141,7 +125,7 @@ class Trainer:
         valid = self.validate(self.model)
         if valid > self.progress.best_valid:
             self.progress.best_valid, self.progress.best_epoch = valid, self.progress.epoch
-            save_best(checkpoint, self.model)
+            processes.on_main(lambda: save_best(checkpoint, self.model))
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience
         seconds = self.progress.train_seconds
@@ -151,32 +135,14 @@ class Trainer:
 
     def _save(self, checkpoint: Path) -> None:
         self.progress.log_rows = self.log.rows
-        save_resume(checkpoint, self.model, self.optimizer, self.progress, self.key)
+        if processes.is_main():
+            save_resume(checkpoint, self.model, self.engine.optimizer, self.progress, self.spec)
 
     def _finish(self, checkpoint: Path) -> FitResult:
-        if (checkpoint / BEST).exists():
-            (checkpoint / BEST).replace(checkpoint / MODEL)
+        processes.on_main(lambda: keep_best(checkpoint))
         load_model(checkpoint / MODEL, self.model)
         self.model.eval()
         progress = self.progress
         return FitResult(
             progress.best_epoch, progress.best_valid, progress.epoch, progress.step, round(progress.train_seconds, 3)
         )
-
-
-def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Splits the trained parameters: matrices of linear maps decay; norms, biases and embeddings do not."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    trained = [value for value in model.parameters() if value.requires_grad]
-    decayed = [value for value in trained if value.ndim >= 2 and id(value) not in embeddings]
-    kept = [value for value in trained if value.ndim < 2 or id(value) in embeddings]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-
-
-def _precision() -> str:
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-
-
-def available_device() -> torch.device:
-    """Returns the device that trained models are used on: Accelerate's choice, the GPU where there is one."""
-    return torch.device(str(PartialState().device))

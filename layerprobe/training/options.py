@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError
 
 
@@ -35,10 +37,18 @@ class TrainingOptions:
     """Epochs without a better valid NDCG@10 before training stops; null never stops early."""
     supervision: Literal["all", "last"] = "all"
     """Targets: every next item (`all`), or the last training item only (`last`, the paper's)."""
+    stride: int | None = None
+    """Null trains on a user's newest `max_len` items alone; a number slides windows back over older ones, so many items
+    at a time. With `all` every item is a target once; with `last` and 1 every prefix is an example of its own."""
+    max_tokens: int | None = None
+    """Most positions, padding and repeated prompt included, that one forward pass holds. A step that holds more is cut
+    into several and their gradients are added up: same loss, less memory. Null: a step is one pass."""
+    compile: bool = False
+    """Whether layers go through torch.compile, which costs a minute at first and needs a compiler."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("epochs", "batch_size", "stride", "max_tokens"):
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise InputError(
@@ -67,3 +77,21 @@ def learning_rate_at(step: int, total_steps: int, options: TrainingOptions) -> f
     progress = (step - options.warmup_steps) / max(1, total_steps - options.warmup_steps)
     falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return options.learning_rate * (options.final_rate + (1 - options.final_rate) * falling)
+
+
+def train_batches(split: Split, max_len: int, options: TrainingOptions, seed: int, extra: int = 0) -> TrainBatches:
+    """Returns the training batches that the options ask for.
+
+    Args:
+        split: the sequences.
+        max_len: newest items the model reads.
+        options: batch size, targets, windows and passes.
+        seed: seed of the order.
+        extra: positions that every row carries beside its items.
+
+    Raises:
+        InputError: `max_tokens` cannot hold the longest sequence, or `stride` exceeds `max_len`.
+    """
+    return TrainBatches(
+        split, max_len, options.batch_size, options.supervision, seed, options.stride, options.max_tokens, extra
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-BASE = {"columns", "errors"}
+BASE = {"columns", "errors", "processes"}
 COMPUTE = BASE | {"store", "data", "items", "backbone", "recommender", "evaluation", "training"}
 STUDY = COMPUTE | {"similarity", "probing", "distillation"}
 ALLOWED = {
     "columns": set(),
     "errors": set(),
+    "processes": {"errors"},
     "store": BASE,
     "data": BASE | {"store"},
     "items": BASE | {"store", "data"},

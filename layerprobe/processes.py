@@ -1,0 +1,105 @@
+"""The processes of one launch: which one this is, and what they have to agree on.
+
+`accelerate launch` (or torchrun) starts several processes of the same command. All of them train and rank together;
+the first, the main process, alone reads logs and writes files. Without a launcher there is one process and every
+function here is free. torch is imported only where there is something to agree on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from layerprobe.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others: preparing a large log on the main process may take its time."""
+
+
+def count() -> int:
+    """Returns how many processes were launched, 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def index() -> int:
+    """Returns which of them this is, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def is_main() -> bool:
+    """Tells whether this is the process that reads logs and writes files."""
+    return index() == 0
+
+
+def join() -> None:
+    """Connects the processes of a launch; does nothing where there is one.
+
+    Raises:
+        InputError: more processes were launched on this machine than it has devices.
+    """
+    if count() == 1:
+        return
+    import torch
+    from accelerate import PartialState
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    use_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    devices, kind = (os.cpu_count() or 1, "processor cores") if use_cpu else (torch.cuda.device_count(), "GPUs")
+    if here > devices:
+        raise InputError(
+            f"a launch needs a device per process; {here} processes were launched on a machine with {devices} {kind}: "
+            f"launch at most {devices}"
+        )
+    if use_cpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # else Accelerate takes each process for a launch of its own
+    PartialState(cpu=use_cpu, timeout=PATIENCE)
+
+
+def wait() -> None:
+    """Waits until every process is here."""
+    if count() > 1:
+        _state().wait_for_everyone()
+
+
+def agreed(decide: Callable[[], T]) -> T:
+    """Returns what the main process decides, in every process; the others do not call `decide`."""
+    if count() == 1:
+        return decide()
+    from accelerate.utils import broadcast_object_list
+
+    _state()
+    answer: list[Any] = [decide() if is_main() else None]
+    return broadcast_object_list(answer)[0]
+
+
+def on_main(work: Callable[[], object]) -> None:
+    """Lets the main process do `work` while the others wait for it."""
+    if is_main():
+        work()
+    wait()
+
+
+def summed(values: np.ndarray) -> np.ndarray:
+    """Returns the sum of every process's `values`, which have one shape and type in all of them."""
+    if count() == 1:
+        return values
+    import torch
+    from accelerate.utils import reduce
+
+    total: Any = reduce(torch.from_numpy(values).to(_state().device), "sum")
+    return total.cpu().numpy()
+
+
+def _state():  # noqa: ANN202 - the type would import torch
+    from accelerate import PartialState
+
+    state = PartialState()
+    if state.num_processes != count():
+        raise RuntimeError(f"{count()} processes were launched and {state.num_processes} are connected: call join()")
+    return state

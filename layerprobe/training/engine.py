@@ -1,0 +1,132 @@
+"""`Engine`: one optimiser step, cut into passes that fit in memory and shared by all processes of a launch.
+
+The gradient is that of the mean loss over the step's targets, however the step is cut: each pass counts with its share
+of the targets. Devices, data parallelism and mixed precision are Accelerate's.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+
+from layerprobe import processes
+from layerprobe.data.batches import SequenceBatch
+from layerprobe.data.train_batches import Portion
+from layerprobe.errors import InputError
+from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.training.options import TrainingOptions
+
+Objective = Callable[[SequenceModel, SequenceBatch], dict[str, torch.Tensor]]
+GRAD_NORM = "grad_norm"
+
+
+class _Pass(nn.Module):
+    """The objective as a module: data parallelism has to see a forward pass."""
+
+    def __init__(self, model: SequenceModel, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: SequenceBatch) -> dict[str, torch.Tensor]:
+        return self.objective(self.model, batch)
+
+
+class Engine:
+    """Holds model and optimiser on their devices and does one step after another.
+
+    Args:
+        model: what is trained; only parameters that require gradients change.
+        objective: returns the loss terms of a batch, each a mean over its targets, `loss` among them.
+        options: optimiser and gradient bound.
+    """
+
+    def __init__(self, model: SequenceModel, objective: Objective, options: TrainingOptions) -> None:
+        self.model, self.options = model, options
+        # Buffers, the item table among them, never change; and depth 0 has parameters that no loss reaches.
+        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(), kwargs_handlers=[parallel])
+        model.to(self.accelerator.device)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(model, options.weight_decay), lr=options.learning_rate, betas=options.betas
+        )
+        self.passes = self._parallel(_Pass(model, objective))
+
+    def backward(self, portions: list[Portion], seed: int) -> dict[str, float]:
+        """Computes the gradient of the step's mean loss, scaled down to `max_grad_norm`.
+
+        Args:
+            portions: this process's passes.
+            seed: of the dropout masks; processes draw masks of their own.
+
+        Returns:
+            The loss terms of the whole step and the norm of its gradient before it is scaled down.
+        """
+        torch.manual_seed(seed + (processes.index() << 40))
+        totals: dict[str, float] = {}
+        for number, portion in enumerate(portions, 1):
+            with self._synchronised(number == len(portions)):
+                with self.accelerator.autocast():
+                    terms = self.passes(portion.batch.to(self.accelerator.device))
+                # Data parallelism averages over the processes; the weights already add up to 1 over all of them.
+                self.accelerator.backward(terms["loss"] * (portion.weight * processes.count()))
+            for name, term in terms.items():
+                totals[name] = totals.get(name, 0.0) + term.item() * portion.weight
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
+        shared = processes.summed(np.array(list(totals.values())))
+        return dict(zip(totals, shared.tolist(), strict=True)) | {GRAD_NORM: norm.item()}
+
+    def update(self, rate: float) -> None:
+        """Moves the parameters along the gradient at learning rate `rate` and forgets the gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _parallel(self, passes: _Pass) -> nn.Module:
+        """Returns the module that exchanges gradients with the other processes; the same one where there are none."""
+        if processes.count() == 1:
+            return passes
+        with warnings.catch_warnings():  # torch renames the argument by which Accelerate keeps buffers from moving
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            return self.accelerator.prepare(passes)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[object]:
+        """Lets processes exchange gradients in the last pass of a step alone."""
+        return nullcontext() if last else self.accelerator.no_sync(self.passes)
+
+
+def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Splits the trained parameters: matrices of linear maps decay; norms, biases and embeddings do not."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    trained = [value for value in model.parameters() if value.requires_grad]
+    decayed = [value for value in trained if value.ndim >= 2 and id(value) not in embeddings]
+    kept = [value for value in trained if value.ndim < 2 or id(value) in embeddings]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def mixed_precision() -> str:
+    """Returns `bf16` or `no`: what the launcher says, else bf16 on a GPU that has it.
+
+    Raises:
+        InputError: the launcher says something else; in fp16 gradients overflow at the rates SLMRec trains with.
+    """
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if launched not in (None, "no", "bf16"):
+        raise InputError(f"mixed precision must be no or bf16; the launcher says {launched}: change its configuration")
+    if launched:
+        return launched
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+def available_device() -> torch.device:
+    """Returns the device that trained models are used on: Accelerate's choice, the GPU where there is one."""
+    return torch.device(str(PartialState().device))
