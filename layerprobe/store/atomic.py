@@ -5,8 +5,10 @@ Every writer of the project goes through here. Formats: JSON, YAML, CSV, Parquet
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
+from safetensors import SafetensorError
+
+from layerprobe.errors import StudyError
 
 if TYPE_CHECKING:
     import torch
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -25,17 +32,48 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` and renames it onto `path` when the block ends without an error.
 
     The temporary file is removed if the block raises, so an earlier version of `path` survives.
+
+    Raises:
+        StudyError: the disk is full, or a quota or size limit is reached.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with disk_full_said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_full_said(path: Path) -> Iterator[None]:
+    """Turns the errors of a full disk while writing `path` into one line; other errors pass.
+
+    Raises:
+        StudyError: the disk is full, or a quota or size limit is reached.
+    """
     try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise _not_written(path, os.strerror(error.errno)) from error
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None or int(found[1]) not in NO_SPACE:
+            raise
+        raise _not_written(path, os.strerror(int(found[1]))) from error
+
+
+def _not_written(path: Path, reason: str) -> StudyError:
+    return StudyError(
+        f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same command "
+        "again"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

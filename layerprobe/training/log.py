@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from layerprobe import processes
-from layerprobe.store.atomic import write_text
+from layerprobe.store.atomic import disk_full_said, write_text
 
 LOG = "log.jsonl"
 LINE_SECONDS = 15.0
@@ -36,7 +36,7 @@ class TrainingLog:
         if not processes.is_main():
             return
         rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()}
-        with self.path.open("a", encoding="utf-8") as opened:
+        with disk_full_said(self.path), self.path.open("a", encoding="utf-8") as opened:
             opened.write(json.dumps(rounded) + "\n")
 
 
