@@ -38,6 +38,10 @@ class StudentInTraining(SequenceModel):
         """Returns the student's user vectors."""
         return self.student.read(batch)
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """Returns the student's layers."""
+        return self.student.stacked_layers()
+
     @property
     def extra_positions(self) -> int:
         """The student's own."""

@@ -31,6 +31,7 @@ from layerprobe.training.engine import Objective, available_device
 from layerprobe.training.log import LOG, say
 from layerprobe.training.loop import FitResult, Trainer
 from layerprobe.training.options import TrainingOptions, train_batches
+from layerprobe.training.tracking import UNTRACKED, Tracking
 
 RANKS = "ranks.parquet"
 METRICS = "metrics.json"
@@ -107,8 +108,13 @@ class ModelJob:
         return hash_value(self.spec)
 
 
-def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
+def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
     """Brings a model folder to its finished state; does nothing where it is finished.
+
+    Args:
+        job: the model.
+        ranking: how it is ranked.
+        tracking: trackers that follow its training.
 
     Raises:
         InputError: the folder holds the finished result of another specification.
@@ -128,6 +134,7 @@ def train_and_rank(job: ModelJob, ranking: Ranking) -> None:
         objective=objective,
         label=job.point.label,
         spec=job.spec,
+        tracking=tracking,
     )
     result = trainer.run()
     ranked = job.ranked(model)

@@ -155,7 +155,7 @@ def distill_stage(study: Study) -> None:
             "validation users than its start; train longer or with another learning rate, or choose distill.depth; "
             "`layerprobe report` draws what is there"
         )
-    train_and_rank(distill_job(study, selection), study.ranking)
+    train_and_rank(distill_job(study, selection), study.ranking, study.tracking)
     processes.on_main(lambda: curve_stage(study))
 
 

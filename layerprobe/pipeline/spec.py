@@ -221,6 +221,8 @@ class StudySpec:
     """Margin and error level of the decision."""
     distill: DistillSpec = field(default_factory=DistillSpec)
     """The student."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+    """Where the rows of `log.jsonl` go besides; each needs its own package. TensorBoard's files lie in `tracking/`."""
 
     def __post_init__(self) -> None:
         _require_name("name", self.name)

@@ -102,7 +102,7 @@ def items_stage(study: Study) -> None:
         max_len=spec.sasrec.max_len,
         parameters=_table_model_parameters,
     )
-    train_and_rank(job, study.ranking)
+    train_and_rank(job, study.ranking, study.tracking)
     processes.on_main(lambda: _freeze_items(study, build))
     _rank_floors(study)
 
@@ -157,7 +157,7 @@ def _write_ranks(folder: Path, key: str, found: dict[str, pd.DataFrame]) -> None
 
 def teach_stage(study: Study) -> None:
     """Trains the full-depth teacher."""
-    train_and_rank(variant_job(study, study.full, study.spec.probe.seeds[0]), study.ranking)
+    train_and_rank(variant_job(study, study.full, study.spec.probe.seeds[0]), study.ranking, study.tracking)
 
 
 def probe_stage(study: Study) -> None:
@@ -168,11 +168,11 @@ def probe_stage(study: Study) -> None:
     _drop_one(study)
     for seed in study.spec.probe.seeds:
         for selection in study.selections:
-            train_and_rank(variant_job(study, selection, seed), study.ranking)
+            train_and_rank(variant_job(study, selection, seed), study.ranking, study.tracking)
     for control in study.spec.probe.controls:
         for seed in study.spec.probe.seeds:
             for selection in study.control_selections:
-                train_and_rank(control_job(study, control, selection, seed), study.ranking)
+                train_and_rank(control_job(study, control, selection, seed), study.ranking, study.tracking)
 
 
 def _teacher_key(study: Study, **more: object) -> str:

@@ -28,6 +28,7 @@ from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import differing_keys
 from layerprobe.training.log import say
 from layerprobe.training.options import train_batches
+from layerprobe.training.tracking import FOLDER, Tracking
 
 STUDY = "study.yaml"
 PROVENANCE = "provenance.json"
@@ -41,6 +42,7 @@ FREE_KEYS = (
     "similarity",
     "evaluation.alpha",
     "evaluation.n_boot",
+    "trackers",
 )
 """Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
 
@@ -126,6 +128,11 @@ class Study:
         protocols = Protocols(options.sampled, options.seed, options.remove_history)
         return Ranking(self.data.split, protocols, options.ks, options.batch_size)
 
+    @property
+    def tracking(self) -> Tracking:
+        """Trackers that follow the trainings."""
+        return Tracking(tuple(self.spec.trackers), self.spec.name, self.folder / FOLDER)
+
     def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
         """Folder of one variant; the full model with the first seed is the teacher itself."""
         if selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]:
@@ -171,6 +178,7 @@ class Study:
             raise InputError(
                 f"probe.depths or probe.selections must hold a depth below the teacher's {self.n_layers}; got {got}"
             )
+        self.tracking.check()
         self._check_inputs()
         self._check_controls()
         self._check_student()

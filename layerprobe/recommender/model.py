@@ -121,6 +121,10 @@ class Recommender(SequenceModel):
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
         return why_repeated(self.prompt, self.causal, checkpointed and self.training) is None
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """Returns the backbone's layers."""
+        return list(layers_of(self.backbone))
+
     @property
     def extra_positions(self) -> int:
         """Prompt tokens that every row carries; the prefix is none of them where it is shared."""

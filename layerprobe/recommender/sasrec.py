@@ -115,6 +115,10 @@ class SASRec(SequenceModel):
             states = block(states)
         return self.norm(states[batch.row, batch.pos])
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """Returns the blocks."""
+        return list(self.blocks)
+
     def item_vectors(self) -> torch.Tensor:
         """Returns the tied item table, [n_items + 1, dim]."""
         return self.items.weight

@@ -31,6 +31,10 @@ class SequenceModel(nn.Module, ABC):
     def item_vectors(self) -> torch.Tensor:
         """Returns the item vectors, float32 [n_items + 1, dim]; row 0 is padding and is never scored."""
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """Returns the layers that repeat: what torch.compile is put on."""
+        return []
+
     @property
     def extra_positions(self) -> int:
         """Positions that every row of a training batch carries beside its items, such as a repeated prompt."""

@@ -7,9 +7,11 @@ of the targets. Devices, data parallelism and mixed precision are Accelerate's.
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -58,6 +60,9 @@ class Engine:
         self.optimizer = torch.optim.AdamW(
             _decay_groups(model, options.weight_decay), lr=options.learning_rate, betas=options.betas
         )
+        self.compiled = model.stacked_layers() if options.compile else []
+        for layer in self.compiled:
+            compile_layer(layer, self.accelerator.device)
         self.passes = self._parallel(_Pass(model, objective))
 
     def backward(self, portions: list[Portion], seed: int) -> dict[str, float]:
@@ -91,6 +96,11 @@ class Engine:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def close(self) -> None:
+        """Gives compiled layers their own code back."""
+        for layer in self.compiled:
+            del layer.forward
+
     def _parallel(self, passes: _Pass) -> nn.Module:
         """Returns the module that exchanges gradients with the other processes; the same one where there are none."""
         if processes.count() == 1:
@@ -102,6 +112,19 @@ class Engine:
     def _synchronised(self, last: bool) -> AbstractContextManager[object]:
         """Lets processes exchange gradients in the last pass of a step alone."""
         return nullcontext() if last else self.accelerator.no_sync(self.passes)
+
+
+def compile_layer(layer: nn.Module, device: torch.device) -> None:
+    """Puts torch.compile on one layer's own code; hooks on the layer stay outside, so hidden states can be captured.
+
+    Raises:
+        InputError: torch.compile has no compiler to work with.
+    """
+    found = find_spec("triton") if device.type == "cuda" else shutil.which(os.environ.get("CXX", "g++"))
+    if found is None:
+        needed = "the package triton" if device.type == "cuda" else "a C++ compiler (g++, or the one named by CXX)"
+        raise InputError(f"training.compile needs {needed}, and there is none: install it or leave compile out")
+    layer.forward = torch.compile(layer.forward, dynamic=True)
 
 
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

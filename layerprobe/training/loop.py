@@ -24,6 +24,7 @@ from layerprobe.training.checkpoint import MODEL, keep_best, load_model, load_re
 from layerprobe.training.engine import Engine, Objective
 from layerprobe.training.log import TrainingLog, say, shown
 from layerprobe.training.options import TrainingOptions, learning_rate_at
+from layerprobe.training.tracking import UNTRACKED, Tracking
 
 Validate = Callable[[SequenceModel], float]
 SAVE_SECONDS = 60.0
@@ -55,6 +56,7 @@ class Trainer:
         label: how progress lines call this training.
         spec: everything the result depends on, as plain values; a half-trained model of another one is never gone on
             with.
+        tracking: trackers that get the rows of the log too.
     """
 
     model: SequenceModel
@@ -65,6 +67,7 @@ class Trainer:
     objective: Objective = next_item_objective
     label: str = "training"
     spec: Mapping[str, Any] = field(default_factory=dict)
+    tracking: Tracking = UNTRACKED
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.model, self.objective, self.options)
@@ -76,6 +79,7 @@ class Trainer:
         processes.wait()
         self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
+        self.tracked = self.tracking.start(self.label, self.spec)
         if self.progress.log_rows:
             say(f"{self.label}: goes on at step {self.progress.step}")
         else:
@@ -111,7 +115,7 @@ class Trainer:
         self.progress.step += 1
         if step % LOG_EVERY == 0:
             row = {"step": step, "epoch": self.progress.epoch + 1, **values, "lr": rate}
-            self.log.write(row | {"seconds": self.progress.train_seconds})
+            self._log(row)
 
     def _check(self, values: dict[str, float], rate: float) -> None:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -128,10 +132,15 @@ class Trainer:
             processes.on_main(lambda: save_best(checkpoint, self.model))
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience
+        self._log({"epoch": self.progress.epoch, "valid_ndcg@10": valid})
         seconds = self.progress.train_seconds
-        self.log.write({"epoch": self.progress.epoch, "valid_ndcg@10": valid, "seconds": seconds})
         say(f"{self.label}: epoch {self.progress.epoch}, valid NDCG@10 {valid:.4f}, {seconds:.0f} s")
         self._save(checkpoint)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        row = row | {"seconds": self.progress.train_seconds}
+        self.log.write(row)
+        self.tracked.log(row, self.progress.step)
 
     def _save(self, checkpoint: Path) -> None:
         self.progress.log_rows = self.log.rows
@@ -142,6 +151,8 @@ class Trainer:
         processes.on_main(lambda: keep_best(checkpoint))
         load_model(checkpoint / MODEL, self.model)
         self.model.eval()
+        self.engine.close()
+        self.tracked.close()
         progress = self.progress
         return FitResult(
             progress.best_epoch, progress.best_valid, progress.epoch, progress.step, round(progress.train_seconds, 3)
