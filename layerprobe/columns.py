@@ -65,6 +65,14 @@ CURVE = (
 )
 CLOCK = (TRAIN_SECONDS, USERS_PER_SECOND)
 
+# slices.csv: one row per point, slice, group and metric; test split, full protocol
+SLICE = "slice"
+GROUP = "group"
+SLICED = (HISTORY_LENGTH, TARGET_POPULARITY)
+"""Values of `slice`: the columns of ranks.parquet that users are grouped by."""
+SLICE_ROWS = (SLICE, GROUP, METRIC, K, VALUE, CI_LOW, CI_HIGH, N_USERS)
+SLICES = (KIND, SELECTION, DEPTH, SEED, *SLICE_ROWS)
+
 # similarity.parquet and importance.csv
 MEASURE = "measure"
 LAYER = "layer"

@@ -126,13 +126,16 @@ def read_curve(path: Path) -> pd.DataFrame:
             "run the probe stage to make it again"
         )
     try:
-        return pd.DataFrame({name: _typed(table[name], dtype) for name, dtype in _TYPES.items()})
+        return pd.DataFrame({name: typed_cells(table[name], dtype) for name, dtype in _TYPES.items()})
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} holds a value of the wrong type: {error}; run the probe stage again") from error
 
 
-def _typed(cells: pd.Series, dtype: str) -> pd.Series:
-    """Converts text cells; floats by Python's own reading, which gives back the very number that was written."""
+def typed_cells(cells: pd.Series, dtype: str) -> pd.Series:
+    """Returns text cells as `dtype`, empty ones as missing.
+
+    Floats go by Python's own reading, which gives back the very number that was written.
+    """
     if dtype == "str":
         return cells
     numbers = cells.replace("", "nan").astype("float64")

@@ -15,6 +15,7 @@ from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.sections.provenance import provenance_section
+from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
 from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.reporting.tables import check_consistency
@@ -27,11 +28,12 @@ SECTIONS = (
     data_section,
     depth_section,
     decision_section,
+    slices_section,
     layers_section,
     student_section,
     provenance_section,
 )
-FIGURE_NAMES = ("depth-variants", "depth-exits", "decision-margin", "similarity", "importance")
+FIGURE_NAMES = ("depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance")
 
 
 def write_report(study: Path, out: Path | None = None) -> Path:

@@ -16,10 +16,19 @@ import yaml
 
 from layerprobe import columns
 from layerprobe.errors import InputError
-from layerprobe.probing.curves import read_curve
+from layerprobe.probing.curves import read_curve, typed_cells
 from layerprobe.store.atomic import read_json, read_yaml
 
 CURVE_FILE = "curve.csv"
+SLICE_NUMBERS = {
+    columns.DEPTH: "Int64",
+    columns.SEED: "Int64",
+    columns.K: "int64",
+    columns.N_USERS: "int64",
+    columns.VALUE: "float64",
+    columns.CI_LOW: "float64",
+    columns.CI_HIGH: "float64",
+}
 T = TypeVar("T")
 
 
@@ -39,6 +48,8 @@ class StudyFiles:
     Attributes:
         folder: the study folder.
         curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable and `selection` empty for floors.
+        slices: `slices.csv`, columns `columns.SLICES`; None in studies made before it was written. It is not made up
+            for here, although their ranks hold all it needs: a report reads results and computes none.
         decision: `decision.json`.
         controls: `controls.json`: variants against their twins of the control arms.
         layers: kept layers of every trained selection, 0-based, by its text; without those of studies made before
@@ -54,6 +65,7 @@ class StudyFiles:
 
     folder: Path
     curve: pd.DataFrame
+    slices: pd.DataFrame | None
     decision: dict[str, Any] | None
     controls: dict[str, Any] | None
     layers: dict[str, list[int]]
@@ -97,6 +109,7 @@ def read_study(folder: Path) -> StudyFiles:
     return StudyFiles(
         folder=folder,
         curve=read_curve(folder / CURVE_FILE),
+        slices=_optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
         decision=_optional(folder / "decision.json", read_json),
         controls=_optional(folder / "controls.json", read_json),
         layers=_read_layers(folder),
@@ -107,6 +120,14 @@ def read_study(folder: Path) -> StudyFiles:
         importance=_optional_table(folder / "similarity" / "importance.csv", pd.read_csv, columns.IMPORTANCE),
         teacher=_read_model(folder / "teacher"),
         students=tuple(_read_students(folder / "distillation")),
+    )
+
+
+def _read_slices(path: Path) -> pd.DataFrame:
+    """Reads `slices.csv`: groups stay text, also where all are single numbers; depth and seed are empty for floors."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table.assign(
+        **{name: typed_cells(table[name], dtype) for name, dtype in SLICE_NUMBERS.items() if name in table.columns}
     )
 
 

@@ -45,7 +45,7 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     top = {path.name for path in finished.iterdir()}
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "decision.json", "distillation", "student", "report",
+        "curve.csv", "slices.csv", "decision.json", "distillation", "student", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 
@@ -63,6 +63,21 @@ def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
     assert row["value"] == pytest.approx(metric_values(ranks, "ndcg", 10).mean())
     assert row["ci_low"] <= row["value"] <= row["ci_high"]
     assert row["n_users"] == 80
+
+
+def test_slices_hold_every_model_and_average_to_the_curve(finished: Path) -> None:
+    table = pd.read_csv(finished / "slices.csv")
+    assert list(table.columns) == list(columns.SLICES)
+    assert set(zip(table["kind"], table["depth"].fillna(-1), strict=True)) == {
+        *(("variant", k) for k in (0, 2, 4)),
+        *((name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")),
+        ("distilled", 2),
+    }
+    curve = pd.read_csv(finished / "curve.csv").query("split == 'test' and protocol == 'full' and k == 10")
+    for (kind, metric, _), rows in table.query("depth != depth or depth == 2").groupby(["kind", "metric", "slice"]):
+        whole = curve[(curve["kind"] == kind) & (curve["metric"] == metric) & ~curve["depth"].isin([0, 4])]
+        assert rows["n_users"].sum() == 80
+        assert (rows["value"] * rows["n_users"]).sum() / 80 == pytest.approx(whole["value"].item())
 
 
 def test_the_normed_exit_at_full_depth_is_the_teacher(finished: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
     assert files(selected / "teacher") == MODEL_FILES
     assert {path.name for path in selected.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "decision.json", "distillation", "student", "report",
+        "curve.csv", "slices.csv", "decision.json", "distillation", "student", "report",
     }  # fmt: skip
 
 

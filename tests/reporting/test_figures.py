@@ -23,7 +23,7 @@ from layerprobe.reporting.sections.depth import draw_exits, draw_variants
 from layerprobe.reporting.series import places, variant_series
 from layerprobe.reporting.study_files import StudyFiles, read_study
 
-NAMES = ("depth-variants", "depth-exits", "decision-margin", "similarity", "importance")
+NAMES = ("depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance")
 
 
 @pytest.fixture(scope="module", params=["fake_study", "rich_study", "mixed_study", "deep_study"])

@@ -21,11 +21,12 @@ from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import Section
+from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
 from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.store.atomic import read_json, write_json
 
-NAMES = {"depth-variants", "depth-exits", "decision-margin", "similarity", "importance"}
+NAMES = {"depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance"}
 ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
 
 
@@ -52,7 +53,7 @@ def test_a_report_lies_in_the_study_and_loses_figures_it_no_longer_has(own_study
     (own_study / "report" / "figures").mkdir(parents=True)
     (own_study / "report" / "figures" / "similarity.svg").write_text("old", encoding="utf-8")
     (own_study / "report" / "figures" / "mine.svg").write_text("not ours", encoding="utf-8")
-    for name in ("decision.json", "similarity/similarity.parquet", "similarity/importance.csv"):
+    for name in ("decision.json", "slices.csv", "similarity/similarity.parquet", "similarity/importance.csv"):
         (own_study / name).unlink()
     curve = pd.read_csv(own_study / "curve.csv")
     curve[curve["kind"] != "variant"].to_csv(own_study / "curve.csv", index=False)
@@ -137,6 +138,7 @@ def test_a_catalogue_order_is_flagged(own_study: Path) -> None:
 ABSENT = [
     ("decision.json", answer_section, "a decision (no `decision.json`)", set()),
     ("decision.json", decision_section, "a decision (no `decision.json`)", set()),
+    ("slices.csv", slices_section, "slices of users (no `slices.csv`)", set()),
     ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
     ("similarity/similarity.parquet", layers_section, "similarity of states (no", {"importance"}),
     ("similarity/importance.csv", layers_section, "importance of layers (no", {"similarity"}),
@@ -163,7 +165,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
     found = make_report(read_study(tmp_path))
     assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
-    assert found.text.count("Not in this study: ") == 8
+    assert found.text.count("Not in this study: ") == 9
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from layerprobe.errors import InputError
@@ -21,6 +22,8 @@ from layerprobe.store.atomic import read_json, write_json
         ("study.yaml", "a: [", "study.yaml cannot be read"),
         ("similarity/similarity.parquet", "no parquet", "similarity.parquet cannot be read"),
         ("similarity/importance.csv", "measure,value\n", "importance.csv must have the columns .*; missing: layer;"),
+        ("slices.csv", "slice,value\n", "slices.csv must have the columns .*; missing: kind, selection"),
+        ("slices.csv", "slice,value\nhistory_length,many\n", "slices.csv cannot be read"),
         ("teacher/ranks.parquet", "", "ranks.parquet cannot be read"),
     ],
 )
@@ -63,3 +66,14 @@ def test_a_study_without_spec_is_called_by_its_folder(own_study: Path) -> None:
     found = read_study(own_study)
     assert found.name == own_study.name
     assert found.alpha is None
+
+
+def test_groups_of_single_numbers_stay_text_and_floors_have_no_depth(own_study: Path) -> None:
+    table = pd.read_csv(own_study / "slices.csv").assign(group=5)
+    table.to_csv(own_study / "slices.csv", index=False)
+    found = read_study(own_study).slices
+    assert found is not None
+    assert set(found["group"]) == {"5"}
+    assert found.loc[found["kind"] == "sasrec", "depth"].isna().all()
+    assert set(found.loc[found["kind"] == "sasrec", "selection"]) == {""}
+    pd.testing.assert_series_equal(found["value"], table["value"])

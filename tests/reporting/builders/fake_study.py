@@ -15,6 +15,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.evaluation.metrics import metric_table
+from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import DecisionOptions, decide
@@ -23,6 +24,7 @@ from layerprobe.store.atomic import write_csv, write_json, write_parquet, write_
 N_ITEMS = 1500
 N_NEGATIVES = 999
 KS = [1, 5, 10, 20]
+SLICED = ("variant", "distilled", "sasrec", "tfidf", "markov-1", "popularity")
 ALPHA = 0.05
 N_BOOT = 200
 WIDTH, TABLE_WIDTH = 64, 32
@@ -52,7 +54,9 @@ class FakeStudy:
         self.difficulty = generator.normal(size=shape.n_users)
         self.targets = generator.integers(1, N_ITEMS + 1, size=(2, shape.n_users))
         self.lengths = generator.integers(3, 40, size=shape.n_users)
+        self.popularity = generator.integers(0, 40, size=shape.n_users)
         self.curve: list[pd.DataFrame] = []
+        self.slices: list[pd.DataFrame] = []
         self.variants: dict[LayerSelection, list[pd.DataFrame]] = {}
         self.twins: dict[LayerSelection, list[pd.DataFrame]] = {}
         self.floors: dict[str, pd.DataFrame] = {}
@@ -68,6 +72,8 @@ class FakeStudy:
         self._student()
         self._similarity()
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
+        slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
+        write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         options = DecisionOptions(n_boot=N_BOOT)
         first_seed = {each: ranks[0] for each, ranks in self.variants.items()}
         write_json(self.folder / "decision.json", decide(first_seed, self.floors, options).to_dict())
@@ -107,12 +113,17 @@ class FakeStudy:
                 columns.N_TIES: np.int32(0),
                 columns.N_CANDIDATES: np.broadcast_to(n, self.shape.n_users).astype(np.int32),
                 columns.HISTORY_LENGTH: self.lengths.astype(np.int32),
-                columns.TARGET_POPULARITY: np.int32(5),
+                columns.TARGET_POPULARITY: self.popularity.astype(np.int32),
             }
         )
 
     def _add(self, ranks: pd.DataFrame, point: CurvePoint) -> None:
         self.curve.append(curve_rows(ranks, point, KS, ALPHA, N_BOOT))
+        if point.kind in SLICED:
+            test = ranks[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == "full")]
+            rows = slice_rows(test, slice_cuts(test), [("ndcg", 10), ("hr", 10)], ALPHA, N_BOOT, 0)
+            names = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
+            self.slices.append(rows.assign(**{name: getattr(point, name) for name in names}))
 
     def _model(self, folder: Path, point: CurvePoint, ranks: pd.DataFrame) -> None:
         """Writes a model folder and adds its rows to the curve."""

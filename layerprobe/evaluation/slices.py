@@ -1,0 +1,186 @@
+"""Slices: the metrics of groups of users, by the length of their history and by the popularity of their target.
+
+Takes a ranks table of one split and protocol (no torch), hands on rows of `slices.csv`. Groups are cut from the data
+alone and once, then used for every model, so a group holds the same users whatever was ranked.
+
+- History length: four groups of about equally many users.
+- Target popularity: targets without a training interaction (cold) on their own, the others in thirds of users.
+  A target is the next interaction of its user, so a third of the targets is about a third of the interactions: tail,
+  middle and head by interaction share. The other usage, head = the most popular 20 % of the items, needs the whole
+  catalogue and leaves the tail few users, and so wide intervals, where the log is skewed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.errors import InputError
+from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.uncertainty import mean_intervals
+
+N_LENGTH_GROUPS = 4
+N_WARM_GROUPS = 3
+MIN_USERS = 100
+"""A smaller group gets no interval: its bootstrap promises too much. Measured on NDCG@10 with a hit rate of .05, 95 %
+intervals covered the true mean in 39, 63, 79, 80 and 91 % of samples of 10, 20, 30, 50 and 100 users."""
+
+
+@dataclass(frozen=True)
+class SliceCuts:
+    """How users are grouped by one whole number; made by `length_cuts` and `popularity_cuts`, used for every model."""
+
+    column: str
+    """What is cut: one of `columns.SLICED`."""
+    lowest: int
+    """Lowest value of any user."""
+    highest: tuple[int, ...]
+    """Highest value of each group, strictly increasing; the last is the highest of any user."""
+    n_users: tuple[int, ...]
+    """Users of each group, at least 1 each; they add up to all."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Bounds of each group, both inclusive: `5-6`, or `5` for a single value. No value lies between two groups."""
+        starts = (self.lowest, *(end + 1 for end in self.highest[:-1]))
+        return tuple(
+            str(end) if start == end else f"{start}-{end}" for start, end in zip(starts, self.highest, strict=True)
+        )
+
+    def assign(self, ranks: pd.DataFrame) -> np.ndarray:
+        """Returns the position of each row's group, int64, shape (rows,).
+
+        Raises:
+            InputError: the groups do not come out as large as they were cut, so these are other users.
+        """
+        values = ranks[self.column].to_numpy()
+        found = np.searchsorted(self.highest, values)
+        counts = tuple(np.bincount(found, minlength=len(self.highest)).tolist())
+        if counts != self.n_users or values.min() < self.lowest:
+            raise InputError(
+                f"slices need the same users for every model; by {self.column} the groups {', '.join(self.groups)} "
+                f"were cut with {self.n_users} users and hold {counts} here: rank all models on one split"
+            )
+        return found
+
+
+def slice_cuts(ranks: pd.DataFrame) -> tuple[SliceCuts, SliceCuts]:
+    """Cuts the users of a ranks table by history length and by target popularity.
+
+    Args:
+        ranks: table with the columns `columns.RANKS`, of one split and protocol; at least one row.
+
+    Raises:
+        InputError: there are no rows, or rows of several splits or protocols.
+    """
+    _check_one_part(ranks)
+    lengths, popularity = (ranks[name].to_numpy() for name in columns.SLICED)
+    return length_cuts(lengths), popularity_cuts(popularity)
+
+
+def length_cuts(lengths: np.ndarray) -> SliceCuts:
+    """Cuts history lengths into at most four groups of about equally many users; equal lengths stay together.
+
+    Args:
+        lengths: items before the target, whole numbers, shape (users,), at least one.
+
+    Examples:
+        Of eight users four have length 5, so the first two quarters are one group:
+
+        >>> length_cuts(np.array([5, 5, 5, 5, 6, 7, 9, 30])).groups
+        ('5', '6-7', '8-30')
+    """
+    return _cuts(columns.HISTORY_LENGTH, lengths, _even_ends(lengths, N_LENGTH_GROUPS))
+
+
+def popularity_cuts(popularity: np.ndarray) -> SliceCuts:
+    """Cuts target popularities into cold (0) and at most three groups of about equally many users.
+
+    Args:
+        popularity: training interactions of each user's target, whole numbers, shape (users,), at least one.
+
+    Examples:
+        >>> popularity_cuts(np.array([0, 1, 2, 8, 8, 40, 90])).groups
+        ('0', '1-2', '3-8', '9-90')
+    """
+    warm = popularity[popularity > 0]
+    cold = [0] if len(warm) < len(popularity) else []
+    ends = _even_ends(warm, N_WARM_GROUPS) if len(warm) else []
+    return _cuts(columns.TARGET_POPULARITY, popularity, [*cold, *ends])
+
+
+def slice_rows(
+    ranks: pd.DataFrame,
+    cuts: Sequence[SliceCuts],
+    metrics: Sequence[tuple[str, int]],
+    alpha: float,
+    n_boot: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Averages metrics over the users of every group, with bootstrap intervals over the group's users.
+
+    The intervals hold one by one. Many groups are looked at, so some lie off by chance alone: slices are for questions,
+    not for verdicts.
+
+    Args:
+        ranks: table with the columns `columns.RANKS`, of one split and protocol, one row per user.
+        cuts: from `slice_cuts` of the first of the models that are compared.
+        metrics: (metric, k) pairs as for `evaluation.metrics.metric_values`.
+        alpha: share left outside each interval, in (0, 1).
+        n_boot: number of resamples, at least 100.
+        seed: seed of the resamples.
+
+    Returns:
+        Rows with the columns `columns.SLICE_ROWS`, slice by slice, groups in rising order. The interval is NaN where
+        the group has fewer than `MIN_USERS` users or all of them have the same value, since a bootstrap then says
+        nothing. The users of a slice's groups add up to all.
+
+    Raises:
+        InputError: `ranks` has no rows, several splits or protocols, or other users than `cuts`.
+    """
+    _check_one_part(ranks)
+    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)
+    rows = []
+    for cut in cuts:
+        position = cut.assign(ranks)
+        for group, name in enumerate(cut.groups):
+            inside = values[position == group]
+            low, high = _intervals(inside, alpha, n_boot, seed)
+            for column, (metric, k) in enumerate(metrics):
+                mean = inside[:, column].mean()
+                rows.append((cut.column, name, metric, k, mean, low[column], high[column], len(inside)))
+    return pd.DataFrame(rows, columns=list(columns.SLICE_ROWS))
+
+
+def _intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    low, high = mean_intervals(values, alpha, n_boot, seed)
+    is_known = (len(values) >= MIN_USERS) & (np.ptp(values, axis=0) > 0)
+    return np.where(is_known, low, np.nan), np.where(is_known, high, np.nan)
+
+
+def _even_ends(values: np.ndarray, n_groups: int) -> list[int]:
+    """Returns the highest value of each group, cut where the users below come nearest to 1/n, 2/n, ... of all.
+
+    Between two cuts that are equally near the lower one is taken. Cuts that fall together are one.
+    """
+    levels, counts = np.unique(values, return_counts=True)
+    below = np.cumsum(counts)
+    wanted = np.arange(1, n_groups) * len(values)
+    nearest = np.abs(n_groups * below[:, None] - wanted).argmin(axis=0)  # times n_groups: whole numbers, no rounding
+    return sorted({*levels[nearest].tolist(), int(levels[-1])})
+
+
+def _cuts(column: str, values: np.ndarray, highest: Sequence[int]) -> SliceCuts:
+    counts = np.bincount(np.searchsorted(highest, values), minlength=len(highest))
+    return SliceCuts(column, int(values.min()), tuple(highest), tuple(counts.tolist()))
+
+
+def _check_one_part(ranks: pd.DataFrame) -> None:
+    parts = ranks[[columns.PROTOCOL, columns.SPLIT]].drop_duplicates()
+    if len(parts) != 1:
+        found = ", ".join(f"{protocol} {split}" for protocol, split in parts.itertuples(index=False)) or "no rows"
+        raise InputError(f"slices are of one protocol and one split; got {found}: pick one part of the ranks table")

@@ -1,0 +1,139 @@
+"""Section: the metric of groups of users, by history length and by the popularity of the target."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.selections import keeps_first, selection_of
+from layerprobe.reporting.slice_figure import slices_figure
+from layerprobe.reporting.slices import (
+    METRIC,
+    REFERENCE,
+    SLICE_NAMES,
+    drawn_points,
+    group_name,
+    of_model,
+    slice_points,
+)
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.tables import N_SEEDS, full_depth
+from layerprobe.reporting.words import (
+    KIND_NAMES,
+    UNKNOWN,
+    candidates,
+    confidence,
+    count,
+    four_digits,
+    interval,
+    metric_label,
+    percent,
+)
+
+TITLE = "For whom"
+FULL, DECIDED = "full model", ", decided"
+TEXT = (
+    "**Do some users need more layers than others?** The same test users in groups, by how many items they had met "
+    "and by how often their target occurs in training. Groups are cut from the data alone. Lines of a like shape say "
+    "that depth serves all alike. A model that ranks by popularity does well in the last group of targets and badly "
+    "in the first by construction."
+)
+EXPLORATORY = (
+    "Slices are exploratory: many groups are looked at and no interval is corrected for that, so a gap is a question "
+    "for another study, not an answer."
+)
+NOTE = (
+    "Intervals are of each model alone; two models share their users, so the difference is known better than they "
+    f"suggest. `{UNKNOWN}`: the group has too few users for an interval, or all have the same value."
+)
+
+
+def slices_section(study: StudyFiles) -> Section:
+    """Shows one line per group over depth and a table of three models, or says in one line that there is none."""
+    if study.slices is None:
+        return Section(TITLE, [absent("slices of users", "slices.csv", "Run the probe stage.")])
+    points = slice_points(study.slices)
+    n_layers = full_depth(study.curve)
+    models = _models(study, points, n_layers)
+    if FULL not in models:
+        return Section(TITLE, [absent("the full model in `slices.csv`", "variants/", "Run the probe stage.")])
+    table = drawn_points(points, n_layers)
+    named = NamedFigure("slices", slices_figure(table, n_layers, _caption(study, table)), table)
+    text = f"{_reading(models)} {EXPLORATORY}"
+    return Section(TITLE, [TEXT, text, named.markdown, _table(models), NOTE], [named])
+
+
+def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str, pd.DataFrame]:
+    """Returns the rows of the full model, of the decided one where it is another, and of SASRec, by their names."""
+    variants = points.loc[points[columns.KIND] == "variant"]
+    full = variants.loc[variants[columns.DEPTH] == n_layers, columns.SELECTION].to_list()
+    texts = {FULL: full[0]} if full else {}
+    if study.decision is not None and study.decision["depth"] is not None:
+        chosen = selection_of(study.decision)
+        name = f"depth {study.decision['depth']}" if keeps_first(chosen) else chosen
+        texts |= {} if chosen in full else {f"{name}{DECIDED}": chosen}
+    found = {name: of_model(points, "variant", text) for name, text in texts.items()}
+    found[KIND_NAMES[REFERENCE]] = of_model(points, REFERENCE, "")
+    return {name: rows for name, rows in found.items() if not rows.empty}
+
+
+def _reading(models: dict[str, pd.DataFrame]) -> str:
+    """Says in one sentence how far the groups with an interval lie apart, and how far the decided depth moves them."""
+    full = models[FULL]
+    known = full.loc[full[columns.CI_LOW].notna(), columns.VALUE]
+    parts = [_range(values, str(name)) for name, values in known.groupby(columns.SLICE, sort=False) if len(values) > 1]
+    if not parts:
+        return "No two groups have enough users for an interval, so there is nothing to compare."
+    moved = [
+        f"; {name.removesuffix(DECIDED)}, the decided one, moves the groups by {_changes(known, rows)}"
+        for name, rows in models.items()
+        if name.endswith(DECIDED)
+    ]
+    return f"{metric_label(*METRIC)} of the full model runs {' and '.join(parts)}{''.join(moved)}."
+
+
+def _range(values: pd.Series, slice_name: str) -> str:
+    values = values.droplevel(columns.SLICE)
+    low, high = str(values.idxmin()), str(values.idxmax())
+    ends = f"from {four_digits(values.min())} ({group_name(low, slice_name)})"
+    ends += f" to {four_digits(values.max())} ({group_name(high, slice_name)})"
+    return f"{ends} by {SLICE_NAMES[slice_name]}"
+
+
+def _changes(known: pd.Series, rows: pd.DataFrame) -> str:
+    share = rows.loc[known.index, columns.VALUE] / known - 1
+    return f"{percent(share.min())} to {percent(share.max())}"
+
+
+def _table(models: dict[str, pd.DataFrame]) -> str:
+    full = models[FULL]
+    rows = [
+        [
+            SLICE_NAMES[name],
+            group_name(group, name),
+            count(n_users),
+            *(_cell(found.loc[(name, group)]) for found in models.values()),
+        ]
+        for (name, group), n_users in zip(full.index, full[columns.N_USERS], strict=True)
+    ]
+    return markdown.table(["Users by", "Group", "Users", *models], rows, left=2)
+
+
+def _cell(row: pd.Series) -> str:
+    bounds = UNKNOWN if pd.isna(row[columns.CI_LOW]) else interval(row[columns.CI_LOW], row[columns.CI_HIGH])
+    return f"{four_digits(row[columns.VALUE])} {bounds}"
+
+
+def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
+    n_users = table.drop_duplicates([columns.SLICE, columns.GROUP]).groupby(columns.SLICE)[columns.N_USERS].sum()
+    text = (
+        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Lines: first:k, fine-tuned"
+    )
+    text += f" at that depth; hollow: SASRec. Bands and bars: {confidence(study.alpha)} of the group, each on its own;"
+    text += " none where a group has too few users."
+    if table[N_SEEDS].max() > 1:
+        text += " Over several seeds: mean, and the lowest to the highest bound of any seed."
+    return f"{text} Study {study.name}, commit {study.commit}."
