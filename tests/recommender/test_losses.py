@@ -60,8 +60,8 @@ def full_partitions(vectors: torch.Tensor, items: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("rows", [5, 200])
 def test_default_is_the_full_softmax_to_the_bit(rows: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    vectors, items = torch.randn(rows, 5, generator=generator), torch.randn(41, 5, generator=generator)
-    targets = torch.randint(1, 41, (rows,), generator=generator)
+    vectors, items = torch.randn(rows, 16, generator=generator), torch.randn(301, 16, generator=generator)
+    targets = torch.randint(1, 301, (rows,), generator=generator)
     chunked = LinearCrossEntropyOptions() if rows >= 64 else None
     expected = linear_cross_entropy(vectors, items[1:], targets - 1, options=chunked)
     assert torch.equal(next_item_loss(vectors, items, targets), expected)
