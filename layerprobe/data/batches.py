@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from layerprobe.data.sampled_items import SampledItems
 from layerprobe.data.splits import Queries, Split
 from layerprobe.errors import InputError
 
@@ -26,6 +27,7 @@ class SequenceBatch:
         pos: int64 [read], its position.
         targets: int64 [read], the catalogue index that follows; 0 where it is unknown (serving).
         flat: int64 [read], index of the read position in `Sequences.items`; -1 where there is none.
+        sampled: the items that stand for the catalogue in a sampled loss; None where the loss takes all.
     """
 
     items: torch.Tensor
@@ -34,13 +36,15 @@ class SequenceBatch:
     pos: torch.Tensor
     targets: torch.Tensor
     flat: torch.Tensor
+    sampled: SampledItems | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def to(self, device: torch.device) -> SequenceBatch:
         """Returns the batch on `device`."""
-        return SequenceBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        tensors = [getattr(self, name).to(device) for name in ("items", "lengths", "row", "pos", "targets", "flat")]
+        return SequenceBatch(*tensors, sampled=None if self.sampled is None else self.sampled.to(device))
 
 
 def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, max_len: int) -> tuple[np.ndarray, np.ndarray]:

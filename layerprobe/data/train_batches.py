@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from layerprobe.data.batches import SequenceBatch, windows
+from layerprobe.data.sampled_items import ItemSampler, SampledItems
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
 
@@ -110,6 +111,7 @@ class TrainBatches:
         stride: how far windows slide over long users; None reads the newest `max_len` items alone.
         max_tokens: most positions, padding included, that one forward pass holds; None sets no bound.
         extra: positions that every row carries beside its items, such as a prompt that is repeated.
+        sampler: draws the items of a sampled loss, once per step; None where the loss takes the whole catalogue.
     """
 
     split: Split
@@ -120,6 +122,7 @@ class TrainBatches:
     stride: int | None = None
     max_tokens: int | None = None
     extra: int = 0
+    sampler: ItemSampler | None = None
 
     def __post_init__(self) -> None:
         if self.max_len < 1 or self.batch_size < 1:
@@ -158,8 +161,8 @@ class TrainBatches:
         steps = np.split(order, cuts)
         return [steps[i] for i in generator.permutation(len(steps))]
 
-    def build(self, chosen: np.ndarray) -> SequenceBatch:
-        """Builds one batch of these examples."""
+    def build(self, chosen: np.ndarray, sampled: SampledItems | None = None) -> SequenceBatch:
+        """Builds one batch of these examples, with the step's draw of items where the loss needs one."""
         starts, ends = self.examples.starts[chosen], self.examples.ends[chosen]
         matrix, lengths = windows(self.split.sequences.items, starts, ends, self.max_len)
         row, pos = _read_positions(lengths, self.examples.supervised[chosen])
@@ -171,9 +174,10 @@ class TrainBatches:
             pos=torch.from_numpy(pos),
             targets=torch.from_numpy(self.split.sequences.items[flat + 1]),
             flat=torch.from_numpy(flat),
+            sampled=sampled,
         )
 
-    def portions(self, chosen: np.ndarray, share: int = 0, shares: int = 1) -> list[Portion]:
+    def portions(self, chosen: np.ndarray, share: int = 0, shares: int = 1, step: int = 0) -> list[Portion]:
         """Cuts a step into forward passes of at most `max_tokens` positions and returns those of one process.
 
         Every process gets the same number of passes: where it has too few, the rest have weight 0.
@@ -182,12 +186,16 @@ class TrainBatches:
             chosen: the step's examples, one entry of `plan`.
             share: which process asks, from 0.
             shares: how many processes share the step.
+            step: optimiser step, which decides what `sampler` draws.
         """
+        sampled = None if self.sampler is None else self.sampler.draw(step)
         passes = [self._passes(chosen[part::shares]) for part in range(shares)]
         own = passes[share] or [chosen[:0]]
         supervised = self.examples.supervised
         total = int(supervised[chosen].sum())
-        found = [Portion(self.build(p if len(p) else chosen[:1]), int(supervised[p].sum()) / total) for p in own]
+        found = [
+            Portion(self.build(p if len(p) else chosen[:1], sampled), int(supervised[p].sum()) / total) for p in own
+        ]
         idle = max(map(len, passes)) - len(found)
         return found + [Portion(found[0].batch, 0.0)] * idle
 

@@ -16,7 +16,7 @@ from layerprobe.distillation.losses import DistillationWeights, cosine_term, nor
 from layerprobe.distillation.mapping import BlockMap
 from layerprobe.distillation.teacher_cache import TeacherCache
 from layerprobe.errors import DistillationTermError, InputError
-from layerprobe.recommender.losses import next_item_loss
+from layerprobe.recommender.losses import FULL_SOFTMAX, LossOptions, next_item_loss
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import SequenceModel
 
@@ -60,13 +60,19 @@ class BlockDistillation:
         DistillationTermError: a requested term is zero, not finite, or sends no gradient to the student's layers.
     """
 
-    def __init__(self, weights: DistillationWeights, blocks: BlockMap, cache: TeacherCache) -> None:
+    def __init__(
+        self,
+        weights: DistillationWeights,
+        blocks: BlockMap,
+        cache: TeacherCache,
+        loss: LossOptions = FULL_SOFTMAX,
+    ) -> None:
         if weights.multiple > 0 and blocks.blocks < 2:
             raise InputError(
                 "distill.weights.multiple supervises the inner blocks and there is one block only; "
                 "set it to 0 or choose more blocks"
             )
-        self.weights, self.blocks, self.cache = weights, blocks, cache
+        self.weights, self.blocks, self.cache, self.loss = weights, blocks, cache, loss
         self.proven = False
 
     def __call__(self, model: SequenceModel, batch: SequenceBatch) -> dict[str, torch.Tensor]:
@@ -86,7 +92,8 @@ class BlockDistillation:
     def _terms(self, model: StudentInTraining, batch: SequenceBatch) -> dict[str, torch.Tensor]:
         vectors, hidden = model.student.read_with_hidden(batch)
         states = hidden[list(self.blocks.student)]
-        terms = {"cross_entropy": next_item_loss(vectors, model.item_vectors(), batch.targets)}
+        items, drawn = model.item_vectors(), batch.sampled
+        terms = {"cross_entropy": next_item_loss(vectors, items, batch.targets, self.loss, drawn)}
         if self.weights.cosine > 0 or self.weights.norm > 0:
             teacher = self.cache.at(batch.flat)
             if self.weights.cosine > 0:
@@ -95,7 +102,7 @@ class BlockDistillation:
                 terms["norm"] = norm_term(states, teacher, self.weights.reduction)
         if self.weights.multiple > 0:
             inner = [
-                next_item_loss(head(state), model.item_vectors(), batch.targets)
+                next_item_loss(head(state), items, batch.targets, self.loss, drawn)
                 for head, state in zip(model.block_heads, states[:-1], strict=True)
             ]
             total = torch.stack(inner).sum()

@@ -22,7 +22,7 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_table, metric_values
 from layerprobe.evaluation.ranks import FULL, Protocols, rank_targets
-from layerprobe.recommender.losses import next_item_objective
+from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_parquet, write_yaml
 from layerprobe.store.run_folder import DONE, differing_keys, hash_value, is_done, mark_done
@@ -124,7 +124,7 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
         return
     model = job.build()
     batches = train_batches(ranking.split, job.max_len, job.training, job.point.seed, model.extra_positions)
-    objective = next_item_objective if job.objective is None else job.objective(batches)
+    objective = next_item_objective_with(job.training.loss) if job.objective is None else job.objective(batches)
     trainer = Trainer(
         model,
         batches,

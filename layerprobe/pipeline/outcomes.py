@@ -224,7 +224,8 @@ def distill_job(study: Study, selection: LayerSelection) -> ModelJob:
 
 def _objective(study: Study, blocks: BlockMap, batches: TrainBatches) -> BlockDistillation:
     cache = cache_teacher(load_teacher(study), batches, blocks.teacher)
-    return BlockDistillation(study.spec.distill.weights, blocks, cache)
+    training = study.spec.distill.training or study.spec.training
+    return BlockDistillation(study.spec.distill.weights, blocks, cache, training.loss)
 
 
 def _student_of(model: SequenceModel) -> SequenceModel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -205,18 +206,15 @@ def _scores(
     return positive, vectors @ taken[len(targets) :].T, targets[:, None] == sampled.items
 
 
-def next_item_objective(model: SequenceModel, batch: SequenceBatch) -> dict[str, torch.Tensor]:
-    """Returns the terms of plain training: `loss` alone."""
-    return {"loss": next_item_loss(model.read(batch), model.item_vectors(), batch.targets)}
+def next_item_objective(
+    model: SequenceModel, batch: SequenceBatch, options: LossOptions = FULL_SOFTMAX
+) -> dict[str, torch.Tensor]:
+    """Returns the terms of plain training: `loss` alone; a sampled kind takes the step's draw from the batch."""
+    return {"loss": next_item_loss(model.read(batch), model.item_vectors(), batch.targets, options, batch.sampled)}
 
 
 def next_item_objective_with(
     options: LossOptions,
 ) -> Callable[[SequenceModel, SequenceBatch], dict[str, torch.Tensor]]:
-    """Returns the objective of plain training with another loss; it takes the step's draw from `batch.sampled`."""
-
-    def objective(model: SequenceModel, batch: SequenceBatch) -> dict[str, torch.Tensor]:
-        sampled: SampledItems | None = batch.sampled  # pyright: ignore[reportAttributeAccessIssue]
-        return {"loss": next_item_loss(model.read(batch), model.item_vectors(), batch.targets, options, sampled)}
-
-    return objective
+    """Returns the objective of plain training with the loss that `options` name."""
+    return partial(next_item_objective, options=options)

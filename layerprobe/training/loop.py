@@ -108,7 +108,7 @@ class Trainer:
     def _step(self, chosen: np.ndarray) -> None:
         step = self.progress.step
         rate = learning_rate_at(step, self.options.epochs * self.steps_per_epoch, self.options)
-        portions = self.batches.portions(chosen, processes.index(), processes.count())
+        portions = self.batches.portions(chosen, processes.index(), processes.count(), step)
         values = self.engine.backward(portions, self.batches.seed * 1_000_003 + step)
         self._check(values, rate)
         self.engine.update(rate)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from layerprobe.data.sampled_items import ItemSampler
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError
+from layerprobe.recommender.losses import LossOptions
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class TrainingOptions:
     """Epochs without a better valid NDCG@10 before training stops; null never stops early."""
     supervision: Literal["all", "last"] = "all"
     """Targets: every next item (`all`), or the last training item only (`last`, the paper's)."""
+    loss: LossOptions = field(default_factory=LossOptions)
+    """What a target's score is compared with: all items, or a draw of them for very large catalogues."""
     stride: int | None = None
     """Null trains on a user's newest `max_len` items alone; a number slides windows back over older ones, so many items
     at a time. With `all` every item is a target once; with `last` and 1 every prefix is an example of its own."""
@@ -90,8 +94,26 @@ def train_batches(split: Split, max_len: int, options: TrainingOptions, seed: in
         extra: positions that every row carries beside its items.
 
     Raises:
-        InputError: `max_tokens` cannot hold the longest sequence, or `stride` exceeds `max_len`.
+        InputError: `max_tokens` cannot hold the longest sequence, `stride` exceeds `max_len`, or the catalogue has
+            fewer items than the loss draws.
     """
     return TrainBatches(
-        split, max_len, options.batch_size, options.supervision, seed, options.stride, options.max_tokens, extra
+        split,
+        max_len,
+        options.batch_size,
+        options.supervision,
+        seed,
+        stride=options.stride,
+        max_tokens=options.max_tokens,
+        extra=extra,
+        sampler=_sampler(split, options.loss, seed),
     )
+
+
+def _sampler(split: Split, loss: LossOptions, seed: int) -> ItemSampler | None:
+    n_items = split.sequences.n_items
+    loss.check_catalogue(n_items)
+    if loss.negatives is None:
+        return None
+    counts = split.train_counts() if loss.sampling == "popularity" else None
+    return ItemSampler(n_items, loss.negatives, loss.sampling, counts, seed)
