@@ -45,10 +45,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Run:
-    """What one command took; `steps` are (name, what it left, seconds)."""
+    """What one command took; `steps` are (name, what it left, seconds), `busy` is processor time of all threads."""
 
     steps: list[tuple[str, str, float]]
     seconds: float
+    busy: float
     peak: int
 
 
@@ -105,10 +106,11 @@ def run(log: Path, options: list[str], out: Path) -> Run:
         raise SystemExit(f"{' '.join(command)} failed:\n{said}")
     found = [STEP.fullmatch(line) for line in said.splitlines()]
     steps = [(step["step"], step["left"], float(step["seconds"])) for step in found if step]
-    return Run(steps, seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Run(steps, seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
-def table(found: dict[tuple[str, str], Run], size: Size, sizes: dict[str, int], command: str) -> str:
+def table(found: dict[tuple[str, str], Run], size: Size, sizes: dict[str, int], load: float) -> str:
     """Returns the result as Markdown: one block per filter, one column per format."""
     files = " and ".join(f"{sizes[kind] / MIB:,.0f} MiB as {kind}" for kind in FORMATS)
     lines = [
@@ -116,21 +118,24 @@ def table(found: dict[tuple[str, str], Run], size: Size, sizes: dict[str, int], 
         "",
         f"A log of {size.interactions:,} interactions, {size.users:,} users and {size.items:,} items: {files}. "
         "Asked: about a minute and less than 4,096 MiB.",
-        f"{machine()}. Command: `{command}`.",
+        f"{machine()}, load average {load:.1f} before the first run. Command: "
+        f"`{' '.join(['python benchmarks/prepare.py', *sys.argv[1:]])}`.",
         "",
-        "| seconds | " + " | ".join(f"{title}, {kind}" for title in FILTERS for kind in FORMATS) + " |",
+        _row("seconds", [f"{title}, {kind}" for title, kind in found]),
         "|---|" + "---:|" * len(found),
     ]
     names = dict.fromkeys(name for one in found.values() for name, _, _ in one.steps)
     for name in names:
-        cells = [_cell(one, name) for one in found.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines.append("| **whole command** | " + " | ".join(f"**{one.seconds:.1f}**" for one in found.values()) + " |")
-    lines.append(
-        "| **peak memory, MiB** | " + " | ".join(f"**{one.peak / MIB:,.0f}**" for one in found.values()) + " |"
-    )
+        lines.append(_row(name, [_cell(one, name) for one in found.values()]))
+    lines.append(_row("**whole command**", [f"**{one.seconds:.1f}**" for one in found.values()]))
+    lines.append(_row("processor time, all threads", [f"{one.busy:.1f}" for one in found.values()]))
+    lines.append(_row("**peak memory, MiB**", [f"**{one.peak / MIB:,.0f}**" for one in found.values()]))
     left = next(iter(found.values())).steps
     return "\n".join([*lines, "", "What the steps left, filtered:", "", *(f"- {a}: {b}" for a, b, _ in left)]) + "\n"
+
+
+def _row(name: str, cells: list[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def _cell(one: Run, name: str) -> str:
@@ -148,6 +153,7 @@ def main() -> None:
     size = Size(options.interactions, options.users, options.items)
     if min(size.users, size.items) < 1 or size.interactions < max(size.users, size.items):
         parser.error("every user and every item needs an interaction: draw at least as many")
+    load = os.getloadavg()[0]  # what else the machine does stretches the seconds, hardly the processor's time
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_log(folder, size)
@@ -157,7 +163,7 @@ def main() -> None:
             for title, arguments in FILTERS.items()
             for kind in FORMATS
         }
-    text = table(found, size, sizes, " ".join(["python benchmarks/prepare.py", *sys.argv[1:]]))
+    text = table(found, size, sizes, load)
     print(text)
     if options.write:
         (HERE / "prepare.md").write_text(text, encoding="utf-8")
