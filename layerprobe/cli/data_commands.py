@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from layerprobe.data.audit import OrderAudit
+from layerprobe.data.preprocess import StepCount
 from layerprobe.errors import InputError
 
 
@@ -14,8 +15,10 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
     from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
+    from layerprobe.data.progress import Steps
     from layerprobe.data.sources.raw import SourceOptions
     from layerprobe.data.synthetic import SyntheticOptions, generate
+    from layerprobe.training.log import say
 
     parser = ArgumentParser(prog="layerprobe prepare", exit_on_error=False)
     parser.add_class_arguments(DataOptions, skip={"source", "path"})
@@ -33,11 +36,13 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
         raise InputError(f"--synthetic needs --source synthetic; the source is {known.source}")
     options = DataOptions(known.source, known.path or "", made["read"], made["preprocess"], made["order"], made["seed"])
     if known.source == "synthetic":
-        data = prepare_log(generate(made["synthetic"]), options, folder)
+        steps, raw = Steps(say), generate(made["synthetic"])
+        steps.done(f"generated: {len(raw.interactions):,} interactions")
+        data = prepare_log(raw, options, folder, say)
     elif known.path is None:
         raise InputError(f"source {known.source} needs --path FILE_OR_FOLDER")
     else:
-        data = prepare(options, folder)
+        data = prepare(options, folder, say)
     print("\n".join(fact_lines(data.facts)))
     print(f"data folder: {folder} ({', '.join(FILES)})")
     return 0
@@ -45,10 +50,7 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
 
 def fact_lines(facts: dict) -> list[str]:
     """Returns counts after every step and the order audit as lines."""
-    lines = [
-        f"{step['step']}: {step['users']:,} users, {step['items']:,} items, {step['interactions']:,} interactions"
-        for step in facts["steps"]
-    ]
+    lines = [StepCount(**step).line() for step in facts["steps"]]
     return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines()]
 
 

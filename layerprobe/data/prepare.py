@@ -20,6 +20,7 @@ from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.order import OrderOptions, order_rule, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
+from layerprobe.data.progress import Progress, Steps, silent
 from layerprobe.data.sequences import Sequences, load_sequences
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
@@ -76,30 +77,45 @@ class PreparedData:
     facts: dict[str, Any]
 
 
-def prepare(options: DataOptions, folder: Path) -> PreparedData:
+def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
     """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
 
     Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
 
+    Args:
+        options: everything that decides what is written.
+        folder: where it is written.
+        progress: is given one line per step, with counts and seconds.
+
     Raises:
         InputError: the files, a value or an option is at fault, a step leaves nothing, or no user has 3 items.
     """
-    return prepare_log(read_source(options.source, Path(options.path), options.read), options, folder)
+    steps, path = Steps(progress), Path(options.path)
+    if path.exists():  # one that is not there is refused by the reader, in one line
+        progress(f"reading {path}")
+    raw = read_source(options.source, path, options.read)
+    steps.done(f"read: {len(raw.interactions):,} interactions")
+    return prepare_log(raw, options, folder, progress)
 
 
-def prepare_log(raw: RawLog, options: DataOptions, folder: Path) -> PreparedData:
+def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
     """Does what `prepare` does to a log that is in memory already, such as a generated one; no file is read.
 
     Raises:
         InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
     """
+    steps = Steps(progress)
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
-    kept, steps = preprocess(ordered, options.preprocess)
+    steps.done(f"ordered: {len(ordered):,} interactions")
+    kept, counts = preprocess(ordered, options.preprocess, lambda count: steps.done(count.line()))
     log = _renumbered(kept)
     catalogue = build_catalogue(log.item_ids, raw.titles, options.seed)
     split = Split(_sequences(log, catalogue))
-    data = PreparedData(split, catalogue, _facts(options, log, steps, split, catalogue))
+    steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
+    data = PreparedData(split, catalogue, _facts(options, log, counts, split, catalogue))
+    steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     _write(data, log, options, folder)
+    steps.done(f"written: {len(FILES)} files")
     return data
 
 
@@ -129,9 +145,13 @@ def load_user_ids(folder: Path) -> np.ndarray:
 
 
 def sequences_hash(sequences: Sequences) -> str:
-    """Returns the SHA-256 over offsets and items as little-endian int64: equal data, equal hash, on every machine."""
-    digest = hashlib.sha256(sequences.offsets.astype("<i8").tobytes())
-    digest.update(sequences.items.astype("<i8").tobytes())
+    """Returns the SHA-256 over offsets and items as little-endian int64: equal data, equal hash, on every machine.
+
+    Arrays that are so in memory already, as nearly everywhere, are read where they lie, not copied.
+    """
+    digest = hashlib.sha256()
+    for values in (sequences.offsets, sequences.items):
+        digest.update(np.ascontiguousarray(values, dtype="<i8").data)
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ it; every step keeps the order. The steps, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,9 +63,20 @@ class StepCount:
     items: int
     interactions: int
 
+    def line(self) -> str:
+        """Returns the step and what it left as text."""
+        return f"{self.step}: {self.users:,} users, {self.items:,} items, {self.interactions:,} interactions"
 
-def preprocess(log: Interactions, options: PreprocessOptions) -> tuple[Interactions, list[StepCount]]:
+
+def preprocess(
+    log: Interactions, options: PreprocessOptions, done: Callable[[StepCount], object] | None = None
+) -> tuple[Interactions, list[StepCount]]:
     """Runs the steps on a log in sequence order.
+
+    Args:
+        log: the rows, in sequence order.
+        options: which of them stay.
+        done: is told of every step when it ends; None for nobody.
 
     Returns:
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
@@ -86,6 +97,8 @@ def preprocess(log: Interactions, options: PreprocessOptions) -> tuple[Interacti
                 f"{before.items} items and {before.interactions} interactions: lower its bound"
             )
         counts.append(_count(step, log, rows))
+        if done is not None:
+            done(counts[-1])
     return log.take(rows), counts
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_tensors, write_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +48,14 @@ class Sequences:
 
     def save(self, path: Path) -> None:
         """Writes `sequences.safetensors`."""
-        import torch
-
-        from layerprobe.store.atomic import write_tensors
-
-        tensors = {"items": torch.from_numpy(self.items), "offsets": torch.from_numpy(self.offsets)}
-        write_tensors(path, tensors, {"n_items": str(self.n_items)})
+        write_arrays(path, {"items": self.items, "offsets": self.offsets}, {"n_items": str(self.n_items)})
 
 
 def load_sequences(path: Path) -> Sequences:
-    """Reads `sequences.safetensors`."""
-    from layerprobe.store.atomic import read_tensors
+    """Reads `sequences.safetensors`.
 
+    The arrays are views of the mapped file: pages come in when they are used and are shared between processes. What
+    is written into the arrays stays with this process and never reaches the file.
+    """
     tensors, metadata = read_tensors(path)
     return Sequences(tensors["items"].numpy(), tensors["offsets"].numpy(), int(metadata["n_items"]))

@@ -7,6 +7,7 @@ and the paper's; it does not fully prevent a leak from the future.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -58,12 +59,12 @@ class Split:
                 f"the longest of {self.sequences.n_users} users has {self.sequences.lengths.max()}"
             )
 
-    @property
+    @cached_property
     def evaluated(self) -> np.ndarray:
         """Rows of the users that have a validation and a test target, ascending."""
         return np.flatnonzero(self.sequences.lengths >= MIN_EVALUATED)
 
-    @property
+    @cached_property
     def train_ends(self) -> np.ndarray:
         """User u trains on `items[offsets[u] : train_ends[u]]`, shape (n_users,)."""
         held_out = np.where(self.sequences.lengths >= MIN_EVALUATED, N_HELD_OUT, 0)

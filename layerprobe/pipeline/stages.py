@@ -20,6 +20,7 @@ from layerprobe import columns, processes
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.batches import query_batch
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
+from layerprobe.data.progress import Steps
 from layerprobe.data.splits import PARTS
 from layerprobe.data.synthetic import generate
 from layerprobe.evaluation.negatives import require_enough
@@ -63,19 +64,25 @@ def _make_data(study: Study) -> None:
 
 
 def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
+    steps = Steps(_say_data)
     if spec.source == "prepared":
         data = load_prepared(Path(spec.path or ""))
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             with replacing(folder / name) as temporary:
                 shutil.copyfile(Path(spec.path or "") / name, temporary)
+        steps.done(f"taken over from {spec.path}: {len(data.split.sequences.items):,} interactions")
         return data
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed)
-    return (
-        prepare_log(generate(spec.synthetic), options, folder)
-        if spec.source == "synthetic"
-        else prepare(options, folder)
-    )
+    if spec.source != "synthetic":
+        return prepare(options, folder, _say_data)
+    raw = generate(spec.synthetic)
+    steps.done(f"generated: {len(raw.interactions):,} interactions")
+    return prepare_log(raw, options, folder, _say_data)
+
+
+def _say_data(line: str) -> None:
+    say(f"data: {line}")
 
 
 def items_stage(study: Study) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from safetensors import SafetensorError
@@ -119,6 +120,15 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes named arrays as safetensors: the bytes `write_tensors` would write, without loading torch."""
+    from safetensors.numpy import save_file
+
+    plain = {name: np.ascontiguousarray(values) for name, values in arrays.items()}  # it writes the memory as it lies
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata=dict(metadata or {}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,8 @@ NO_TORCH = (
 )
 NEEDS_TORCH = "layerprobe.training.loop"
 
-SNIPPET = """
-import importlib, json, sys
+BLOCK = """
+import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
@@ -31,13 +32,20 @@ class Blocked:
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
 sys.meta_path.insert(0, Blocked())
-failed = {}
+"""
+SNIPPET = f"""{BLOCK}
+import importlib, json
+failed = {{}}
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
         failed[name] = str(error)
 print(json.dumps(failed))
+"""
+COMMAND = f"""{BLOCK}
+from layerprobe.cli.main import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -58,6 +66,17 @@ def failed(modules) -> dict[str, str]:
 
 def test_reporting_metrics_and_decisions_import_without_torch(failed):
     assert {name: why for name, why in failed.items() if name != NEEDS_TORCH} == {}
+
+
+def test_a_log_is_prepared_without_torch(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "data"
+    log.write_text("user,item,timestamp\nu,a,1\nu,b,2\nu,c,3\n")
+    command = ["prepare", "--source", "table", "--path", str(log), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *command], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert (out / "sequences.safetensors").exists()
 
 
 def test_the_block_on_torch_works(failed):

@@ -45,6 +45,14 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert metadata == {"kind": "test"}
 
 
+def test_arrays_are_written_as_tensors_would_be(tmp_path: Path) -> None:
+    arrays = {"b": np.arange(12).reshape(3, 4).T, "a": np.linspace(0, 1, 5, dtype=np.float32)}
+    atomic.write_arrays(tmp_path / "a.safetensors", arrays, {"kind": "test"})
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    atomic.write_tensors(tmp_path / "t.safetensors", tensors, {"kind": "test"})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "t.safetensors").read_bytes()
+
+
 def test_json_holds_no_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic.write_json(tmp_path / "v.json", {"value": float(np.nan)})
