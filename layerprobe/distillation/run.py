@@ -24,6 +24,8 @@ from layerprobe.recommender.sequence_model import SequenceModel
 class StudentInTraining(SequenceModel):
     """A student with the extra heads that multiple supervision needs; the heads are dropped on export."""
 
+    shards = True
+
     def __init__(self, student: Recommender, blocks: int, seed: int) -> None:
         super().__init__()
         self.student = student

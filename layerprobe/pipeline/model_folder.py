@@ -137,6 +137,8 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
         tracking=tracking,
     )
     result = trainer.run()
+    if trainer.engine.sharded:
+        model = load_trained(job.folder, job.build)
     ranked = job.ranked(model)
     ranks, speed = timed_ranks(ranked, ranking)
     processes.on_main(

@@ -78,6 +78,7 @@ class Recommender(SequenceModel):
     item_table: torch.Tensor
     prefix: torch.Tensor
     suffix: torch.Tensor
+    shards = True
 
     def __init__(
         self,

@@ -19,9 +19,11 @@ class SequenceModel(nn.Module, ABC):
 
     Attributes:
         max_len: newest history items the model reads.
+        shards: whether the model may be sliced over several devices: its item vectors are no parameters.
     """
 
     max_len: int
+    shards: bool = False
 
     @abstractmethod
     def read(self, batch: SequenceBatch) -> torch.Tensor:

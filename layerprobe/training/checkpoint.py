@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from layerprobe import processes
 from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
 from layerprobe.store.atomic import read_tensors, write_tensors
 from layerprobe.store.run_folder import differing_keys
+from layerprobe.training.sharding import like, whole
 
 RESUME = "resume.safetensors"
 BEST = "best.safetensors"
@@ -43,11 +45,15 @@ def save_resume(
     progress: Progress,
     spec: Mapping[str, Any],
 ) -> None:
-    """Writes parameters, optimiser moments, progress and what is trained (`spec`) to `resume.safetensors`."""
-    tensors = {f"model.{name}": value for name, value in trainable_state(model).items()}
+    """Writes parameters, optimiser moments, progress and what is trained (`spec`) to `resume.safetensors`.
+
+    Every process calls it, since slices of a sharded model are put together; the main process writes.
+    """
+    tensors = {f"model.{name}": whole(value) for name, value in trainable_state(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
+        tensors |= {f"optimizer.{index}.{name}": whole(torch.as_tensor(value)) for name, value in state.items()}
+    if processes.is_main():
+        write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
 
 
 def load_resume(
@@ -71,21 +77,23 @@ def load_resume(
         )
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
-        load_trainable_state(model, own)
+        _load(model, own)
     except ValueError as error:
         raise StudyError(f"{path} is of another model: {error}; delete {folder} to train anew") from error
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, entry = name.split(".", 2)
-            state.setdefault(int(index), {})[entry] = value
+            state.setdefault(int(index), {})[entry] = like(value, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**json.loads(metadata["progress"]))
 
 
 def save_best(folder: Path, model: torch.nn.Module) -> None:
-    """Writes the parameters of the best epoch so far to `best.safetensors`."""
-    write_tensors(folder / BEST, trainable_state(model))
+    """Writes the parameters of the best epoch so far to `best.safetensors`; every process calls it."""
+    tensors = {name: whole(value) for name, value in trainable_state(model).items()}
+    processes.on_main(lambda: write_tensors(folder / BEST, tensors))
 
 
 def keep_best(folder: Path) -> None:
@@ -102,7 +110,7 @@ def load_model(path: Path, model: torch.nn.Module) -> None:
     """
     tensors, _ = read_tensors(path)
     try:
-        load_trainable_state(model, tensors)
+        _load(model, tensors)
     except ValueError as error:
         raise StudyError(f"{path}: {error}") from error
 
@@ -110,3 +118,8 @@ def load_model(path: Path, model: torch.nn.Module) -> None:
 def drop_resume(folder: Path) -> None:
     """Deletes the resume file of a finished training; the model's own file stays."""
     (folder / RESUME).unlink(missing_ok=True)
+
+
+def _load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    own = trainable_state(model)
+    load_trainable_state(model, {name: like(value, own.get(name, value)) for name, value in tensors.items()})

@@ -24,6 +24,7 @@ from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.train_batches import Portion
 from layerprobe.errors import InputError
 from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.training import sharding
 from layerprobe.training.options import TrainingOptions
 
 Objective = Callable[[SequenceModel, SequenceBatch], dict[str, torch.Tensor]]
@@ -38,8 +39,24 @@ class _Pass(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, batch: SequenceBatch) -> dict[str, torch.Tensor]:
-        return self.objective(self.model, batch)
+    def forward(self, batch: SequenceBatch, read: bool = False) -> dict[str, torch.Tensor]:
+        return {"read": self.model.read(batch)} if read else self.objective(self.model, batch)
+
+
+class _Gathered(SequenceModel):
+    """A sharded model as ranking sees it: each read is a forward pass of the whole."""
+
+    def __init__(self, model: SequenceModel, passes: nn.Module) -> None:
+        super().__init__()
+        self.passes = passes
+        self.max_len = model.max_len
+        self.item_vectors = model.item_vectors
+
+    def read(self, batch: SequenceBatch) -> torch.Tensor:
+        return self.passes(batch, read=True)["read"]
+
+    def item_vectors(self) -> torch.Tensor:
+        raise NotImplementedError  # the model's own, see __init__
 
 
 class Engine:
@@ -57,13 +74,14 @@ class Engine:
         parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision=mixed_precision(), kwargs_handlers=[parallel])
         model.to(self.accelerator.device)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(model, options.weight_decay), lr=options.learning_rate, betas=options.betas
-        )
         self.compiled = model.stacked_layers() if options.compile else []
         for layer in self.compiled:
             compile_layer(layer, self.accelerator.device)
+        self.sharded = sharding.is_asked() and model.shards
         self.passes = self._parallel(_Pass(model, objective))
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(model, options.weight_decay), lr=options.learning_rate, betas=options.betas
+        )
 
     def backward(self, portions: list[Portion], seed: int) -> dict[str, float]:
         """Computes the gradient of the step's mean loss, scaled down to `max_grad_norm`.
@@ -87,7 +105,7 @@ class Engine:
                 totals[name] = totals.get(name, 0.0) + term.item() * portion.weight
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
         shared = processes.summed(np.array(list(totals.values())))
-        return dict(zip(totals, shared.tolist(), strict=True)) | {GRAD_NORM: norm.item()}
+        return dict(zip(totals, shared.tolist(), strict=True)) | {GRAD_NORM: sharding.whole(norm).item()}
 
     def update(self, rate: float) -> None:
         """Moves the parameters along the gradient at learning rate `rate` and forgets the gradient."""
@@ -95,6 +113,10 @@ class Engine:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def readable(self) -> SequenceModel:
+        """Returns the model as it can be read between steps: itself, or one that puts its slices together."""
+        return _Gathered(self.model, self.passes) if self.sharded else self.model
 
     def close(self) -> None:
         """Gives compiled layers their own code back."""
@@ -105,13 +127,16 @@ class Engine:
         """Returns the module that exchanges gradients with the other processes; the same one where there are none."""
         if processes.count() == 1:
             return passes
+        if self.sharded:
+            sharding.shard(passes, self.model.stacked_layers())
+            return passes
         with warnings.catch_warnings():  # torch renames the argument by which Accelerate keeps buffers from moving
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             return self.accelerator.prepare(passes)
 
     def _synchronised(self, last: bool) -> AbstractContextManager[object]:
         """Lets processes exchange gradients in the last pass of a step alone."""
-        return nullcontext() if last else self.accelerator.no_sync(self.passes)
+        return nullcontext() if last or self.sharded else self.accelerator.no_sync(self.passes)
 
 
 def compile_layer(layer: nn.Module, device: torch.device) -> None:

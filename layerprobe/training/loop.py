@@ -100,10 +100,14 @@ class Trainer:
             now = time.monotonic()
             self.progress.train_seconds += now - started
             started = now
-            if now - saved > SAVE_SECONDS:
+            if self._is_time(now - saved):
                 self._save(checkpoint)
                 saved = started = time.monotonic()
         self.progress.epoch += 1
+
+    def _is_time(self, since: float) -> bool:
+        """Tells whether to save; the slices of a sharded model can only be saved by all processes at once."""
+        return processes.agreed(lambda: since > SAVE_SECONDS) if self.engine.sharded else since > SAVE_SECONDS
 
     def _step(self, chosen: np.ndarray) -> None:
         step = self.progress.step
@@ -126,10 +130,10 @@ class Trainer:
             )
 
     def _after_epoch(self, checkpoint: Path) -> None:
-        valid = self.validate(self.model)
+        valid = self.validate(self.engine.readable())
         if valid > self.progress.best_valid:
             self.progress.best_valid, self.progress.best_epoch = valid, self.progress.epoch
-            processes.on_main(lambda: save_best(checkpoint, self.model))
+            save_best(checkpoint, self.model)
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience
         self._log({"epoch": self.progress.epoch, "valid_ndcg@10": valid})
@@ -144,8 +148,7 @@ class Trainer:
 
     def _save(self, checkpoint: Path) -> None:
         self.progress.log_rows = self.log.rows
-        if processes.is_main():
-            save_resume(checkpoint, self.model, self.engine.optimizer, self.progress, self.spec)
+        save_resume(checkpoint, self.model, self.engine.optimizer, self.progress, self.spec)
 
     def _finish(self, checkpoint: Path) -> FitResult:
         processes.on_main(lambda: keep_best(checkpoint))
