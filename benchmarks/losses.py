@@ -11,6 +11,7 @@ benchmarks/losses.md.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def table(pairs: dict[tuple[int, str, str], Pair], peaks: dict[tuple[int, str], 
         "that was timed in turns. Peak memory: above what lay in memory before the step; "
         f"the gradient of the item vectors takes {4 * DIM * BEAUTY / MIB:.0f} MiB of it at {BEAUTY:,} items and "
         f"{4 * DIM * LARGE / MIB:.0f} MiB at {LARGE:,}.",
-        f"{machine()}. Command: `python benchmarks/losses.py --write`.",
+        f"{machine()}, load average {os.getloadavg()[0]:.0f} (far above 1, it slows what needs the caches: the chunked form "
+        f"most). Command: `python benchmarks/losses.py --rounds {rounds} --write`.",
         "",
         "| items | slow | fast | slow, s | fast, s | ratio of medians | ratio per round | slow, MiB | fast, MiB |",
         "|---:|---|---|---:|---:|---:|---:|---:|---:|",
