@@ -43,7 +43,7 @@ def paired(
 ) -> Pair:
     """Times `slow` and `fast` in turns, after one unmeasured round.
 
-    With `time.process_time` as the clock and one thread, other load on the machine hardly counts.
+    With `time.process_time` as the clock and one thread, waiting for other load does not count, though shared caches still do.
     """
     slow(), fast()
     times = [(_seconds(slow, clock), _seconds(fast, clock)) for _ in range(rounds)]
