@@ -43,7 +43,8 @@ def paired(
 ) -> Pair:
     """Times `slow` and `fast` in turns, after one unmeasured round.
 
-    With `time.process_time` as the clock and one thread, other load on the machine hardly counts.
+    With `time.process_time` as the clock and one thread, waiting for other load does not count; sharing caches with
+    it still does.
     """
     slow(), fast()
     times = [(_seconds(slow, clock), _seconds(fast, clock)) for _ in range(rounds)]

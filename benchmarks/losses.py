@@ -4,13 +4,14 @@
 
 A step is the draw of items where there is one, the loss of 1,800 positions, and the gradients of user and item vectors.
 What the optimiser does with the item vectors comes on top and is the same for all. One thread is used,
-so that CPU seconds are what an idle machine would take. `--write` puts the table into
+so that CPU seconds suffer little from other load. `--write` puts the table into
 benchmarks/losses.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def table(pairs: dict[tuple[int, str, str], Pair], peaks: dict[tuple[int, str], 
         "that was timed in turns. Peak memory: above what lay in memory before the step; "
         f"the gradient of the item vectors takes {4 * DIM * BEAUTY / MIB:.0f} MiB of it at {BEAUTY:,} items and "
         f"{4 * DIM * LARGE / MIB:.0f} MiB at {LARGE:,}.",
-        f"{machine()}. Command: `python benchmarks/losses.py --write`.",
+        f"{machine()}, load average {os.getloadavg()[0]:.0f} (above 2, the times are rough). "
+        f"Command: `python benchmarks/losses.py --rounds {rounds} --write`.",
         "",
         "| items | slow | fast | slow, s | fast, s | ratio of medians | ratio per round | slow, MiB | fast, MiB |",
         "|---:|---|---|---:|---:|---:|---:|---:|---:|",
