@@ -29,7 +29,7 @@ def test_a_normed_exit_equals_the_model_cut_there(
     depth: int, model: Recommender, batch, item_table: torch.Tensor, recipe: RecipeOptions
 ) -> None:
     scorer = ExitScorer(model)
-    scores = dict(zip(scorer.names, scorer.scores(batch), strict=True))
+    scores = {name: found[:] for name, found in zip(scorer.names, scorer.scores(batch), strict=True)}
     cut = build_recommender(recipe, item_table, f"first:{depth}", 0).eval()
     expected = cut.read(batch) @ item_table.T
     torch.testing.assert_close(scores[f"exit-norm-{depth}"], expected, atol=1e-5, rtol=0)
@@ -37,7 +37,7 @@ def test_a_normed_exit_equals_the_model_cut_there(
 
 def test_a_raw_exit_has_no_norm(model: Recommender, batch) -> None:
     scorer = ExitScorer(model)
-    scores = dict(zip(scorer.names, scorer.scores(batch), strict=True))
+    scores = {name: found[:] for name, found in zip(scorer.names, scorer.scores(batch), strict=True)}
     expected = model.head(model.hidden(batch)[2]) @ model.item_vectors().T
     torch.testing.assert_close(scores["exit-raw-2"], expected)
     assert not torch.allclose(scores["exit-raw-2"], scores["exit-norm-2"], atol=1e-4)
