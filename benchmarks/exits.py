@@ -126,8 +126,8 @@ def table(found: dict[Case, dict[str, list[float]]], users_per_second: float) ->
         "",
         f"{LAYERS} layers, {exits} depths (0 to {LAYERS}) read in {len(EXIT_KINDS)} ways: {exits} normed exits, "
         f"{exits * len(EXIT_KINDS)} in all. Prompt of {PREFIX} tokens, shared; newest {MAX_LEN} items; item vectors "
-        f"of {DIM}; float32; batches of {BATCH} users alike in length. Whole catalogue and sampled negatives (999; 900 of "
-        "the small catalogue). Processor seconds, medians.",
+        f"of {DIM}; float32; batches of {BATCH} users alike in length. Whole catalogue and sampled negatives (999; 900 "
+        "of the small catalogue). Processor seconds, medians.",
         f"Asked: all exits at most {ASKED} times the last one alone. The last normed exit counts exactly as the model.",
         f"{machine()}. Command: `OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/exits.py --write`.",
         "",
