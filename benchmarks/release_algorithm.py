@@ -175,6 +175,7 @@ def row(data: str, steps: Steps, release: Steps, peak: float) -> str:
 
 def table(found: dict[str, tuple[Split, list[Steps]]], peak: float) -> str:
     """Returns the result as Markdown."""
+    rounds = len(next(iter(found.values()))[1][0].seconds)
     lines = [
         "# Training: ours against the release's algorithm",
         "",
@@ -183,10 +184,11 @@ def table(found: dict[str, tuple[Split, list[Steps]]], peak: float) -> str:
         f"user. Ours: {STEPS} steps of {USERS} users on average, at most {MAX_LEN} items. SASRec: dim {DIM}, 2 blocks, "
         f"{STEPS} steps of {2 * USERS} users.",
         f"A useful target is a supervised position. Asked: {ASKED} times as many per second. Processor seconds, "
-        "medians of rounds in turns.",
+        f"medians of {rounds} rounds in turns.",
         f"Matrix peak: {peak / 1e9:.0f} GFLOP/s, measured on a product of two float32 matrices of {PEAK_SIZE:,} rows; "
         "its share counts the matrix products of forward and backward.",
-        f"{machine()}. Command: `OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/release_algorithm.py --write`.",
+        f"{machine()}. Command: `OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/release_algorithm.py "
+        f"{'--data FOLDER ' if 'real' in found else ''}--rounds {rounds} --write`.",
         "",
         "| data | steps of | users | targets | seconds | targets / s | tokens / s | ratio | per round | of peak |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
