@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/exits.py [--rounds 5] [--write]
 
 What is ranked: all targets of the test part, whole catalogue and sampled negatives, from the histories to the table of
-ranks. The last exit with its norm must count exactly as the model alone does. What one more exit adds is a product with
-the catalogue (seven tenths of it at 12,101 items, by a profile) and counting, so its share is largest where the model is
-narrow, the histories short and the catalogue large. `--write` puts the table into benchmarks/exits.md.
+ranks. The last exit with its norm must count exactly as the model alone does. What one more exit adds is a product
+with the catalogue (seven tenths of it at 12,101 items, by a profile) and counting, so its share is largest where the
+model is narrow, the histories short and the catalogue large. `--write` puts the table into benchmarks/exits.md.
 """
 
 from __future__ import annotations
