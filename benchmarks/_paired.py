@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,14 +41,22 @@ def paired(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Pair:
-    """Times `slow` and `fast` in turns, after one unmeasured round.
+    """Times `slow` and `fast` in turns, after one unmeasured round."""
+    times = in_turns({"slow": slow, "fast": fast}, rounds, clock)
+    return Pair(times["slow"], times["fast"])
 
-    With `time.process_time` as the clock and one thread, waiting for other load does not count; sharing caches with
-    it still does.
+
+def in_turns(
+    works: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Returns the seconds of each of `works`, one per round, after one unmeasured round.
+
+    `time.process_time` as `clock` leaves out what other programs on the machine take, and adds up threads.
     """
-    slow(), fast()
-    times = [(_seconds(slow, clock), _seconds(fast, clock)) for _ in range(rounds)]
-    return Pair([pair[0] for pair in times], [pair[1] for pair in times])
+    for work in works.values():
+        work()
+    times = [{name: _seconds(work, clock) for name, work in works.items()} for _ in range(rounds)]
+    return {name: [one[name] for one in times] for name in works}
 
 
 def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:

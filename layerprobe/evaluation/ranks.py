@@ -1,7 +1,7 @@
 """`TargetRanks`: per user, how many candidates scored higher than the target and how many scored the same.
 
 Takes scores of the whole catalogue, hands on one row per user and protocol. Both protocols are counted from the same
-scores. Counting needs no sorting and cannot favour the target.
+scores (`evaluation.counts`). Counting needs no sorting and cannot favour the target.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from layerprobe import columns, processes
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Part, Queries, Split
 from layerprobe.errors import InputError, StudyError
+from layerprobe.evaluation.counts import Candidates, Scores
 from layerprobe.evaluation.negatives import BLOCK, distinct_items, sampled_negatives
 
 FULL = "full"
 POOL = 64 * BLOCK
-COUNT_ROWS = 64
-"""Rows compared at a time: the booleans then stay in the processor's cache (measured: twice as fast as 512)."""
 
 
 class Scorer(Protocol):
@@ -42,7 +41,7 @@ class Scorer(Protocol):
         """Newest items of a history that the scorer reads."""
         ...
 
-    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+    def scores(self, batch: SequenceBatch) -> Iterator[Scores]:
         """Yields, per name, scores [batch, n_items + 1] on any device; column 0 (padding) is ignored."""
         ...
 
@@ -73,7 +72,12 @@ def sampled_name(n: int) -> str:
 
 
 def rank_targets(
-    scorer: Scorer, split: Split, parts: Sequence[Part], protocols: Protocols, batch_size: int = 512
+    scorer: Scorer,
+    split: Split,
+    parts: Sequence[Part],
+    protocols: Protocols,
+    batch_size: int = 512,
+    shared: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """Ranks every held-out target, for every output of the scorer, in one pass over the users.
 
@@ -85,6 +89,8 @@ def rank_targets(
         parts: which targets to rank.
         protocols: what they are ranked among.
         batch_size: users per call of `scorer.scores`; changes speed, not results.
+        shared: whether the processes of a launch share the users; False lets each rank them all, as a sharded model
+            must, which is run by all processes at once.
 
     Returns:
         Per output name a table with the columns `columns.RANKS`, one row per part, protocol and evaluated user (in
@@ -101,13 +107,15 @@ def rank_targets(
         raise InputError(f"ranking needs a part and batch_size >= 1; got parts {list(parts)}, batch_size {batch_size}")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in scorer.names}
     for part in parts:
-        counts = _count_part(scorer, split, part, protocols, batch_size)
+        counts = _count_part(scorer, split, part, protocols, batch_size, shared)
         for name, of_output in zip(scorer.names, counts, strict=True):
             tables[name].append(_to_table(split, part, protocols.names, of_output))
     return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
 
 
-def _count_part(scorer: Scorer, split: Split, part: Part, protocols: Protocols, batch_size: int) -> np.ndarray:
+def _count_part(
+    scorer: Scorer, split: Split, part: Part, protocols: Protocols, batch_size: int, shared: bool
+) -> np.ndarray:
     """Returns int32 [outputs, protocols, 3, queries]; the 3 are n_higher, n_ties, n_candidates."""
     queries = split.queries(part)
     counts = np.zeros((len(scorer.names), len(protocols.names), 3, len(queries)), dtype=np.int32)
@@ -119,16 +127,32 @@ def _count_part(scorer: Scorer, split: Split, part: Part, protocols: Protocols, 
             negatives = sampled_negatives(split, part, protocols.sampled, protocols.seed, pool)
         for within in _by_length(queries, pool, scorer.max_len, batch_size):
             turn += 1
-            if turn % processes.count() != processes.index():  # another process ranks these users
+            if shared and turn % processes.count() != processes.index():  # another process ranks these users
                 continue
-            rows = pool[within]
-            candidates = _Candidates(split, queries, rows, protocols, None if negatives is None else negatives[within])
+            rows, drawn = pool[within], None if negatives is None else negatives[within]
+            candidates = _candidates(split, queries, rows, protocols, drawn)
             batch = query_batch(split, queries, rows, scorer.max_len)
             with torch.no_grad():
-                for output, scores in zip(range(len(counts)), scorer.scores(batch), strict=True):
-                    where = f"output {scorer.names[output]} for {part} targets"
-                    counts[output][:, :, rows] = candidates.count(scores, where)
-    return processes.summed(counts)
+                counts[:, :, :2, rows] = _count_batch(scorer, batch, candidates, queries.users[rows], part)
+            counts[:, :, 2, rows] = candidates.sizes()
+    return processes.summed(counts) if shared else counts
+
+
+def _count_batch(
+    scorer: Scorer, batch: SequenceBatch, candidates: Candidates, users: np.ndarray, part: Part
+) -> np.ndarray:
+    """Returns n_higher and n_ties, int32 [outputs, protocols, 2, batch]."""
+    counts, pieces = [], []
+    for name, scores in zip(scorer.names, scorer.scores(batch), strict=True):
+        where = f"output {name} for {part} targets"
+        _check_shape(scores, (len(batch), candidates.n_items + 1), where)
+        pieces = pieces or candidates.pieces(scores.device)
+        counts.append([])
+        for rows, piece in pieces:
+            some = scores[rows].float()
+            _check_finite(some, users[rows], where)
+            counts[-1].append(piece.count(some).cpu().numpy())
+    return np.stack([np.concatenate(found, axis=2) for found in counts])
 
 
 def _by_length(queries: Queries, pool: np.ndarray, max_len: int, batch_size: int) -> Iterator[np.ndarray]:
@@ -139,71 +163,34 @@ def _by_length(queries: Queries, pool: np.ndarray, max_len: int, batch_size: int
         yield order[start : start + batch_size]
 
 
-class _Candidates:
-    """What the targets of one batch are compared with; shared by all outputs of the scorer."""
-
-    def __init__(
-        self, split: Split, queries: Queries, rows: np.ndarray, protocols: Protocols, negatives: np.ndarray | None
-    ) -> None:
-        self.users = queries.users[rows]
-        self.n_items = split.sequences.n_items
-        self.target = torch.from_numpy(queries.targets[rows])
-        row, item = _removed(split, queries, rows if protocols.remove_history else rows[:0])
-        self.removed_row, self.removed_item = torch.from_numpy(row), torch.from_numpy(item)
-        self.n_full = self.n_items - np.bincount(row, minlength=len(rows))
-        self.negatives = None if negatives is None else torch.from_numpy(negatives)
-
-    def count(self, scores: torch.Tensor, where: str) -> np.ndarray:
-        """Returns [protocols, 3, batch]."""
-        scores = scores.float()
-        self._check(scores, where)
-        target = scores.gather(1, self.target.to(scores.device)[:, None])
-        protocols = [np.stack([*self._full(scores, target), self.n_full])]
-        if self.negatives is not None:
-            drawn = scores.gather(1, self.negatives.to(scores.device))
-            n_candidates = np.full(len(target), drawn.shape[1] + 1)
-            protocols.append(np.stack([*(found.cpu().numpy() for found in _compare(drawn, target)), n_candidates]))
-        return np.stack(protocols)
-
-    def _check(self, scores: torch.Tensor, where: str) -> None:
-        expected = (len(self.users), self.n_items + 1)
-        if scores.shape != expected:
-            raise StudyError(f"{where}: scores must have shape {expected}; got {tuple(scores.shape)}")
-        # A finite sum has finite terms and costs one cheap pass; only a sum that is not finite is looked at closer.
-        if scores[:, 1:].sum().isfinite():
-            return
-        broken = (~scores[:, 1:].isfinite()).any(dim=1).cpu().numpy()
-        if broken.any():
-            raise StudyError(
-                f"{where}: scores must be finite; {broken.sum()} of {len(broken)} users in the batch have NaN or "
-                f"infinite scores, first user row {self.users[broken][0]}; look for a diverged training"
-            )
-
-    def _full(self, scores: torch.Tensor, target: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        higher, ties = _compare(scores[:, 1:], target)
-        row, item = self.removed_row.to(scores.device), self.removed_item.to(scores.device)
-        removed, own = scores[row, item], target[row, 0]
-        higher = higher.index_add(0, row, (removed > own).int(), alpha=-1)
-        ties = ties.index_add(0, row, (removed == own).int(), alpha=-1)
-        return higher.cpu().numpy(), ties.cpu().numpy() - 1
+def _candidates(
+    split: Split, queries: Queries, rows: np.ndarray, protocols: Protocols, negatives: np.ndarray | None
+) -> Candidates:
+    """Returns what the targets of `rows` are compared with; a target is never removed, met before or not."""
+    targets = queries.targets[rows]
+    met = rows if protocols.remove_history else rows[:0]
+    row, item = distinct_items(split.sequences, queries.starts[met], queries.ends[met])
+    removed = item != targets[row]
+    targets, row, item = map(torch.from_numpy, (targets, row[removed], item[removed]))
+    drawn = None if negatives is None else torch.from_numpy(negatives)
+    return Candidates(split.sequences.n_items, targets, row, item, drawn)
 
 
-def _compare(scores: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Counts, per row of `scores` [batch, candidates], those above and those equal to `target` [batch, 1]; int32."""
-    higher = torch.empty(len(scores), dtype=torch.int32, device=scores.device)
-    ties = torch.empty_like(higher)
-    for start in range(0, len(scores), COUNT_ROWS):
-        chunk = slice(start, start + COUNT_ROWS)
-        torch.sum(scores[chunk] > target[chunk], dim=1, dtype=torch.int32, out=higher[chunk])
-        torch.sum(scores[chunk] == target[chunk], dim=1, dtype=torch.int32, out=ties[chunk])
-    return higher, ties
+def _check_shape(scores: Scores, expected: tuple[int, int], where: str) -> None:
+    if tuple(scores.shape) != expected:
+        raise StudyError(f"{where}: scores must have shape {expected}; got {tuple(scores.shape)}")
 
 
-def _removed(split: Split, queries: Queries, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (batch row, item) of each distinct history item that is not the row's target."""
-    row, item = distinct_items(split.sequences, queries.starts[rows], queries.ends[rows])
-    kept = item != queries.targets[rows][row]
-    return row[kept], item[kept]
+def _check_finite(scores: torch.Tensor, users: np.ndarray, where: str) -> None:
+    # A finite sum has finite terms and costs one cheap pass; only a sum that is not finite is looked at closer.
+    if scores[:, 1:].sum().isfinite():
+        return
+    broken = (~scores[:, 1:].isfinite()).any(dim=1).cpu().numpy()
+    if broken.any():
+        raise StudyError(
+            f"{where}: scores must be finite; {broken.sum()} of {len(broken)} users scored together have NaN or "
+            f"infinite scores, first user row {users[broken][0]}; look for a diverged training"
+        )
 
 
 def _to_table(split: Split, part: Part, protocols: tuple[str, ...], counts: np.ndarray) -> pd.DataFrame:

@@ -72,7 +72,8 @@ class Ranking:
         """Returns NDCG@10 of the validation targets, full ranking: what picks the best epoch."""
         model.eval()
         alone = Protocols(sampled=None, remove_history=self.protocols.remove_history)
-        ranks = rank_targets(ModelScorer(model), self.split, ["valid"], alone, self.batch_size)["model"]
+        scorer, shared = ModelScorer(model), not model.is_sharded
+        ranks = rank_targets(scorer, self.split, ["valid"], alone, self.batch_size, shared)["model"]
         return float(metric_values(ranks, "ndcg", 10).mean())
 
 

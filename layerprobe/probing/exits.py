@@ -9,26 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-import torch
-
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.recommender.model import Recommender
+from layerprobe.recommender.sequence_model import InnerProducts
 
 ExitKind = Literal["exit-raw", "exit-norm"]
 EXIT_KINDS: tuple[ExitKind, ...] = ("exit-raw", "exit-norm")
 
 
 class ExitScorer:
-    """Scores of all exits; `names` are `<kind>-<k>` (see `evaluation.ranks.Scorer`)."""
+    """Scores of all exits; `names` are `<kind>-<k>` (see `evaluation.ranks.Scorer`).
 
-    def __init__(self, model: Recommender) -> None:
+    Args:
+        model: whose exits are read, in evaluation mode.
+        kinds: ways to read them.
+    """
+
+    def __init__(self, model: Recommender, kinds: tuple[ExitKind, ...] = EXIT_KINDS) -> None:
         self.model = model
-        self.exits = [(kind, k) for kind in EXIT_KINDS for k in range(model.n_layers + 1)]
+        self.exits = [(kind, k) for kind in kinds for k in range(model.n_layers + 1)]
         self.names = tuple(f"{kind}-{k}" for kind, k in self.exits)
         self.max_len = model.max_len
 
-    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+    def scores(self, batch: SequenceBatch) -> Iterator[InnerProducts]:
         """Yields one matrix per exit, float32 [batch, n_items + 1], from a single forward pass."""
         states = self.model.hidden(batch.to(self.model.device))
         for kind, k in self.exits:
-            yield self.model.read_hidden(states[k], normed=kind == "exit-norm") @ self.model.item_vectors().T
+            vectors = self.model.read_hidden(states[k], normed=kind == "exit-norm")
+            yield InnerProducts(vectors, self.model.item_vectors())

@@ -20,10 +20,12 @@ class SequenceModel(nn.Module, ABC):
     Attributes:
         max_len: newest history items the model reads.
         shards: whether the model may be sliced over several devices: its item vectors are no parameters.
+        is_sharded: whether it is, so that all processes have to read the same batches together.
     """
 
     max_len: int
     shards: bool = False
+    is_sharded: bool = False
 
     @abstractmethod
     def read(self, batch: SequenceBatch) -> torch.Tensor:
@@ -48,6 +50,24 @@ class SequenceModel(nn.Module, ABC):
         return self.item_vectors().device
 
 
+class InnerProducts:
+    """Scores [batch, n_items + 1] of user vectors, each row computed when it is asked for (`evaluation.counts.Scores`).
+
+    Args:
+        vectors: [batch, dim].
+        item_vectors: [n_items + 1, dim].
+    """
+
+    def __init__(self, vectors: torch.Tensor, item_vectors: torch.Tensor) -> None:
+        self.vectors, self.item_vectors = vectors, item_vectors
+        self.shape = (len(vectors), len(item_vectors))
+        self.device = vectors.device
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        """Returns the scores of these rows."""
+        return self.vectors[rows] @ self.item_vectors.T
+
+
 class ModelScorer:
     """Ranks a `SequenceModel` by its inner products with the whole catalogue (see `evaluation.ranks.Scorer`)."""
 
@@ -56,9 +76,9 @@ class ModelScorer:
         self.names = (name,)
         self.max_len = model.max_len
 
-    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+    def scores(self, batch: SequenceBatch) -> Iterator[InnerProducts]:
         """Yields one matrix, float32 [batch, n_items + 1]."""
-        yield self.model.read(batch.to(self.model.device)) @ self.model.item_vectors().T
+        yield InnerProducts(self.model.read(batch.to(self.model.device)), self.model.item_vectors())
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:

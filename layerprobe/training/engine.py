@@ -46,6 +46,8 @@ class _Pass(nn.Module):
 class _Gathered(SequenceModel):
     """A sharded model as ranking sees it: each read is a forward pass of the whole."""
 
+    is_sharded = True
+
     def __init__(self, model: SequenceModel, passes: nn.Module) -> None:
         super().__init__()
         self.passes = passes

@@ -12,6 +12,7 @@ from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import PARTS, Part, Split
 from layerprobe.errors import InputError, StudyError
+from layerprobe.evaluation import counts
 from layerprobe.evaluation.metrics import hit_rate
 from layerprobe.evaluation.negatives import sampled_negatives
 from layerprobe.evaluation.ranks import Protocols, rank_targets
@@ -92,6 +93,33 @@ def test_the_batch_size_changes_nothing(split: Split) -> None:
     tables = [rank_targets(scorer, split, PARTS, Protocols(sampled=2), size)["output-0"] for size in (1, 7, 512)]
     pd.testing.assert_frame_equal(tables[0], tables[1])
     pd.testing.assert_frame_equal(tables[0], tables[2])
+
+
+# Few users at a time; more candidates than float32 can count.
+@pytest.mark.parametrize(("name", "value"), [("COUNT_ROWS", 7), ("COUNT_ROWS", 1), ("EXACT", 4)])
+def test_how_users_are_counted_changes_nothing(
+    split: Split, monkeypatch: pytest.MonkeyPatch, name: str, value: int
+) -> None:
+    scorer = TableScorer(random_table(split), random_table(split, seed=1))
+    expected = rank_targets(scorer, split, PARTS, Protocols(sampled=2))
+    monkeypatch.setattr(counts, name, value)
+    found = rank_targets(scorer, split, PARTS, Protocols(sampled=2))
+    for output in scorer.names:
+        pd.testing.assert_frame_equal(found[output], expected[output])
+
+
+@pytest.mark.parametrize(
+    ("device", "n_rows", "sizes"),
+    [("cpu", 130, [43, 43, 44]), ("cpu", 64, [64]), ("cpu", 1, [1]), ("meta", 130, [130])],
+)
+def test_a_processor_counts_in_pieces_of_equal_size_and_a_gpu_all_at_once(
+    device: str, n_rows: int, sizes: list[int]
+) -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    batch = counts.Candidates(9, torch.ones(n_rows, dtype=torch.int64), nothing, nothing, None)
+    pieces = batch.pieces(torch.device(device))
+    assert [rows.stop - rows.start for rows, _ in pieces] == sizes
+    assert [len(piece.targets) for _, piece in pieces] == sizes
 
 
 def test_outputs_of_one_forward_are_ranked_apart(split: Split) -> None:

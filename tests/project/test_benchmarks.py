@@ -1,0 +1,67 @@
+"""The benchmark that needs a GPU, run as a user runs it, on a shape of a few thousand weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TINY = (
+    "--layers 3 --depths 1 --width 16 --intermediate 24 --heads 2 --vocabulary 8 --prefix 5 --items 4 --catalogue 70 "
+    "--dim 8 --train-batch 17 --score-batch 3 --rounds 1 --peak-size 64"
+)
+COLUMNS = ("work", "prompt", "layers", "milliseconds", "ratio", "users", "tokens", "share", "memory")
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "benchmarks" / "gpu_depth.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def rows(request: pytest.FixtureRequest, root: Path) -> list[dict[str, str]]:
+    done = run(root, *TINY.split(), "--device", "cpu", "--dtype", request.param)
+    assert done.returncode == 0, done.stderr
+    assert "3.95 h / 0.60 h" in done.stdout
+    cells = [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("|")]
+    return [dict(zip(COLUMNS, map(str.strip, row), strict=True)) for row in cells[2:]]
+
+
+def test_every_work_prompt_and_depth_has_its_row(rows: list[dict[str, str]]) -> None:
+    expected = [
+        (work, prompt, depth)
+        for work in ("training step", "scoring")
+        for prompt in ("shared", "repeated")
+        for depth in ("3", "1")
+    ]
+    assert [(row["work"], row["prompt"], row["layers"]) for row in rows] == expected
+
+
+def test_ratios_and_rates_follow_from_the_times(rows: list[dict[str, str]]) -> None:
+    full = {(row["work"], row["prompt"]): float(row["milliseconds"]) for row in rows if row["layers"] == "3"}
+    read = {  # tokens: the prompt once per step, never again, or once per user
+        ("training step", "shared"): 5 + 17 * 4,
+        ("training step", "repeated"): 17 * (5 + 4),
+        ("scoring", "shared"): 3 * 4,
+        ("scoring", "repeated"): 3 * (5 + 4),
+    }
+    for row in rows:
+        kind, milliseconds = (row["work"], row["prompt"]), float(row["milliseconds"])
+        users = 17 if row["work"] == "training step" else 3
+        assert float(row["ratio"]) == pytest.approx(full[kind] / milliseconds, rel=0.01)
+        assert float(row["users"].replace(",", "")) == pytest.approx(1e3 * users / milliseconds, rel=0.01, abs=1)
+        assert float(row["tokens"].replace(",", "")) == pytest.approx(1e3 * read[kind] / milliseconds, rel=0.01, abs=1)
+        assert float(row["share"].rstrip("%")) >= 0
+        assert row["memory"] == "not measured"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so it would run for minutes")
+def test_without_a_gpu_it_says_so_in_one_line(root: Path) -> None:
+    done = run(root)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "needs an NVIDIA GPU" in done.stderr
