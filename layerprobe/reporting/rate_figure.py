@@ -15,7 +15,6 @@ from matplotlib.patches import Patch
 
 from layerprobe import columns
 from layerprobe.reporting import figures
-from layerprobe.reporting.figures import NamedFigure, save_figure
 from layerprobe.store.atomic import read_json
 
 NAME = "range"
@@ -28,8 +27,8 @@ HIGHEST = 1.4
 
 def draw_rate_test(folder: Path) -> None:
     """Draws `range.svg` and `range.png` beside the table and facts of a learning-rate test."""
-    table = pd.read_csv(folder / TABLE, float_precision="round_trip")
-    save_figure(folder, NamedFigure(NAME, rate_figure(table, read_json(folder / FACTS)), table))
+    table = pd.read_csv(folder / TABLE)
+    figures.save_images(folder, NAME, rate_figure(table, read_json(folder / FACTS)))
 
 
 @mpl.rc_context(figures.STYLE)
@@ -42,7 +41,7 @@ def rate_figure(table: pd.DataFrame, facts: dict[str, Any]) -> Figure:
     """
     caption = _caption(facts)
     marks = _marks(facts)
-    texts = ["loss of a step", "smoothed", *marks]
+    texts = ["loss", "smoothed", *marks]
     if facts["suggestion"] is not None:
         texts.append("safe")
     legend = LEGEND_ROOM + (len(figures.legend_lines(texts)) - 1) * figures.LEGEND_LINE
@@ -75,11 +74,11 @@ def _marks(facts: dict[str, Any]) -> dict[str, tuple[float, str, Any]]:
     own, suggestion, diverged = facts["own"], facts["suggestion"], facts["diverged_at"]
     marks: dict[str, tuple[float, str, Any]] = {}
     if suggestion is not None:
-        marks[f"suggested, {suggestion['suggested']:.2g}"] = (suggestion["suggested"], figures.GREEN, "-")
-    marks[f"the study's own, {own['rate']:g}"] = (own["rate"], figures.PURPLE, (0, (5, 2)))
+        marks[f"suggested {suggestion['suggested']:.2g}"] = (suggestion["suggested"], figures.GREEN, "-")
+    marks[f"study's own {own['rate']:g}"] = (own["rate"], figures.PURPLE, (0, (5, 2)))
     if diverged is not None:
         how = "not finite" if facts["ending"] == "not finite" else "diverged"
-        marks[f"{how}, {diverged:.2g}"] = (diverged, figures.VERMILION, (0, (1, 1.5)))
+        marks[f"{how} {diverged:.2g}"] = (diverged, figures.VERMILION, (0, (1, 1.5)))
     return marks
 
 

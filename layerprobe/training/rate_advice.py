@@ -15,10 +15,13 @@ from layerprobe.training.range_test import RangeTest, start_loss
 
 Verdict = Literal["too large", "risky", "safe", "slow"]
 MARGIN = 3.0
-"""A rate is safe up to so small a part of the rate at which the loss turns: a whole training holds more bad batches than
-a test, and the smoothed loss turns some steps late."""
+"""A rate is safe up to so small a part of the rate at which the loss turns: a whole training meets more bad batches
+than a test, and the smoothed loss turns some steps late."""
 SLOW = 10.0
 """A rate so many times below the suggested one is called slow."""
+FLAT = 0.05
+"""The loss turns where all but this share of its fall is made. The smallest loss itself may lie a decade further on, on a
+flat and noisy floor, or where a broken model came down once more by chance."""
 CLEAR = 4.0
 """A fall counts from so many standard deviations of the smoothed loss on."""
 
@@ -30,7 +33,7 @@ class RateAdvice:
     steepest: float
     """Where the smoothed loss falls fastest over the logarithm of the rate."""
     turn: float | None
-    """Where the smoothed loss is smallest: the largest rate before it rises. None: it fell up to the last rate."""
+    """Up to where a larger rate brought the smoothed loss further down, see `FLAT`. None: it fell up to the last rate."""
     largest_safe: float
     """A third of the turn, or the last rate where there is no turn."""
     suggested: float
@@ -50,8 +53,8 @@ class RateAdvice:
 def read_range(test: RangeTest) -> RateAdvice | None:
     """Returns what the test advises; None where the smoothed loss never falls clearly below its start.
 
-    The slope at a rate is that of a straight line through the smoothed losses of the steps around it, as far each way as
-    the loss is smoothed. Only rates up to the turn are looked at.
+    The slope at a rate is that of a straight line through the smoothed losses around it, as far each way as the loss is
+    smoothed. Only rates up to the turn are looked at.
     """
     finite = test.table[np.isfinite(test.table[[columns.LOSS, columns.GRAD_NORM]]).all(axis=1)]
     loss, smoothed, rates = (
@@ -61,20 +64,21 @@ def read_range(test: RangeTest) -> RateAdvice | None:
     if len(loss) <= 2 * window:
         return None
     clear = CLEAR * _noise(loss, window)
-    lowest = int(smoothed.argmin())
-    if start_loss(loss, window) - smoothed[lowest] <= clear:
+    lowest = window + int(smoothed[window:].argmin())
+    fall = start_loss(loss, window) - smoothed[lowest]
+    if fall <= clear:
         return None
-    slopes = _slopes(smoothed[: lowest + 1], np.log(rates[: lowest + 1]), window)
-    steepest = int(slopes.argmin())
     turned = test.ending != "end" or smoothed[-1] - smoothed[lowest] > clear
-    turn = float(rates[lowest]) if turned else None
+    last = int(np.flatnonzero(smoothed <= smoothed[lowest] + FLAT * fall)[0]) if turned else lowest
+    steepest = int(_slopes(smoothed[: last + 1], np.log(rates[: last + 1]), window).argmin())
+    turn = float(rates[last]) if turned else None
     largest_safe = float(rates[-1]) if turn is None else turn / MARGIN
     found = float(rates[steepest])
     return RateAdvice(found, turn, largest_safe, min(found, largest_safe), steepest <= window)
 
 
 def _noise(loss: np.ndarray, window: int) -> float:
-    """Returns the standard deviation that chance gives the smoothed loss, from the differences of neighbouring steps."""
+    """Returns the standard deviation that chance gives the smoothed loss, from the steps' differences."""
     differences = np.abs(np.diff(loss))
     single = 1.4826 * np.median(differences) / np.sqrt(2)  # of a normal variable; the median forgets a divergence
     keep = 1 - 1 / window
