@@ -50,7 +50,7 @@ def rate_figure(table: pd.DataFrame, facts: dict[str, Any]) -> Figure:
     figures.title(figure, f"Learning-rate test: {facts['model']}")
     figures.footnote(figure, caption)
     axes = figures.panel(figure, LEFT, bottom, PANEL_WIDTH, PANEL_HEIGHT)
-    handles = [*_draw_loss(axes, table), *(_draw_mark(axes, *mark) for mark in marks.values())]
+    handles: list[Any] = [*_draw_loss(axes, table), *(_draw_mark(axes, *mark) for mark in marks.values())]
     if facts["suggestion"] is not None:
         handles.append(_draw_safe(axes, facts["suggestion"]))
     _finish(axes, table, facts)

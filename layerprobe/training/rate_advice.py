@@ -20,8 +20,8 @@ than a test, and the smoothed loss turns some steps late."""
 SLOW = 10.0
 """A rate so many times below the suggested one is called slow."""
 FLAT = 0.05
-"""The loss turns where all but this share of its fall is made. The smallest loss itself may lie a decade further on, on a
-flat and noisy floor, or where a broken model came down once more by chance."""
+"""The loss turns where all but this share of its fall is made. The smallest loss itself may lie a decade further on, on
+a flat and noisy floor, or where a broken model came down once more by chance."""
 CLEAR = 4.0
 """A fall counts from so many standard deviations of the smoothed loss on."""
 
@@ -33,7 +33,7 @@ class RateAdvice:
     steepest: float
     """Where the smoothed loss falls fastest over the logarithm of the rate."""
     turn: float | None
-    """Up to where a larger rate brought the smoothed loss further down, see `FLAT`. None: it fell up to the last rate."""
+    """Where the smoothed loss has fallen as good as all the way, see `FLAT`; None: it fell up to the last rate."""
     largest_safe: float
     """A third of the turn, or the last rate where there is no turn."""
     suggested: float
