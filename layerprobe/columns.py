@@ -85,3 +85,11 @@ SIMILARITY = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM, RO
 IMPORTANCE = (MEASURE, LAYER, VALUE)
 DROP_ONE = "drop-one-ndcg"
 """Value of `measure`: share of NDCG@10 lost when a layer is skipped."""
+
+# range.csv of a learning-rate test: one row per optimiser step
+STEP = "step"
+LEARNING_RATE = "learning_rate"
+LOSS = "loss"
+SMOOTHED = "smoothed"
+GRAD_NORM = "grad_norm"
+RATE_RANGE = (STEP, LEARNING_RATE, LOSS, SMOOTHED, GRAD_NORM)

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="print what would be done, write nothing")
     for name, text in STAGE_HELP.items():
         _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
+    _rate_command(commands)
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
     inspect.add_argument("checkpoint", help="local folder or hub id; its weights are not read")
@@ -68,6 +69,17 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
     parser.add_argument("--path", help="file or folder of the log; sets data.path")
+
+
+def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    rates = commands.add_parser("lr", help="which learning rate a model bears: the loss while the rate rises")
+    _study_arguments(rates)
+    rates.add_argument(
+        "--model", default="teacher", help="teacher, sasrec, or layers such as first:2 (default: teacher)"
+    )
+    rates.add_argument("--low", type=float, default=1e-6, help="first learning rate (default: 1e-6)")
+    rates.add_argument("--high", type=float, default=1.0, help="last learning rate (default: 1)")
+    rates.add_argument("--steps", type=int, default=200, help="optimiser steps (default: 200)")
 
 
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -90,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if known.command is None:
         parser.print_help()
         return 2
-    if rest and known.command not in {"run", "prepare", *STAGE_HELP}:
+    if rest and known.command not in {"run", "lr", "prepare", *STAGE_HELP}:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _command(known.command)(known, rest)
@@ -111,6 +123,10 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli import study_commands
 
         return study_commands.run_command
+    if name == "lr":
+        from layerprobe.cli.rate_command import rate_command
+
+        return rate_command
     if name in {"prepare", "datasets"}:
         from layerprobe.cli import data_commands
 

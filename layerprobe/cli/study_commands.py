@@ -19,7 +19,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     from layerprobe.pipeline.run import plan_lines, run_stages
     from layerprobe.pipeline.study import Study
 
-    spec = _spec(known, rest)
+    spec = asked_spec(known, rest)
     if spec is None:
         return 0
     processes.join()
@@ -45,7 +45,8 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def _spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN202 - the type would import torch for `--help`
+def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - the type would import torch for `--help`
+    """Returns the study that the command names, or None where it only asked for its keys to be printed."""
     from layerprobe.pipeline.demo import demo_spec
     from layerprobe.pipeline.spec import load_spec, to_plain
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from layerprobe import processes
 from layerprobe.errors import InputError
 from layerprobe.pipeline import outcomes, stages
-from layerprobe.pipeline.study import STUDY, Study
+from layerprobe.pipeline.study import Study
 from layerprobe.store.run_folder import DONE
 from layerprobe.training.log import say
 
@@ -42,6 +42,7 @@ STAGES: dict[str, Callable[[Study], None]] = {
     "report": _report,
 }
 NEEDS = {
+    "items": ("data",),
     "teach": ("data", "items"),
     "probe": ("data", "items", "teach"),
     "similarity": ("data", "items", "teach"),
@@ -75,7 +76,7 @@ def run_stages(study: Study, last: str | None = None) -> Path:
 
 def _after_data(study: Study) -> None:
     study.check_steps()
-    if not (study.folder / STUDY).exists():
+    if not study.is_recorded():
         study.record()
 
 

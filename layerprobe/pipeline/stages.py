@@ -85,23 +85,23 @@ def _say_data(line: str) -> None:
     say(f"data: {line}")
 
 
-def items_stage(study: Study) -> None:
-    """Trains SASRec, freezes the item table and ranks the floors."""
-    spec, folder = study.spec.items, study.folder / "items"
+def sasrec_job(study: Study) -> ModelJob:
+    """Describes SASRec, the source of the item table and a floor of every figure."""
+    spec, seed = study.spec.items, study.spec.probe.seeds[0]
     n_items = study.data.catalogue.n_items
 
     def build() -> SequenceModel:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(study.spec.probe.seeds[0])
+            torch.manual_seed(seed)
             return SASRec(n_items, spec.sasrec)
 
-    job = ModelJob(
-        point=Point("sasrec", "", None, study.spec.probe.seeds[0]),
-        folder=folder,
+    return ModelJob(
+        point=Point("sasrec", "", None, seed),
+        folder=study.folder / "items",
         spec={
             "sasrec": to_plain(spec.sasrec),
             "training": to_plain(spec.training),
-            "seed": study.spec.probe.seeds[0],
+            "seed": seed,
             **shared_dependencies(study),
         },
         build=build,
@@ -109,8 +109,13 @@ def items_stage(study: Study) -> None:
         max_len=spec.sasrec.max_len,
         parameters=_table_model_parameters,
     )
+
+
+def items_stage(study: Study) -> None:
+    """Trains SASRec, freezes the item table and ranks the floors."""
+    job = sasrec_job(study)
     train_and_rank(job, study.ranking, study.tracking)
-    processes.on_main(lambda: _freeze_items(study, build))
+    processes.on_main(lambda: _freeze_items(study, job.build))
     _rank_floors(study)
 
 

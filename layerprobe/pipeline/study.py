@@ -45,6 +45,8 @@ FREE_KEYS = (
     "trackers",
 )
 """Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
+OPEN_UNTIL = {"items.training": ("items",), "training": ("teacher", "variants", "controls", "distillation")}
+"""Keys that may change as long as none of these folders is there: a learning-rate test comes before the training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,10 +266,9 @@ class Study:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--out must be a folder; {self.folder} is a file")
-        path = self.folder / STUDY
-        if path.exists():
-            differing = differing_keys(read_yaml(path), to_plain(self.spec))
-            blocking = [name for name in differing if not name.startswith(FREE_KEYS)]
+        if (self.folder / STUDY).exists():
+            open_keys = [name for name, places in OPEN_UNTIL.items() if not self._has(places)]
+            blocking = [name for name in self._guarded_changes() if not _lies_in(name, open_keys)]
             if blocking:
                 raise InputError(
                     f"{self.folder} holds another study; these keys differ: {', '.join(blocking[:5])}; "
@@ -278,6 +279,18 @@ class Study:
             strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
             if strange:
                 raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
+
+    def is_recorded(self) -> bool:
+        """Tells whether the folder says what it is a study of, and says it of this study."""
+        return (self.folder / STUDY).exists() and not self._guarded_changes()
+
+    def _guarded_changes(self) -> list[str]:
+        """Returns the keys that differ from the recorded study's, but for those that may always change."""
+        differing = differing_keys(read_yaml(self.folder / STUDY), to_plain(self.spec))
+        return [name for name in differing if not name.startswith(FREE_KEYS)]
+
+    def _has(self, places: tuple[str, ...]) -> bool:
+        return any((self.folder / place).exists() for place in places)
 
     @cached_property
     def content(self) -> dict[str, str]:
@@ -315,6 +328,11 @@ class Study:
         known = [{name: value for name, value in first.items() if name != "continued"}, *first["continued"]]
         if now not in known:
             write_json(path, first | {"continued": [*first["continued"], now]})
+
+
+def _lies_in(name: str, keys: list[str]) -> bool:
+    """Tells whether a dotted name is one of the keys or below one."""
+    return any(name == key or name.startswith(f"{key}.") for key in keys)
 
 
 def _is_rest(path: Path) -> bool:

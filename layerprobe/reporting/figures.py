@@ -139,8 +139,13 @@ def _wrap(text: str, width: float) -> list[str]:
 
 def save_figure(folder: Path, named: NamedFigure) -> None:
     """Writes NAME.svg, NAME.png and NAME.csv into `folder`; the same figure gives the same bytes every time."""
+    save_images(folder, named.name, named.figure)
+    write_csv(folder / f"{named.name}.csv", named.table)
+
+
+def save_images(folder: Path, name: str, figure: Figure) -> None:
+    """Writes NAME.svg and NAME.png into `folder`; the same figure gives the same bytes every time."""
     with mpl.rc_context(STYLE):
         for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-            with replacing(folder / f"{named.name}{suffix}") as temporary:
-                named.figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
-    write_csv(folder / f"{named.name}.csv", named.table)
+            with replacing(folder / f"{name}{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,27 @@ def _not_written(path: Path, reason: str) -> StudyError:
         f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same command "
         "again"
     )
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path` and puts it in the place of `path` when the block ends without an error.
+
+    Old and new files never lie together. Killed between the two renames there is neither, so this is for what can be
+    made again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    old = temporary.with_name(f"{temporary.name}.old.tmp")
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
