@@ -158,6 +158,36 @@ def test_a_training_killed_at_every_tenth_step_ends_with_the_bits_of_an_uninterr
     assert dataclasses.replace(resumed, train_seconds=0) == dataclasses.replace(result, train_seconds=0)
 
 
+@pytest.mark.parametrize("saves", [0.0, 1e9], ids=["every step", "every epoch"])
+def test_a_training_killed_in_every_validation_ends_the_same(
+    saves: float, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", saves)
+    whole = sasrec()
+    trainer(whole, split, tmp_path / "whole").run()
+    for dies_at in range(4):  # before training, and after each of the three epochs
+        cut = trainer(sasrec(), split, tmp_path / "cut")
+        die_in_validation(cut, dies_at)
+        with pytest.raises(Killed):
+            cut.run()
+    resumed = sasrec()
+    trainer(resumed, split, tmp_path / "cut").run()
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert log(tmp_path / "cut") == log(tmp_path / "whole")
+
+
+def die_in_validation(run: Trainer, dies_at: int) -> None:
+    """Kills a training when the model of an epoch is to be judged."""
+    real = run.validate
+
+    def dying(model: SequenceModel) -> float:
+        if run.progress.epoch == dies_at:
+            raise Killed
+        return real(model)
+
+    run.validate = dying
+
+
 def die_in_step(run: Trainer, dies_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills a training when the gradient of a step is there and nothing has been done with it."""
     real = run.engine.backward
