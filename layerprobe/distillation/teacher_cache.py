@@ -29,17 +29,17 @@ class TeacherCache:
 
 
 def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, ...]) -> TeacherCache:
-    """Runs the teacher over every training batch once, in evaluation mode and without gradients."""
+    """Runs the teacher over every training step once, in its passes, in evaluation mode and without gradients."""
     slot = torch.full((len(batches.split.sequences.items),), -1)
     kept: list[torch.Tensor] = []
     filled = 0
     plan = batches.plan(0)
     teacher.eval()
     with torch.inference_mode():
-        for users in shown(plan, len(plan), "teacher states"):
-            batch = batches.build(users)
-            states = teacher.hidden(batch.to(teacher.device))[list(ends)].cpu()  # [blocks, read, width]
-            slot[batch.flat] = torch.arange(filled, filled + len(batch.flat))
-            filled += len(batch.flat)
-            kept.append(states.transpose(0, 1).contiguous())
+        for chosen in shown(plan, len(plan), "teacher states"):
+            for batch in (portion.batch for portion in batches.portions(chosen)):
+                states = teacher.hidden(batch.to(teacher.device))[list(ends)].cpu()  # [blocks, read, width]
+                slot[batch.flat] = torch.arange(filled, filled + len(batch.flat))
+                filled += len(batch.flat)
+                kept.append(states.transpose(0, 1).contiguous())
     return TeacherCache(torch.cat(kept), slot)

@@ -85,11 +85,29 @@ def test_student_equal_to_its_teacher_has_no_alignment_loss(
     assert norm_term(states, cache.at(batch.flat), "paper").item() < 1e-6
 
 
-def test_the_cache_holds_the_teachers_states_of_each_position(teacher: Recommender, batches: TrainBatches) -> None:
+@pytest.mark.parametrize(
+    "cuts", [{}, {"max_tokens": 12}, {"stride": 2}, {"stride": 1, "max_tokens": 4}], ids=lambda cuts: " ".join(cuts)
+)
+def test_the_cache_holds_the_teachers_states_of_each_position(
+    cuts: dict[str, int], teacher: Recommender, split: Split
+) -> None:
+    batches = TrainBatches(split, 4, 16, "all", 0, **cuts)
     cache = cache_teacher(teacher, batches, (2, 4))
     for batch in batches.epoch(5):
         expected = teacher.hidden(batch)[[2, 4]]
         torch.testing.assert_close(cache.at(batch.flat), expected, atol=1e-5, rtol=0)
+
+
+def test_the_teacher_runs_in_passes_that_fit_too(teacher: Recommender, split: Split) -> None:
+    sizes: list[int] = []
+    teacher.backbone.register_forward_pre_hook(
+        lambda _module, _arguments, named: sizes.append(named["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    cache_teacher(teacher, TrainBatches(split, 8, 16, "all", 0), (2, 4))
+    assert max(sizes) > 24
+    sizes.clear()
+    cache_teacher(teacher, TrainBatches(split, 8, 16, "all", 0, max_tokens=24), (2, 4))
+    assert max(sizes) <= 24
 
 
 def test_all_terms_are_there_positive_and_weighted(

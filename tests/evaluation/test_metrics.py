@@ -52,18 +52,39 @@ def test_all_equal_scores_give_chance(n_candidates: int) -> None:
     assert ndcg(n_higher, n_ties, 10)[0] == pytest.approx(gains / n_candidates, rel=1e-14)
 
 
-def test_metrics_equal_ir_measures_on_random_scores_without_ties() -> None:
+@pytest.mark.parametrize("levels", [None, 12, 3], ids=["no ties", "some ties", "many ties"])
+def test_metrics_equal_ir_measures_averaged_over_every_place_a_tied_target_can_take(levels: int | None) -> None:
     generator = np.random.default_rng(0)
-    scores = np.argsort(generator.random((60, 40)), axis=1).astype(float)
-    targets = generator.integers(0, 40, size=60)
-    own = scores[np.arange(60), targets][:, None]
-    ranks = ranks_table((scores > own).sum(axis=1).tolist(), [0] * 60)
-    run = {str(q): {str(i): float(s) for i, s in enumerate(row)} for q, row in enumerate(scores)}
-    qrels = {str(q): {str(target): 1} for q, target in enumerate(targets)}
-    wanted = {Success @ 5: ("hr", 5), nDCG @ 10: ("ndcg", 10), RR: ("mrr", None)}
-    for found in ir_measures.iter_calc(list(wanted), qrels, run):
-        metric, k = wanted[found.measure]
-        assert metric_values(ranks, metric, k)[int(found.query_id)] == pytest.approx(found.value, abs=1e-12)
+    n_users, n_items, ks = 60, 40, (1, 3, 5, 10, 20)
+    if levels is None:
+        scores = np.argsort(generator.random((n_users, n_items)), axis=1).astype(float)
+    else:
+        scores = generator.integers(0, levels, size=(n_users, n_items)).astype(float)
+    targets = generator.integers(0, n_items, size=n_users)
+    own = scores[np.arange(n_users), targets][:, None]
+    ranks = ranks_table((scores > own).sum(axis=1).tolist(), ((scores == own).sum(axis=1) - 1).tolist())
+    assert (ranks[columns.N_TIES].max() > 3) == (levels is not None)
+    wanted = {Success @ k: ("hr", k) for k in ks} | {nDCG @ k: ("ndcg", k) for k in ks} | {RR: ("mrr", None)}
+    found = oracle(list(wanted), scores, targets, ranks[columns.N_TIES].tolist())
+    for measure, (metric, k) in wanted.items():
+        np.testing.assert_allclose(metric_values(ranks, metric, k), found[measure], rtol=0, atol=1e-12, err_msg=metric)
+
+
+def oracle(measures: list, scores: np.ndarray, targets: np.ndarray, n_ties: list[int]) -> dict[object, list[float]]:
+    """Values per user; a user whose target ties is asked once per place, the tied items then being put in order."""
+    run, qrels = {}, {}
+    for user, target in enumerate(targets):
+        tied = [item for item in np.flatnonzero(scores[user] == scores[user, target]) if item != target]
+        for place in range(n_ties[user] + 1):
+            ordered = [*tied[:place], target, *tied[place:]]
+            broken = scores[user].copy()
+            broken[ordered] -= np.arange(len(ordered)) / 100  # levels lie 1 apart
+            run[f"{user}/{place}"] = {str(item): float(score) for item, score in enumerate(broken)}
+            qrels[f"{user}/{place}"] = {str(target): 1}
+    values = {measure: [[] for _ in targets] for measure in measures}
+    for found in ir_measures.iter_calc(measures, qrels, run):
+        values[found.measure][int(found.query_id.split("/")[0])].append(found.value)
+    return {measure: [float(np.mean(each)) for each in of_users] for measure, of_users in values.items()}
 
 
 def test_ndcg_lies_between_the_bounds_that_hit_rates_set() -> None:

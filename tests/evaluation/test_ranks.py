@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from layerprobe import columns
+from layerprobe import columns, processes
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import PARTS, Part, Split
@@ -120,6 +120,29 @@ def test_a_processor_counts_in_pieces_of_equal_size_and_a_gpu_all_at_once(
     pieces = batch.pieces(torch.device(device))
     assert [rows.stop - rows.start for rows, _ in pieces] == sizes
     assert [len(piece.targets) for _, piece in pieces] == sizes
+
+
+@pytest.mark.parametrize("n_processes", [2, 3, 50])
+def test_the_processes_of_a_launch_rank_every_user_once(
+    n_processes: int, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = TableScorer(random_table(split), random_table(split, seed=1))
+    whole = rank_targets(scorer, split, PARTS, Protocols(sampled=2), 7)
+    calls, scorer.calls = scorer.calls, 0
+    monkeypatch.setattr(processes, "count", lambda: n_processes)
+    monkeypatch.setattr(processes, "summed", lambda counts: counts)  # here the test adds up
+    parts = []
+    for index in range(n_processes):
+        monkeypatch.setattr(processes, "index", lambda index=index: index)
+        parts.append(rank_targets(scorer, split, PARTS, Protocols(sampled=2), 7))
+    assert scorer.calls == calls
+    for name, expected in whole.items():
+        ranked = [part[name][columns.N_CANDIDATES] > 0 for part in parts]
+        assert (sum(each.astype(int) for each in ranked) == 1).all()
+        added = expected.assign(**{column: sum(part[name][column] for part in parts) for column in COUNTS})
+        pd.testing.assert_frame_equal(added, expected)
+    if n_processes == 3:
+        assert min(each.sum() for each in ranked) > 0.2 * len(ranked[0])  # a fair share each
 
 
 def test_outputs_of_one_forward_are_ranked_apart(split: Split) -> None:

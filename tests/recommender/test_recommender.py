@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from layerprobe.backbone.prompt import PromptOptions, PromptTokens, prompt_tokens
 from layerprobe.data.batches import history_batch
+from layerprobe.data.splits import PARTS, Split
 from layerprobe.errors import InputError
+from layerprobe.evaluation.ranks import Protocols, rank_targets
 from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
 from layerprobe.recommender.losses import next_item_loss
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sasrec import SASRec, SASRecOptions
-from layerprobe.recommender.sequence_model import SequenceModel, load_trainable_state, trainable_state
+from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel, load_trainable_state, trainable_state
 
 HISTORIES = [np.array([3, 1, 4]), np.array([5]), np.array([9, 2, 6, 5, 3, 8]), np.array([12, 11])]
 PROMPT = PromptTokens(torch.tensor([0, 0, 0]), torch.tensor([0, 0]))
@@ -35,8 +38,32 @@ def test_a_user_does_not_depend_on_the_batch(which: int, item_table: torch.Tenso
     together = model.read(history_batch(HISTORIES, 8))
     backwards = model.read(history_batch(HISTORIES[::-1], 8)).flip(0)
     alone = torch.cat([model.read(history_batch([history], 8)) for history in HISTORIES])
+    beside_longer = model.read(history_batch([np.array([2, 7] * 6), *HISTORIES], 8))[1:]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(together, backwards, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together, beside_longer, atol=1e-5, rtol=0)
+    assert (together - together.roll(1, 0)).abs().max() > 1e-2  # and users do differ
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["plain", "prompt", "sasrec"])
+def test_what_the_padding_holds_changes_nothing(which: int, item_table: torch.Tensor, recipe: RecipeOptions) -> None:
+    model = models(item_table, recipe)[which]
+    batch = history_batch([*HISTORIES, np.arange(1, 9)], 8)
+    padding = torch.arange(8) >= batch.lengths[:, None]
+    filled = dataclasses.replace(batch, items=torch.where(padding, 7, batch.items))
+    assert padding.sum() == 5 + 7 + 2 + 6
+    torch.testing.assert_close(model.read(filled), model.read(batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["plain", "prompt", "sasrec"])
+def test_ranks_do_not_depend_on_how_users_are_batched(
+    which: int, split: Split, item_table: torch.Tensor, recipe: RecipeOptions
+) -> None:
+    scorer = ModelScorer(models(item_table, recipe)[which])
+    tables = [rank_targets(scorer, split, PARTS, Protocols(sampled=2), size)["model"] for size in (1, 7, 512)]
+    assert tables[0]["n_higher"].nunique() > 5
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[0], tables[2])
 
 
 @pytest.mark.parametrize("which", [0, 2], ids=["plain", "sasrec"])
