@@ -15,7 +15,7 @@ import torch
 
 from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
-from layerprobe.store.atomic import read_tensors, write_tensors
+from layerprobe.store.atomic import read_metadata, read_tensors, write_tensors
 from layerprobe.store.run_folder import differing_keys
 
 RESUME = "resume.safetensors"
@@ -81,6 +81,12 @@ def load_resume(
             state.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**json.loads(metadata["progress"]))
+
+
+def saved_progress(folder: Path) -> Progress:
+    """Returns how far a half-trained model has come, from the header of its file; a fresh `Progress` without one."""
+    metadata = read_metadata(folder / RESUME) if (folder / RESUME).exists() else {}
+    return Progress(**json.loads(metadata["progress"])) if metadata else Progress()
 
 
 def save_best(folder: Path, model: torch.nn.Module) -> None:
