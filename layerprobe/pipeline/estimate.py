@@ -18,6 +18,7 @@ from layerprobe.pipeline.sizes import FLOAT32, Size, Sizes, size_without_memory
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.variant import RecipeOptions, repeated_positions
 from layerprobe.recommender.sasrec import SASRec
+from layerprobe.training.engine import available_device
 from layerprobe.training.options import TrainingOptions, train_batches
 
 RESUMED = 3
@@ -129,16 +130,17 @@ class Estimator:
         return self._distilled_need(planned, plain) if planned.kind == "distilled" else plain
 
     def disk(self, planned: list[Planned]) -> float:
-        """Returns the bytes that checkpoints will take: every model's own, and one half-trained model being replaced."""
+        """Returns the bytes that checkpoints will take: each model, a half-trained one being replaced, the student."""
         trained = [self.size(each).bytes.trained for each in planned if each.kind != "teaching"]
-        return sum(trained) + 2 * RESUMED * max(trained, default=0)
+        exported = [self.size(each).parameters["total"] for each in planned if each.kind == "distilled"]
+        return sum(trained) + 2 * RESUMED * max(trained, default=0) + FLOAT32 * sum(exported)
 
     def _distilled_need(self, planned: Planned, plain: Need) -> Need:
         """Adds the teacher's cached states, held twice for a moment, while the teacher is still there."""
         teacher = self._line(self.study.recipe, planned.training).at(self.study.n_layers).teacher_bytes
         first = self.size(planned).bytes.weights + self.sizes.at(None).bytes.weights + teacher
         cached = self._cached(planned)
-        if not torch.cuda.is_available():
+        if available_device().type != "cuda":
             # Both peaks lie in one memory and not in the same moment.
             return Need(max(first + 2 * cached, plain.device + cached), plain.host)
         return Need(max(first, plain.device), plain.host + 2 * cached)

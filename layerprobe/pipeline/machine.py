@@ -83,7 +83,7 @@ def _cgroup_rooms(cgroups: Path, own: Path) -> list[int]:
 
 
 def _room(folder: Path, limit: str, used: str, cache: str) -> list[int]:
-    """Returns limit less use, where pages of files that can be dropped do not count as used; nothing without a limit."""
+    """Returns limit less use, droppable file pages not counted as used; nothing without a limit."""
     if not (folder / limit).exists() or not (folder / used).exists():
         return []
     most = (folder / limit).read_text(encoding="utf-8").strip()

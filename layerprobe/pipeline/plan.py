@@ -115,7 +115,7 @@ def _measured(estimator: Estimator, planned: Planned) -> Row:
         estimator.seconds(planned),
         estimator.need(planned),
     )
-    gc.collect()  # measured models hold each other in circles, and the next ones need the memory
+    gc.collect()  # what was measured may lie in circles of references, and the next models need its memory
     return row
 
 
@@ -166,8 +166,8 @@ def _disk_refusal(needed: float, machine: Machine) -> str | None:
     if needed <= machine.disk:
         return None
     return (
-        f"the plan does not fit: its checkpoints take about {shown_bytes(needed)} on disk and {shown_bytes(machine.disk)} "
-        "are free: choose another --out, set tuning.method lora, or probe fewer selections"
+        f"the plan does not fit: its checkpoints take about {shown_bytes(needed)} on disk and "
+        f"{shown_bytes(machine.disk)} are free: choose another --out, set tuning.method lora, or probe fewer selections"
     )
 
 
@@ -210,8 +210,8 @@ def _foot(study: Study, rows: list[Row], machine: Machine) -> list[str]:
     beside = f", {processes.count()} processes sharing every step" if processes.count() > 1 else ""
     low, high = shallow_depths(study.n_layers)
     how = (
-        f"time and memory: a few steps each of SASRec and of {low} and {high} layers with random weights, drawn on to the "
-        "depths above; time is at most, since training may stop early"
+        f"time and memory: a few steps each of SASRec and of {low} and {high} layers with random weights, drawn on to "
+        "the depths above; time is at most, since training may stop early"
     )
     if total is None:
         how = "memory: weights, gradients and moments alone; nothing was measured"
@@ -219,8 +219,8 @@ def _foot(study: Study, rows: list[Row], machine: Machine) -> list[str]:
         how = "nothing is left to train"
     return [
         f"in all: {'not measured' if total is None else shown_seconds(total)}, memory {shown_bytes(peak)}",
-        f"machine: {machine.device}{beside}, {shown_bytes(machine.memory)} of memory and {shown_bytes(machine.disk)} of "
-        "disk left",
+        f"machine: {machine.device}{beside}, {shown_bytes(machine.memory)} of memory and {shown_bytes(machine.disk)} "
+        "of disk left",
         how,
         f"then: {UNMEASURED}",
     ]

@@ -23,7 +23,7 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.training.engine import Engine
 
 TIMED_STEPS = 3
-TIMED_SECONDS = 1.0
+TIMED_SECONDS = 0.5
 """At least so many steps are timed, for at least so long in all: short steps are the noisy ones."""
 MOMENTS = 2
 """Numbers that AdamW keeps per trained one."""
@@ -159,7 +159,7 @@ def _seconds_per_position(engine: Engine, batches: TrainBatches, plan: list[np.n
         for place in places:
             before = time.monotonic()
             _step(engine, batches, plan[place])
-            found.append((time.monotonic() - before) / area[place])
+            found.append((time.monotonic() - before) / int(area[place]))
         enough = processes.agreed(lambda: time.monotonic() - started >= TIMED_SECONDS)
     return float(np.median(found))
 
