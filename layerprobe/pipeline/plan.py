@@ -81,7 +81,7 @@ def plan(study: Study) -> Plan:
     left = [each for each in planned if each.state != "done"]
     disk = _disk_refusal(estimator.disk(left), machine)
     held = {each.label: estimator.held(each) for each in planned}
-    refusal = disk or _refusal(study, left, held, machine, "at least ")
+    refusal = _refusal(study, left, held, machine, "at least ") or disk
     if refusal is None:
         rows = [_measured(estimator, each) for each in planned]
         refusal = _refusal(study, left, {row.planned.label: row.need for row in rows}, machine, "about ")
