@@ -248,8 +248,9 @@ def _draw_like(vectors: nn.Embedding, backbone: PreTrainedModel) -> None:
     """Draws learned prefix vectors with the spread of the backbone's token embeddings."""
     tokens = backbone.get_input_embeddings().weight
     # A single row has no spread, and neither has a model without memory for its weights.
-    spreads = isinstance(tokens, torch.Tensor) and len(tokens) > 1 and not tokens.is_meta
-    spread = tokens.float().std().item() if spreads else 0.02
+    spread = 0.02
+    if isinstance(tokens, torch.Tensor) and len(tokens) > 1 and not tokens.is_meta:
+        spread = tokens.float().std().item()
     nn.init.normal_(vectors.weight, std=spread)
 
 
