@@ -7,7 +7,10 @@ function here is free. torch is imported only where there is something to agree 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: preparing a large log on the main process may take its time."""
 
@@ -59,6 +63,16 @@ def join() -> None:
     if use_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # else Accelerate takes each process for a launch of its own
     PartialState(cpu=use_cpu, timeout=PATIENCE)
+    _end_with_launcher()
+
+
+def _end_with_launcher() -> None:
+    """Lets this process end when its launcher is killed: started again, the command must not find a second writer.
+
+    The launcher stops its processes when it can; a launcher that is killed outright cannot. Linux alone offers this.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait() -> None:

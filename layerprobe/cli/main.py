@@ -46,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", help="folder of the study (default: runs/demo)")
     run = commands.add_parser("run", help="a whole study; stages already done are skipped")
     _study_arguments(run)
-    run.add_argument("--dry-run", action="store_true", help="print what would be done, write nothing")
+    run.add_argument(
+        "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
+    )
     for name, text in STAGE_HELP.items():
         _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
     _rate_command(commands)

@@ -6,9 +6,13 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from layerprobe.pipeline.study import Study
 
 
 def run_command(known: argparse.Namespace, rest: list[str]) -> int:
@@ -16,7 +20,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     if known.command == "report":
         return _report(known, rest)
     quiet_libraries()
-    from layerprobe.pipeline.run import plan_lines, run_stages
+    from layerprobe.pipeline.run import run_stages
     from layerprobe.pipeline.study import Study
 
     spec = asked_spec(known, rest)
@@ -25,11 +29,21 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     processes.join()
     study = Study(spec, Path(known.out or f"runs/{spec.name}"))
     if getattr(known, "dry_run", False):
-        print("\n".join(plan_lines(study)))
-        return 0
+        return _dry_run(study)
     run_stages(study, None if known.command in {"demo", "run"} else known.command)
     if processes.is_main():
         print("\n".join(closing_lines(study.folder)))
+    return 0
+
+
+def _dry_run(study: Study) -> int:
+    """Prints what a run would take, and refuses it after that where it does not fit."""
+    from layerprobe.pipeline.plan import plan
+
+    found = plan(study)
+    if processes.is_main():
+        print("\n".join(found.lines), flush=True)
+    found.require_fit()
     return 0
 
 

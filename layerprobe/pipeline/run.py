@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerprobe import processes
-from layerprobe.errors import InputError
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.study import Study
-from layerprobe.store.run_folder import DONE
 from layerprobe.training.log import say
 
 
@@ -75,53 +73,6 @@ def run_stages(study: Study, last: str | None = None) -> Path:
 
 
 def _after_data(study: Study) -> None:
-    study.check_steps()
+    study.check_steps(study.data.split)
     if not study.is_recorded():
         study.record()
-
-
-def plan_lines(study: Study) -> list[str]:
-    """Returns what `run` would do, one line per model, with what is done already. Writes nothing.
-
-    Raises:
-        InputError: the spec or the folder is at fault, as `run_stages` would say, or the log is not there.
-    """
-    study.check()
-    study.check_folder()
-    spec = study.spec
-    if spec.data.path is not None and not Path(spec.data.path).exists():
-        raise InputError(f"data.path must be the log's file or folder; there is nothing at {spec.data.path}")
-    models = [("items: SASRec and floors", study.folder / "items", spec.items.training.epochs)]
-    models.append((f"teacher: {study.full}", study.folder / "teacher", spec.training.epochs))
-    models += [(text, folder, spec.training.epochs) for text, folder in _probed(study)]
-    distilled = study.student_selection or "the decided selection, or the next that can be distilled"
-    epochs = (spec.distill.training or spec.training).epochs
-    models.append((f"distilled: {distilled}", study.folder / "distillation" / spec.distill.name, epochs))
-    lines = [f"{text}, at most {epochs} epochs: {_state(folder)}" for text, folder, epochs in models]
-    merged = [] if study.family.merged_line is None else [study.family.merged_line]
-    last = "then: similarity, decision, student folder, report"
-    return [f"study {spec.name} in {study.folder}", *merged, *lines, last]
-
-
-def _probed(study: Study) -> list[tuple[str, Path]]:
-    """Returns the variants but for the teacher, then the twins of the control arms, each with its folder."""
-    seeds = study.spec.probe.seeds
-    found = [
-        (f"variant: {each}, seed {seed}", study.variant_folder(each, seed))
-        for seed in seeds
-        for each in study.selections
-    ]
-    found = [(text, folder) for text, folder in found if folder.name != "teacher"]
-    for control in study.spec.probe.controls:
-        found += [
-            (f"{control}: {each}, seed {seed}", study.control_folder(control, each, seed))
-            for seed in seeds
-            for each in study.control_selections
-        ]
-    return found
-
-
-def _state(folder: Path) -> str:
-    if (folder / DONE).exists():
-        return "done"
-    return "begun" if folder.exists() else "to do"

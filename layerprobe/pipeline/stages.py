@@ -28,7 +28,7 @@ from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
 from layerprobe.pipeline.recommender_jobs import control_job, load_teacher, shared_dependencies, variant_job
-from layerprobe.pipeline.spec import DataSpec, to_plain
+from layerprobe.pipeline.spec import DataSpec, StudySpec, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.importance import layer_removed
@@ -53,14 +53,24 @@ def _make_data(study: Study) -> None:
     key = hash_value(to_plain(spec))
     if is_done(folder, key):
         return
-    data = _prepared(spec, folder)
-    if study.spec.evaluation.sampled is not None:
-        require_enough(data.split, study.spec.evaluation.sampled)
+    data = prepared_data(study.spec, folder)
     counts = data.facts["counts"]
     say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
     for line in OrderAudit(**data.facts["audit"]).lines():
         say(line)
     mark_done(folder, key, [folder / name for name in FILES])
+
+
+def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
+    """Brings a study's data into a folder, as they were prepared or from the log.
+
+    Raises:
+        InputError: the log or an option is at fault, or a user has too few items for the sampled protocol.
+    """
+    data = _prepared(study.data, folder)
+    if study.evaluation.sampled is not None:
+        require_enough(data.split, study.evaluation.sampled)
+    return data
 
 
 def _prepared(spec: DataSpec, folder: Path) -> PreparedData:

@@ -15,6 +15,7 @@ from layerprobe.backbone.load import backbone_config, backbone_content, composed
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.prepare import PreparedData, load_prepared
+from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
 from layerprobe.evaluation.ranks import Protocols
@@ -125,10 +126,14 @@ class Study:
 
     @property
     def ranking(self) -> Ranking:
-        """How models are ranked."""
+        """How models are ranked; the data stage must be done."""
+        return self.ranking_on(self.data.split)
+
+    def ranking_on(self, split: Split) -> Ranking:
+        """How models are ranked on these sequences."""
         options = self.spec.evaluation
         protocols = Protocols(options.sampled, options.seed, options.remove_history)
-        return Ranking(self.data.split, protocols, options.ks, options.batch_size)
+        return Ranking(split, protocols, options.ks, options.batch_size)
 
     @property
     def tracking(self) -> Tracking:
@@ -196,13 +201,13 @@ class Study:
         for selection in self.selections:
             cut_config(copy.deepcopy(config), composed(self.spec.backbone, config.num_hidden_layers, selection))
 
-    def check_steps(self) -> None:
+    def check_steps(self, split: Split) -> None:
         """Checks, once the data are there, that every training's steps can be made as asked.
 
         Raises:
             InputError: a pass cannot hold the longest sequence, or a window slides further than it reads.
         """
-        spec, split = self.spec, self.data.split
+        spec = self.spec
         extra = repeated_positions(self.recipe)
         reads = spec.recommender.max_len
         trainings = [(spec.items.training, spec.items.sasrec.max_len, 0), (spec.training, reads, extra)]

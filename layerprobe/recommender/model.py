@@ -252,7 +252,10 @@ def check_length(prompt: PromptTokens, max_len: int, limit: int) -> None:
 def _draw_like(vectors: nn.Embedding, backbone: PreTrainedModel) -> None:
     """Draws learned prefix vectors with the spread of the backbone's token embeddings."""
     tokens = backbone.get_input_embeddings().weight
-    spread = tokens.float().std().item() if isinstance(tokens, torch.Tensor) and len(tokens) > 1 else 0.02
+    # A single row has no spread, and neither has a model without memory for its weights.
+    spread = 0.02
+    if isinstance(tokens, torch.Tensor) and len(tokens) > 1 and not tokens.is_meta:
+        spread = tokens.float().std().item()
     nn.init.normal_(vectors.weight, std=spread)
 
 

@@ -162,3 +162,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     with safe_open(path, framework="pt", device="cpu") as opened:
         keys = opened.keys()
         return {name: opened.get_tensor(name) for name in keys}, dict(opened.metadata() or {})
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Reads the string metadata of a safetensors file, and none of its tensors."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt", device="cpu") as opened:
+        return dict(opened.metadata() or {})

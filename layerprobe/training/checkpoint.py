@@ -16,7 +16,7 @@ import torch
 from layerprobe import processes
 from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
-from layerprobe.store.atomic import read_tensors, write_tensors
+from layerprobe.store.atomic import read_metadata, read_tensors, write_tensors
 from layerprobe.store.run_folder import differing_keys
 from layerprobe.training.sharding import like, whole
 
@@ -88,6 +88,12 @@ def load_resume(
             state.setdefault(int(index), {})[entry] = like(value, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**json.loads(metadata["progress"]))
+
+
+def saved_progress(folder: Path) -> Progress:
+    """Returns how far a half-trained model has come, from the header of its file; a fresh `Progress` without one."""
+    metadata = read_metadata(folder / RESUME) if (folder / RESUME).exists() else {}
+    return Progress(**json.loads(metadata["progress"])) if metadata else Progress()
 
 
 def save_best(folder: Path, model: torch.nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -315,7 +316,7 @@ def test_an_open_depth_takes_the_smallest_that_can_be_distilled(tmp_path: Path) 
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(write_study(tmp_path)), "--out", str(tmp_path / "study"), "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "variant: first:2, seed 0, at most 1 epochs: to do" in printed
+    assert re.search(r"^variant: first:2, seed 0 +to do ", printed, flags=re.MULTILINE)
     assert not (tmp_path / "study").exists()
 
 

@@ -1,0 +1,117 @@
+"""The models of a study before they are trained: what they are called, where they will lie, how far they have come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.pipeline import outcomes
+from layerprobe.pipeline.study import Study
+from layerprobe.store.run_folder import DONE
+from layerprobe.training.checkpoint import saved_progress
+from layerprobe.training.options import TrainingOptions
+
+Kind = Literal["sasrec", "recommender", "teaching", "distilled"]
+TITLED_FLOORS = 3
+"""Popularity, Markov-1 and, where items have titles, TF-IDF."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a training, at most: an early stop may end it sooner."""
+
+    steps: int
+    validations: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One line of the plan.
+
+    Attributes:
+        label: what it is called.
+        kind: what is trained; `teaching` trains nothing and asks the trained teacher for exits and layers left out.
+        folders: where its results go; it is done when all of them are.
+        training: recipe.
+        max_len: newest items read.
+        selection: layers kept; None is all of them, or SASRec, which has none.
+        floors: baselines without training that are ranked beside it.
+    """
+
+    label: str
+    kind: Kind
+    folders: tuple[Path, ...]
+    training: TrainingOptions
+    max_len: int
+    selection: LayerSelection | None = None
+    floors: int = 0
+
+    @property
+    def state(self) -> str:
+        """`done`, `begun` or `to do`."""
+        if all((folder / DONE).exists() for folder in self.folders):
+            return "done"
+        return "begun" if any(folder.exists() for folder in self.folders) else "to do"
+
+    def left(self, steps_per_epoch: int) -> Left:
+        """Returns the steps and rankings that remain by its last saved point."""
+        progress = saved_progress(self.folders[0] / "checkpoint")
+        if progress.stopped:
+            return Left(0, 0)
+        untrained = 0 if progress.log_rows else 1  # the model is ranked once before it is trained
+        steps = self.training.epochs * steps_per_epoch - progress.step
+        return Left(steps, self.training.epochs - progress.epoch + untrained)
+
+
+def planned_models(study: Study) -> list[Planned]:
+    """Returns every model of the study in the order in which it is trained."""
+    spec = study.spec
+    reads, sasrec = spec.recommender.max_len, spec.items.sasrec.max_len
+    items, asked = study.folder / "items", (study.folder / "exits", study.folder / "similarity" / "drop-one")
+    distilled = study.folder / "distillation" / spec.distill.name
+    text = study.student_selection or "the decided selection, or the next that can be distilled"
+    return [
+        Planned("items: SASRec and floors", "sasrec", (items,), spec.items.training, sasrec, floors=TITLED_FLOORS),
+        Planned(f"teacher: {study.full}", "recommender", (study.folder / "teacher",), spec.training, reads, study.full),
+        Planned("exits, single layers left out", "teaching", asked, spec.training, reads),
+        *(
+            Planned(label, "recommender", (folder,), spec.training, reads, selection)
+            for label, selection, folder in _probed(study)
+        ),
+        Planned(
+            label=f"distilled: {text}",
+            kind="distilled",
+            folders=(distilled,),
+            training=spec.distill.training or spec.training,
+            max_len=reads,
+            selection=_student(study),
+        ),
+    ]
+
+
+def _student(study: Study) -> LayerSelection:
+    """Returns the student's layers; where the decision is open, the deepest it may come to, which costs most."""
+    if study.student_selection is not None or (study.folder / "decision.json").exists():
+        return outcomes.student_selection(study)
+    deepest = max(depth for depth in range(1, study.n_layers + 1) if study.can_distil(depth))
+    return parse_selection(f"first:{deepest}", study.n_layers)
+
+
+def _probed(study: Study) -> list[tuple[str, LayerSelection, Path]]:
+    """Returns the variants but for the teacher, then the twins of the control arms, each with its folder."""
+    seeds = study.spec.probe.seeds
+    found = [
+        (f"variant: {each}, seed {seed}", each, study.variant_folder(each, seed))
+        for seed in seeds
+        for each in study.selections
+    ]
+    found = [entry for entry in found if entry[2].name != "teacher"]
+    for control in study.spec.probe.controls:
+        found += [
+            (f"{control}: {each}, seed {seed}", each, study.control_folder(control, each, seed))
+            for seed in seeds
+            for each in study.control_selections
+        ]
+    return found
