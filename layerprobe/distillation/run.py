@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.distillation.losses import DistillationWeights, cosine_term, norm_term
@@ -83,7 +84,7 @@ class BlockDistillation:
         if not self.proven:
             self._prove_gradients(model, batch)
             self.proven = True
-        terms = self._terms(model, batch)
+        terms, _ = self._terms(model, batch)
         for name in self.weights.asked():
             value = terms[name].item()
             if not math.isfinite(value) or value == 0:
@@ -91,7 +92,8 @@ class BlockDistillation:
         weighted = [getattr(self.weights, name) * terms[name] for name in self.weights.asked()]
         return {"loss": sum(weighted, start=terms["cross_entropy"]), **terms}
 
-    def _terms(self, model: StudentInTraining, batch: SequenceBatch) -> dict[str, torch.Tensor]:
+    def _terms(self, model: StudentInTraining, batch: SequenceBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Returns the terms and the student's block states they were made of."""
         vectors, hidden = model.student.read_with_hidden(batch)
         states = hidden[list(self.blocks.student)]
         items, drawn = model.item_vectors(), batch.sampled
@@ -109,18 +111,20 @@ class BlockDistillation:
             ]
             total = torch.stack(inner).sum()
             terms["multiple"] = total / len(inner) if self.weights.reduction == "paper" else total
-        return terms
+        return terms, states
 
     def _prove_gradients(self, model: StudentInTraining, batch: SequenceBatch) -> None:
         """Stops the run unless each requested term has a gradient in the student's layers.
 
-        In front of a frozen backbone it is the input map that learns through the layers.
+        In front of a frozen backbone it is the input map that learns through the layers. A sharded student's
+        parameters are put together for a moment only, so there the gradient is looked for in what its layers put out.
         """
         inside = [value for value in model.student.network.parameters() if value.requires_grad]
         trained = inside or list(model.student.input_adapter.parameters())
+        sharded = isinstance(trained[0], DTensor)
         for name in self.weights.asked():
             with torch.random.fork_rng():  # the proof must not move the dropout of the step itself
-                term = self._terms(model, batch)[name]
-            found = torch.autograd.grad(term, trained, allow_unused=True)
+                terms, states = self._terms(model, batch)
+            found = torch.autograd.grad(terms[name], [states] if sharded else trained, allow_unused=True)
             if not any(gradient is not None and gradient.abs().max() > 0 for gradient in found):
                 raise DistillationTermError(f"distillation term {name} sends no gradient to the student's layers")

@@ -72,14 +72,13 @@ class Engine:
 
     def __init__(self, model: SequenceModel, objective: Objective, options: TrainingOptions) -> None:
         self.model, self.options = model, options
-        # Buffers, the item table among them, never change; and depth 0 has parameters that no loss reaches.
-        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+        # Buffers, the item table among them, never change; and a recommender has token embeddings that no loss reaches.
+        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=model.shards)
         self.accelerator = Accelerator(mixed_precision=mixed_precision(), kwargs_handlers=[parallel])
-        model.to(self.accelerator.device)
+        self.sharded = sharding.is_asked() and model.shards
         self.compiled = model.stacked_layers() if options.compile else []
         for layer in self.compiled:
             compile_layer(layer, self.accelerator.device)
-        self.sharded = sharding.is_asked() and model.shards
         self.passes = self._parallel(_Pass(model, objective))
         self.optimizer = torch.optim.AdamW(
             _decay_groups(model, options.weight_decay), lr=options.learning_rate, betas=options.betas
@@ -127,10 +126,10 @@ class Engine:
 
     def _parallel(self, passes: _Pass) -> nn.Module:
         """Returns the module that exchanges gradients with the other processes; the same one where there are none."""
-        if processes.count() == 1:
-            return passes
-        if self.sharded:
+        if self.sharded:  # before it is moved: the whole need not fit on one device
             sharding.shard(passes, self.model.stacked_layers())
+        passes.to(self.accelerator.device)
+        if self.sharded or processes.count() == 1:
             return passes
         with warnings.catch_warnings():  # torch renames the argument by which Accelerate keeps buffers from moving
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)

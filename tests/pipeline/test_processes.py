@@ -34,22 +34,17 @@ STUDY: dict[str, Any] = {
     "evaluation": {**TINY["evaluation"], "batch_size": 7},
 }
 MODELS = ("items", "teacher", "variants/first-2/seed-0", "distillation/student")
-LAUNCH = {
-    "compute_environment": "LOCAL_MACHINE",
-    "distributed_type": "MULTI_GPU",
-    "use_cpu": True,
-    "mixed_precision": "no",
-    "num_machines": 1,
-    "machine_rank": 0,
-    "num_processes": 2,
-}
+CONFIGS = REPOSITORY / "configs" / "accelerate"
+ON_CPU = {"use_cpu": True, "mixed_precision": "no"}
+pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a launch of two processes needs two cores")
 
 
-def launched(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts two processes of `layerprobe ARGUMENTS` on a free port."""
-    config = folder / "launch.yaml"
-    config.write_text(yaml.safe_dump(LAUNCH))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+def launched(folder: Path, *arguments: str, config: str = "cpu") -> subprocess.Popen[str]:
+    """Starts two processes of `layerprobe ARGUMENTS` on a free port, as one of the shipped configurations says."""
+    told = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    place = folder / f"{config}.yaml"
+    place.write_text(yaml.safe_dump({**told, **ON_CPU}))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(place)]
     command += ["--main_process_port", "0", "-m", "layerprobe", *arguments]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "LAYERPROBE_"))
@@ -65,15 +60,20 @@ def finish(started: subprocess.Popen[str]) -> str:
 
 
 def kill_when(started: subprocess.Popen[str], path: Path, text: str) -> None:
-    """Kills launcher and processes, as a scheduler does, as soon as `text` stands in the file `path`."""
+    """Kills the launcher as soon as `text` stands in the file `path`; on Linux its processes must end with it."""
     end = time.monotonic() + 300
     while not (path.exists() and text in path.read_text()):
         assert started.poll() is None, started.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.01)
-    launcher = psutil.Process(started.pid)
-    for process in (launcher, *launcher.children(recursive=True)):  # torch gives each a process group of its own
-        process.kill()
+    workers = psutil.Process(started.pid).children(recursive=True)
+    assert len(workers) >= 2
+    started.kill()
+    if sys.platform != "linux":
+        for worker in workers:
+            worker.kill()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive, "a second launch would find these still writing"
     started.communicate()
 
 
@@ -124,9 +124,11 @@ def assert_same_study(found: Path, expected: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_study_of_one_after_a_kill_too(alone: Path, cut: Path, study: Path) -> None:
-    folder = shutil.copytree(cut, study.parent / "two")
-    said = finish(launched(study.parent, "run", str(study), "--out", str(folder)))
+@pytest.mark.parametrize("config", ["cpu", "fsdp"])
+def test_two_processes_give_the_study_of_one_after_a_kill_too(config: str, alone: Path, cut: Path, study: Path) -> None:
+    """With `fsdp` each holds a slice of the recommenders; the killed launch held whole ones, and both may go on."""
+    folder = shutil.copytree(cut, study.parent / config)
+    said = finish(launched(study.parent, "run", str(study), "--out", str(folder), config=config))
     assert said.count("stage teach") == 1  # the main process alone speaks
     assert_same_study(folder, alone)
 
