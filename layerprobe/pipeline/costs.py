@@ -24,7 +24,7 @@ from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.variant import RecipeOptions, build_recommender
-from layerprobe.recommender.losses import next_item_objective
+from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.training.engine import Engine
@@ -117,7 +117,7 @@ def weightless(recipe: RecipeOptions, depth: int | None = None) -> RecipeOptions
 def measure_model(model: SequenceModel, training: TrainingOptions, ranking: Ranking) -> Cost:
     """Measures plain training and ranking of a model; exits and the teacher's pass where it has a backbone."""
     batches = train_batches(ranking.split, model.max_len, training, 0, model.extra_positions)
-    step = measure_step(Engine(model, next_item_objective, training), batches)
+    step = measure_step(Engine(model, next_item_objective_with(training.loss), training), batches)
     model.eval()
     few = some_users(ranking.split, RANKED_BATCHES * ranking.batch_size)
     share = len(ranking.split.evaluated) / len(few.evaluated)
@@ -175,7 +175,7 @@ class Workbench:
         states = torch.randn(CACHED_STATES, blocks, student.student.head.in_features)
         cache = TeacherCache(states, torch.arange(len(split.sequences.items)) % CACHED_STATES)
         ends = (depth,) * blocks  # which states are compared costs the same
-        objective = BlockDistillation(weights, BlockMap(ends, ends), cache)
+        objective = BlockDistillation(weights, BlockMap(ends, ends), cache, self.training.loss)
         found, plain = measure_step(Engine(student, objective, self.training), batches), line.costs[1]
         return max(0.0, found.seconds - plain.step), max(0.0, found.backward - plain.backward)
 
