@@ -130,7 +130,8 @@ def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
 
 def _prepared(model: PreTrainedModel, options: BackboneOptions) -> PreTrainedModel:
     if options.quantize is None:
-        model.to(getattr(torch, options.dtype))  # pyright: ignore[reportArgumentType]
+        for parameter in model.parameters():  # not buffers: rotary frequencies rounded to bfloat16 lose their phase
+            parameter.data = parameter.data.to(getattr(torch, options.dtype))
     model.get_input_embeddings().requires_grad_(False)
     for part in unread_parts(model):
         part.requires_grad_(False)

@@ -83,4 +83,8 @@ class Split:
 
     def train_counts(self) -> np.ndarray:
         """Training occurrences of each catalogue index, shape (n_items + 1,); entry 0 (padding) is 0."""
+        return self._train_counts
+
+    @cached_property
+    def _train_counts(self) -> np.ndarray:
         return np.bincount(self.sequences.items[self.train_mask()], minlength=self.sequences.n_items + 1)

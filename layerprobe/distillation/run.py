@@ -26,6 +26,7 @@ class StudentInTraining(SequenceModel):
     """A student with the extra heads that multiple supervision needs; the heads are dropped on export."""
 
     shards = True
+    may_idle = True  # the heads, where multiple supervision has weight 0
 
     def __init__(self, student: Recommender, blocks: int, seed: int) -> None:
         super().__init__()

@@ -20,11 +20,13 @@ class SequenceModel(nn.Module, ABC):
     Attributes:
         max_len: newest history items the model reads.
         shards: whether the model may be sliced over several devices: its item vectors are no parameters.
+        may_idle: whether it has parameters to train that a loss may leave out.
         is_sharded: whether it is, so that all processes have to read the same batches together.
     """
 
     max_len: int
     shards: bool = False
+    may_idle: bool = False
     is_sharded: bool = False
 
     @abstractmethod

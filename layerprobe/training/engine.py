@@ -72,8 +72,8 @@ class Engine:
 
     def __init__(self, model: SequenceModel, objective: Objective, options: TrainingOptions) -> None:
         self.model, self.options = model, options
-        # Buffers, the item table among them, never change; and a recommender has token embeddings that no loss reaches.
-        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=model.shards)
+        # Buffers, the item table among them, never change.
+        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=model.may_idle)
         self.accelerator = Accelerator(mixed_precision=mixed_precision(), kwargs_handlers=[parallel])
         self.sharded = sharding.is_asked() and model.shards
         self.compiled = model.stacked_layers() if options.compile else []

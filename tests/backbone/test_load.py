@@ -159,6 +159,15 @@ def test_dropouts_are_those_of_the_options_whatever_the_checkpoint_says(family: 
     assert not torch.equal(once, again)
 
 
+@every_family
+def test_buffers_such_as_rotary_frequencies_keep_their_precision(family: str, saved: Saved) -> None:
+    full = dict(load(saved(family)).named_buffers())
+    half = dict(load(saved(family), dtype="bfloat16").named_buffers())
+    assert half.keys() == full.keys()
+    for name, value in half.items():
+        assert torch.equal(value, full[name]), name
+
+
 FLASH = BackboneOptions(attention="flash_attention_2", dtype="bfloat16")
 BAD: list[tuple[Callable[[Callable[[str], str]], Any], str]] = [
     (lambda _: BackboneOptions(family="mamba"), r"backbone\.family must be one of llama, .*; got 'mamba'"),
