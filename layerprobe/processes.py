@@ -41,6 +41,11 @@ def is_main() -> bool:
     return index() == 0
 
 
+def slice_models() -> bool:
+    """Tells whether the launcher asks for models in slices (FSDP); with one process there is nothing to slice."""
+    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+
+
 def join() -> None:
     """Connects the processes of a launch; does nothing where there is one.
 

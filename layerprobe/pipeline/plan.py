@@ -22,7 +22,6 @@ from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.stages import prepared_data
 from layerprobe.pipeline.study import Study
 from layerprobe.store.run_folder import hash_value, is_done
-from layerprobe.training import sharding
 from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
 
@@ -69,7 +68,7 @@ def plan(study: Study) -> Plan:
     Raises:
         InputError: the spec, the log or the folder is at fault, as `run_stages` would say.
     """
-    if sharding.is_asked():
+    if processes.slice_models():
         raise InputError(
             "--dry-run measures whole models and cannot tell what slices of them take; leave the FSDP configuration "
             "out: of weights, gradients and moments a process then holds its share of what is printed"

@@ -8,6 +8,7 @@ from math import prod
 
 import torch
 
+from layerprobe import processes
 from layerprobe.backbone.architecture import architecture_named, architecture_of, layers_of, unread_parts
 from layerprobe.backbone.keys import kept_names
 from layerprobe.backbone.load import empty_backbone, kept_layers, load_backbone
@@ -105,7 +106,7 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
             "belong together; check the checkpoint's tokenizer"
         )
     check_length(prompt, recipe.recommender.max_len, config.max_position_embeddings)
-    reason = why_repeated(prompt, causal, options.gradient_checkpointing)
+    reason = why_repeated(prompt, causal, options.gradient_checkpointing, processes.slice_models())
     return [f"the prompt is repeated for every user: {reason}"] if prompt.n_before and reason else []
 
 
@@ -114,7 +115,7 @@ def repeated_positions(recipe: RecipeOptions) -> int:
     options = recipe.backbone
     prompt = prompt_tokens(recipe.prompt, options.checkpoint, options.revision)
     causal = architecture_named(empty_backbone(options).config).causal
-    shared = why_repeated(prompt, causal, options.gradient_checkpointing) is None
+    shared = why_repeated(prompt, causal, options.gradient_checkpointing, processes.slice_models()) is None
     return len(prompt.suffix) + (0 if shared else prompt.n_before)
 
 

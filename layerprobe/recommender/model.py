@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
+from layerprobe import processes
 from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of
 from layerprobe.backbone.hidden import at_least_float32, captured_hidden
 from layerprobe.backbone.prompt import PromptTokens
@@ -120,7 +122,8 @@ class Recommender(SequenceModel):
         if not self.prompt.n_before:
             return False
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
-        return why_repeated(self.prompt, self.causal, checkpointed and self.training) is None
+        sliced = any(isinstance(layer, FSDPModule) for layer in layers_of(self.backbone))
+        return why_repeated(self.prompt, self.causal, checkpointed and self.training, sliced) is None
 
     def stacked_layers(self) -> list[nn.Module]:
         """Returns the backbone's layers."""
@@ -129,7 +132,8 @@ class Recommender(SequenceModel):
     @property
     def extra_positions(self) -> int:
         """Prompt tokens that every row carries; the prefix is none of them where it is shared."""
-        return (0 if self.shares_prefix else self.prompt.n_before) + len(self.suffix)
+        shared = self.shares_prefix and not processes.slice_models()
+        return (0 if shared else self.prompt.n_before) + len(self.suffix)
 
     def item_vectors(self) -> torch.Tensor:
         """Returns the frozen item table, [n_items + 1, dim]."""

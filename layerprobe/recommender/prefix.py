@@ -18,18 +18,21 @@ KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Per layer the keys and values of the prefix, each [1, heads, prefix, head dim]."""
 
 
-def why_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool) -> str | None:
+def why_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool, sliced: bool) -> str | None:
     """Returns why a prefix must be repeated for every user, in words; None where it can be shared.
 
     Args:
         prompt: the prompt asked for.
         causal: whether the family's positions see earlier positions only, as its table entry says.
         checkpointed: whether training runs layers again, which keeps no keys and values.
+        sliced: whether processes hold slices of the layers, which are put together for one run per pass.
     """
     if not prompt.shared:
         return "prompt.shared is false"
     if not causal:
         return "in this family the prompt's states depend on the items that follow"
+    if sliced:
+        return "layers in slices are run once per pass"
     return "gradient checkpointing keeps no keys and values in training" if checkpointed else None
 
 

@@ -75,7 +75,7 @@ class Engine:
         # Buffers, the item table among them, never change.
         parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=model.may_idle)
         self.accelerator = Accelerator(mixed_precision=mixed_precision(), kwargs_handlers=[parallel])
-        self.sharded = sharding.is_asked() and model.shards
+        self.sharded = processes.slice_models() and model.shards
         self.compiled = model.stacked_layers() if options.compile else []
         for layer in self.compiled:
             compile_layer(layer, self.accelerator.device)

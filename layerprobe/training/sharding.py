@@ -6,20 +6,12 @@ modules are sliced and that checkpoints hold whole tensors, so a training may go
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
-
-from layerprobe import processes
-
-
-def is_asked() -> bool:
-    """Tells whether the launcher asks for sharding; with one process there is nothing to share."""
-    return processes.count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
 def shard(root: nn.Module, layers: Iterable[nn.Module]) -> None:

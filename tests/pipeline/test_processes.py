@@ -29,6 +29,7 @@ STUDY: dict[str, Any] = {
     "items": {"sasrec": SASREC, "training": LONGER},
     "training": LONGER,
     "recommender": {"max_len": 16},
+    "prompt": {"kind": "learned", "vectors": 2},
     "probe": {"depths": [2]},
     # Odd on purpose: 80 users make 12 batches, the last of them of 3 users, and no number of processes divides 25.
     "evaluation": {**TINY["evaluation"], "batch_size": 7},

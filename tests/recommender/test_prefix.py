@@ -232,7 +232,7 @@ def test_bert_repeats_the_prefix_says_why_and_refuses_targets_at_every_position(
         real = torch.tensor([len(history) for history in HISTORIES]) + 6 + len(prompt.suffix)
         assert torch.equal(found.arguments["attention_mask"].sum(1), real)
         assert "past_key_values" not in found.arguments
-    assert "depend on the items that follow" in why_repeated(OPEN, causal=False, checkpointed=False)
+    assert "depend on the items that follow" in why_repeated(OPEN, causal=False, checkpointed=False, sliced=False)
     for prompt in (None, OPEN):
         with pytest.raises(InputError, match="sees later items, so targets at every position would leak") as caught:
             build("bert", prompt).read(batch_of("all"))
@@ -246,17 +246,20 @@ def test_a_suffix_with_targets_at_every_position_is_refused(family: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("prompt", "causal", "checkpointed", "part"),
+    ("prompt", "causal", "checkpointed", "sliced", "part"),
     [
-        (OPEN, True, False, None),
-        (LEARNED, True, False, None),
-        (dataclasses.replace(OPEN, shared=False), True, False, "prompt.shared is false"),
-        (OPEN, False, False, "depend on the items that follow"),
-        (OPEN, True, True, "gradient checkpointing keeps no keys and values"),
+        (OPEN, True, False, False, None),
+        (LEARNED, True, False, False, None),
+        (dataclasses.replace(OPEN, shared=False), True, False, False, "prompt.shared is false"),
+        (OPEN, False, False, False, "depend on the items that follow"),
+        (OPEN, True, True, False, "gradient checkpointing keeps no keys and values"),
+        (OPEN, True, False, True, "layers in slices are run once per pass"),
     ],
 )
-def test_why_a_prefix_is_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool, part: str | None) -> None:
-    reason = why_repeated(prompt, causal, checkpointed)
+def test_why_a_prefix_is_repeated(
+    prompt: PromptTokens, causal: bool, checkpointed: bool, sliced: bool, part: str | None
+) -> None:
+    reason = why_repeated(prompt, causal, checkpointed, sliced)
     assert reason is None if part is None else part in reason
 
 
