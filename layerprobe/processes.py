@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+ON = ("1", "true", "yes")
+_JOINED = _SLICED = False
+REFUSED = (
+    ("ACCELERATE_MIXED_PRECISION", ("fp16", "fp8"), "take no or bf16: in fp16 gradients overflow at this task's rates"),
+    ("ACCELERATE_USE_DEEPSPEED", ON, "take distributed_type MULTI_GPU or FSDP"),
+    ("ACCELERATE_USE_MEGATRON_LM", ON, "take distributed_type MULTI_GPU or FSDP"),
+    ("FSDP_VERSION", ("1",), "take fsdp_version 2"),
+    ("FSDP_OFFLOAD_PARAMS", ON, "leave fsdp_offload_params out"),
+    ("FSDP_ACTIVATION_CHECKPOINTING", ON, "take backbone.gradient_checkpointing"),
+    ("ACCELERATE_DYNAMO_BACKEND", ("inductor", "eager", "aot_eager", "cudagraphs"), "take training.compile"),
+)
+"""What a launcher may ask for by its environment, the values that are refused, and what to do in place of it."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: preparing a large log on the main process may take its time."""
@@ -36,6 +48,11 @@ def index() -> int:
     return int(os.environ["RANK"]) if count() > 1 else 0
 
 
+def local_index() -> int:
+    """Returns which of this machine's processes this is, from 0: the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if count() > 1 else 0
+
+
 def is_main() -> bool:
     """Tells whether this is the process that reads logs and writes files."""
     return index() == 0
@@ -43,22 +60,27 @@ def is_main() -> bool:
 
 def slice_models() -> bool:
     """Tells whether the launcher asks for models in slices (FSDP); with one process there is nothing to slice."""
-    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    return count() > 1 and (_SLICED or _is_on("ACCELERATE_USE_FSDP"))
 
 
 def join() -> None:
-    """Connects the processes of a launch; does nothing where there is one.
+    """Connects the processes of a launch; does nothing where there is one, or a second time.
 
     Raises:
-        InputError: more processes were launched on this machine than it has devices.
+        InputError: more processes were launched on this machine than it has devices, or the launcher's configuration
+            asks for something that would be ignored.
     """
-    if count() == 1:
+    global _SLICED, _JOINED
+    for name, wanted, instead in REFUSED:
+        if os.environ.get(name, "").lower() in wanted:
+            raise InputError(f"the launcher asks for {name}={os.environ[name]}, which is not supported; {instead}")
+    if count() == 1 or _JOINED:
         return
     import torch
     from accelerate import PartialState
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
-    use_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    use_cpu = not torch.cuda.is_available() or _is_on("ACCELERATE_USE_CPU")
     devices, kind = (os.cpu_count() or 1, "processor cores") if use_cpu else (torch.cuda.device_count(), "GPUs")
     if here > devices:
         raise InputError(
@@ -67,8 +89,18 @@ def join() -> None:
         )
     if use_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # else Accelerate takes each process for a launch of its own
+    # The slices are made by training.sharding: Accelerate, left alone with this, would slice SASRec as well, and
+    # transformers would read weights in the first process alone.
+    _SLICED = slice_models()
+    os.environ.pop("ACCELERATE_USE_FSDP", None)
+    os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)
     PartialState(cpu=use_cpu, timeout=PATIENCE)
+    _JOINED = True
     _end_with_launcher()
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ON
 
 
 def _end_with_launcher() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import MODEL_MAPPING, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
+from layerprobe import processes
 from layerprobe.backbone.architecture import architecture_named
 from layerprobe.backbone.build import attention_arguments, model_without_weights
 from layerprobe.backbone.checkpoint import Checkpoint, first_line, kept_weights
@@ -127,4 +128,4 @@ def quantization(bits: str) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return {"quantization_config": config, "device_map": {"": 0}}
+    return {"quantization_config": config, "device_map": {"": processes.local_index()}}

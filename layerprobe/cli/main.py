@@ -26,6 +26,10 @@ STAGE_HELP = {
 }
 
 
+SHARED = {"demo", "run", "lr", *STAGE_HELP} - {"report"}
+"""Commands that all processes of a launch do together; the others are for the main process alone."""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Prints a user's mistake as one line, like every other error here."""
 
@@ -106,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if rest and known.command not in {"run", "lr", "prepare", *STAGE_HELP}:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if known.command not in SHARED and not processes.is_main():
+        return 0
     try:
         return _command(known.command)(known, rest)
     except LayerprobeError as error:

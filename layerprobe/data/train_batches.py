@@ -128,15 +128,13 @@ class TrainBatches:
         if self.max_len < 1 or self.batch_size < 1:
             raise InputError(f"max_len and batch_size must be at least 1; got {self.max_len} and {self.batch_size}")
         if self.stride is not None and not 1 <= self.stride <= self.max_len:
-            raise InputError(
-                f"training.stride must lie in 1..{self.max_len}, the items a window reads; got {self.stride}"
-            )
+            raise InputError(f"stride must lie in 1..{self.max_len}, the items a window reads; got {self.stride}")
         if not len(self.examples):
             raise InputError("training needs a user with at least 2 training items; no user has them")
         longest = int(self.examples.lengths.max()) + self.extra
         if self.max_tokens is not None and self.max_tokens < longest:
             raise InputError(
-                f"training.max_tokens must hold the longest sequence, {longest} positions; got {self.max_tokens}: "
+                f"max_tokens must hold the longest sequence, {longest} positions; got {self.max_tokens}: "
                 "raise it or lower max_len"
             )
 

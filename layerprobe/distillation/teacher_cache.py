@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,6 +33,7 @@ def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, 
     slot = torch.full((len(batches.split.sequences.items),), -1)
     kept: list[torch.Tensor] = []
     filled = 0
+    batches = replace(batches, sampler=None)
     plan = batches.plan(0)
     teacher.eval()
     with torch.inference_mode():

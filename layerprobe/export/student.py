@@ -28,7 +28,7 @@ from layerprobe.data.catalogue import Catalogue, load_catalogue
 from layerprobe.errors import InputError, StudyError
 from layerprobe.export.card import model_card
 from layerprobe.recommender.model import Recommender, RecommenderOptions
-from layerprobe.store.atomic import read_json, read_tensors, write_json, write_tensors, write_text
+from layerprobe.store.atomic import disk_full_said, read_json, read_tensors, write_json, write_tensors, write_text
 from layerprobe.store.provenance import package_versions
 from layerprobe.training.adapters import merged
 
@@ -73,10 +73,12 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     model.float()
     batch = _sample(catalogue.n_items, model.max_len)
     expected = _scores(model, batch)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    with disk_full_said(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write_parts(model, catalogue, source, temporary)
+        with disk_full_said(folder):
+            _write_parts(model, catalogue, source, temporary)
         found = _scores(load_student_model(temporary), batch)
         gap = (found - expected).abs().max().item()
         if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):

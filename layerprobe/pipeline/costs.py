@@ -28,7 +28,7 @@ from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.training.engine import Engine
-from layerprobe.training.measure import measure_step, model_bytes, peak_bytes
+from layerprobe.training.measure import measure_step, model_bytes, peak_bytes, step_positions
 from layerprobe.training.options import TrainingOptions, train_batches
 
 RANKED_BATCHES = 2
@@ -195,18 +195,20 @@ def some_users(split: Split, n_users: int) -> Split:
 
 def _with_teaching(cost: Cost, model: Recommender, batches: TrainBatches, shown: Ranking, share: float) -> Cost:
     """Adds what a trained teacher is asked for: its exits, and its states for a student."""
+    batches = replace(batches, sampler=None)
     plan = batches.plan(0)
-    batch = batches.build(plan[len(plan) // 2]).to(model.device)
+    widest = max(plan, key=lambda chosen: step_positions(batches, chosen))
 
-    def teach() -> None:
+    def teach(chosen: np.ndarray) -> None:
         with torch.no_grad():
-            model.hidden(batch)
+            for portion in batches.portions(chosen):
+                model.hidden(portion.batch.to(model.device))
 
-    taken = peak_bytes(teach, model.device)
+    taken = peak_bytes(lambda: teach(widest), model.device)
     return replace(
         cost,
         exits=share * _seconds(lambda: _rank(ExitScorer(model), shown), model.device),
-        teacher=_seconds(teach, model.device),
+        teacher=_seconds(lambda: teach(plan[len(plan) // 2]), model.device),
         teacher_bytes=taken,
     )
 

@@ -68,10 +68,10 @@ def _cgroup_rooms(cgroups: Path, own: Path) -> list[int]:
     for line in lines:
         _, names, inside = line.split(":", 2)
         if names == "":
-            root, limit, used, cache = cgroups, "memory.max", "memory.current", "inactive_file"
+            root, limit, used, cache = cgroups, "memory.max", "memory.current", ("inactive_file", "active_file")
         elif names == "memory":
             root, limit = cgroups / "memory", "memory.limit_in_bytes"
-            used, cache = "memory.usage_in_bytes", "total_inactive_file"
+            used, cache = "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")
         else:
             continue
         place = root / inside.lstrip("/")
@@ -82,8 +82,8 @@ def _cgroup_rooms(cgroups: Path, own: Path) -> list[int]:
     return rooms
 
 
-def _room(folder: Path, limit: str, used: str, cache: str) -> list[int]:
-    """Returns limit less use, droppable file pages not counted as used; nothing without a limit."""
+def _room(folder: Path, limit: str, used: str, cache: tuple[str, str]) -> list[int]:
+    """Returns limit less use, file pages not counted as used: the kernel drops them first; nothing without a limit."""
     if not (folder / limit).exists() or not (folder / used).exists():
         return []
     most = (folder / limit).read_text(encoding="utf-8").strip()
@@ -91,5 +91,5 @@ def _room(folder: Path, limit: str, used: str, cache: str) -> list[int]:
         return []
     stat = folder / "memory.stat"
     lines = stat.read_text(encoding="utf-8").splitlines() if stat.exists() else []
-    droppable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
+    droppable = sum(int(line.split()[1]) for line in lines if line.split()[0] in cache)
     return [int(most) - int((folder / used).read_text(encoding="utf-8")) + droppable]

@@ -139,6 +139,7 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
     )
     result = trainer.run()
     if trainer.engine.sharded:
+        del trainer, model  # slices and moments make room for the whole
         model = load_trained(job.folder, job.build)
     ranked = job.ranked(model)
     ranks, speed = timed_ranks(ranked, ranking)

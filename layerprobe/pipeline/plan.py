@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from layerprobe import processes
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.errors import InputError
+from layerprobe.pipeline.checks import check_steps
 from layerprobe.pipeline.costs import shallow_depths
 from layerprobe.pipeline.estimate import Estimator, Need
 from layerprobe.pipeline.machine import Machine, this_machine
@@ -79,7 +80,7 @@ def plan(study: Study) -> Plan:
     if path is not None and not Path(path).exists():
         raise InputError(f"data.path must be the log's file or folder; there is nothing at {path}")
     data = _data(study)
-    study.check_steps(data.split)
+    check_steps(study, data.split)
     planned = planned_models(study)
     estimator = Estimator(study, data.split)
     machine = this_machine(study.folder, available_device())

@@ -73,7 +73,14 @@ def planned_models(study: Study) -> list[Planned]:
     distilled = study.folder / "distillation" / spec.distill.name
     text = study.student_selection or "the decided selection, or the next that can be distilled"
     return [
-        Planned("items: SASRec and floors", "sasrec", (items,), spec.items.training, sasrec, floors=TITLED_FLOORS),
+        Planned(
+            "items: SASRec and floors",
+            "sasrec",
+            (items, study.folder / "baselines"),
+            spec.items.training,
+            sasrec,
+            floors=TITLED_FLOORS,
+        ),
         Planned(f"teacher: {study.full}", "recommender", (study.folder / "teacher",), spec.training, reads, study.full),
         Planned("exits, single layers left out", "teaching", asked, spec.training, reads),
         *(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from layerprobe import processes
 from layerprobe.pipeline import outcomes, stages
+from layerprobe.pipeline.checks import check_steps
 from layerprobe.pipeline.study import Study
 from layerprobe.training.log import say
 
@@ -73,6 +74,6 @@ def run_stages(study: Study, last: str | None = None) -> Path:
 
 
 def _after_data(study: Study) -> None:
-    study.check_steps(study.data.split)
+    check_steps(study, study.data.split)
     if not study.is_recorded():
         study.record()

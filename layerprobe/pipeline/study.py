@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,24 +10,21 @@ from pathlib import Path
 
 import torch
 
-from layerprobe.backbone.load import backbone_config, backbone_content, composed, count_layers
+from layerprobe.backbone.load import backbone_content, count_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
-from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.data.splits import Split
-from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
+from layerprobe.pipeline import checks
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.pipeline.spec import StudySpec, to_plain
 from layerprobe.probing.selections import Family, distinct_selections
-from layerprobe.probing.variant import RecipeOptions, check_recipe, repeated_positions
+from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import differing_keys
-from layerprobe.training.log import say
-from layerprobe.training.options import train_batches
 from layerprobe.training.tracking import FOLDER, Tracking
 
 STUDY = "study.yaml"
@@ -186,71 +182,9 @@ class Study:
                 f"probe.depths or probe.selections must hold a depth below the teacher's {self.n_layers}; got {got}"
             )
         self.tracking.check()
-        self._check_inputs()
-        self._check_controls()
-        self._check_student()
-
-    def _check_inputs(self) -> None:
-        trainings = {"training": self.spec.training, "distill.training": self.spec.distill.training}
-        supervisions = {
-            f"{name}.supervision": training.supervision for name, training in trainings.items() if training is not None
-        }
-        for note in check_recipe(self.recipe, supervisions):
-            say(note)
-        config = backbone_config(self.spec.backbone)
-        for selection in self.selections:
-            cut_config(copy.deepcopy(config), composed(self.spec.backbone, config.num_hidden_layers, selection))
-
-    def check_steps(self, split: Split) -> None:
-        """Checks, once the data are there, that every training's steps can be made as asked.
-
-        Raises:
-            InputError: a pass cannot hold the longest sequence, or a window slides further than it reads.
-        """
-        spec = self.spec
-        extra = repeated_positions(self.recipe)
-        reads = spec.recommender.max_len
-        trainings = [(spec.items.training, spec.items.sasrec.max_len, 0), (spec.training, reads, extra)]
-        trainings += [(training, reads, extra) for training in [spec.distill.training] if training is not None]
-        for training, max_len, carried in trainings:
-            train_batches(split, max_len, training, seed=0, extra=carried)
-
-    def _check_controls(self) -> None:
-        backbone = self.spec.backbone
-        if not self.spec.probe.controls:
-            return
-        if backbone.checkpoint is None or backbone.init == "random":
-            why = "has random weights" if backbone.checkpoint else "is built from a shape, so its weights are random"
-            raise InputError(
-                f"probe.controls random-init needs pretrained weights to compare with; the backbone {why}: leave "
-                "probe.controls out"
-            )
-        if backbone.quantize is not None:
-            raise InputError(
-                "probe.controls random-init has no stored weights to hold in fewer bits: leave out one of them"
-            )
-
-    def _check_student(self) -> None:
-        spec, deepest = self.spec.distill, self.n_layers
-        if spec.depth is None and spec.selection is None:
-            if not self.can_distil(deepest):  # the decision may keep every layer
-                raise InputError(
-                    f"distill.depth is open, and no student of all {deepest} layers has the blocks its terms need; set "
-                    "distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
-                )
-            return
-        depth = spec.depth if spec.selection is None else parse_selection(spec.selection, deepest).depth
-        assert depth is not None
-        found = block_map(deepest, depth, spec.blocks)
-        if found.blocks == 1 and spec.weights.multiple > 0:
-            raise InputError(
-                f"a student of {depth} layers has no inner block in common with a teacher of {deepest}, which "
-                "distill.weights.multiple needs: take depths with a common divisor above 1, or set it to 0"
-            )
-        if spec.start == "teacher" and depth == deepest:
-            raise InputError(
-                "distill.start teacher at the teacher's own depth leaves nothing to distil; choose a smaller depth"
-            )
+        checks.check_inputs(self)
+        checks.check_controls(self)
+        checks.check_student(self)
 
     def open(self) -> None:
         """Makes sure the folder is new or holds this study, and removes rests of a killed run.

@@ -85,18 +85,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Old and new files never lie together. Killed between the two renames there is neither, so this is for what can be
     made again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    old = temporary.with_name(f"{temporary.name}.old.tmp")
-    try:
-        yield temporary
-        os.chmod(temporary, 0o755)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with disk_full_said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        old = temporary.with_name(f"{temporary.name}.old.tmp")
+        try:
+            yield temporary
+            os.chmod(temporary, 0o755)
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

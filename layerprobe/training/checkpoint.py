@@ -6,7 +6,7 @@ Nothing is pickled. Random numbers need no state: every step seeds its own gener
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
 from layerprobe.store.atomic import read_metadata, read_tensors, write_tensors
 from layerprobe.store.run_folder import differing_keys
-from layerprobe.training.sharding import like, whole
+from layerprobe.training.sharding import gathered, like
 
 RESUME = "resume.safetensors"
-BEST = "best.safetensors"
 MODEL = "model.safetensors"
 
 
@@ -49,11 +48,25 @@ def save_resume(
 
     Every process calls it, since slices of a sharded model are put together; the main process writes.
     """
-    tensors = {f"model.{name}": whole(value) for name, value in trainable_state(model).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": whole(torch.as_tensor(value)) for name, value in state.items()}
+    tensors = gathered(_state(model, optimizer))
     if processes.is_main():
         write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
+        for other in folder.glob("best-*.safetensors"):
+            if other != best_file(folder, progress.best_epoch):
+                other.unlink()
+
+
+def _state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in trainable_state(model).items():
+        yield f"model.{name}", value
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            yield f"optimizer.{index}.{name}", torch.as_tensor(value)
+
+
+def best_file(folder: Path, epoch: int) -> Path:
+    """Returns where the best epoch's parameters lie. The name holds the epoch: the resume file says which counts."""
+    return folder / f"best-{epoch}.safetensors"
 
 
 def load_resume(
@@ -96,16 +109,16 @@ def saved_progress(folder: Path) -> Progress:
     return Progress(**json.loads(metadata["progress"])) if metadata else Progress()
 
 
-def save_best(folder: Path, model: torch.nn.Module) -> None:
-    """Writes the parameters of the best epoch so far to `best.safetensors`; every process calls it."""
-    tensors = {name: whole(value) for name, value in trainable_state(model).items()}
-    processes.on_main(lambda: write_tensors(folder / BEST, tensors))
+def save_best(folder: Path, model: torch.nn.Module, epoch: int) -> None:
+    """Writes the parameters of the best epoch so far; every process calls it."""
+    tensors = gathered(trainable_state(model).items())
+    processes.on_main(lambda: write_tensors(best_file(folder, epoch), tensors))
 
 
-def keep_best(folder: Path) -> None:
+def keep_best(folder: Path, epoch: int) -> None:
     """Makes the best epoch's parameters the model's own file; does nothing where that has been done."""
-    if (folder / BEST).exists():
-        (folder / BEST).replace(folder / MODEL)
+    if best_file(folder, epoch).exists():
+        best_file(folder, epoch).replace(folder / MODEL)
 
 
 def load_model(path: Path, model: torch.nn.Module) -> None:

@@ -47,18 +47,19 @@ class _Gathered(SequenceModel):
     """A sharded model as ranking sees it: each read is a forward pass of the whole."""
 
     is_sharded = True
+    model: SequenceModel
 
     def __init__(self, model: SequenceModel, passes: nn.Module) -> None:
         super().__init__()
         self.passes = passes
         self.max_len = model.max_len
-        self.item_vectors = model.item_vectors
+        object.__setattr__(self, "model", model)  # not registered twice: it already lies inside `passes`
 
     def read(self, batch: SequenceBatch) -> torch.Tensor:
         return self.passes(batch, read=True)["read"]
 
     def item_vectors(self) -> torch.Tensor:
-        raise NotImplementedError  # the model's own, see __init__
+        return self.model.item_vectors()
 
 
 class Engine:
@@ -71,6 +72,7 @@ class Engine:
     """
 
     def __init__(self, model: SequenceModel, objective: Objective, options: TrainingOptions) -> None:
+        processes.join()
         self.model, self.options = model, options
         # Buffers, the item table among them, never change.
         parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=model.may_idle)
@@ -101,7 +103,7 @@ class Engine:
                 with self.accelerator.autocast():
                     terms = self.passes(portion.batch.to(self.accelerator.device))
                 # Data parallelism averages over the processes; the weights already add up to 1 over all of them.
-                self.accelerator.backward(terms["loss"] * (portion.weight * processes.count()))
+                (terms["loss"] * (portion.weight * processes.count())).backward()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.item() * portion.weight
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
@@ -166,7 +168,7 @@ def mixed_precision() -> str:
     """Returns `bf16` or `no`: what the launcher says, else bf16 on a GPU that has it.
 
     Raises:
-        InputError: the launcher says something else; in fp16 gradients overflow at the rates SLMRec trains with.
+        InputError: the launcher says something else.
     """
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if launched not in (None, "no", "bf16"):

@@ -130,10 +130,11 @@ class Trainer:
             )
 
     def _after_epoch(self, checkpoint: Path) -> None:
-        valid = self.validate(self.engine.readable())
+        found = self.validate(self.engine.readable())
+        valid = processes.agreed(lambda: found)  # a last bit that differs must not part the processes
         if valid > self.progress.best_valid:
             self.progress.best_valid, self.progress.best_epoch = valid, self.progress.epoch
-            save_best(checkpoint, self.model)
+            save_best(checkpoint, self.model, self.progress.epoch)
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience
         self._log({"epoch": self.progress.epoch, "valid_ndcg@10": valid})
@@ -144,14 +145,14 @@ class Trainer:
     def _log(self, row: dict[str, Any]) -> None:
         row = row | {"seconds": self.progress.train_seconds}
         self.log.write(row)
-        self.tracked.log(row, self.progress.step)
+        self.tracked.log(row, row.get("step", self.progress.step))
 
     def _save(self, checkpoint: Path) -> None:
         self.progress.log_rows = self.log.rows
         save_resume(checkpoint, self.model, self.engine.optimizer, self.progress, self.spec)
 
     def _finish(self, checkpoint: Path) -> FitResult:
-        processes.on_main(lambda: keep_best(checkpoint))
+        processes.on_main(lambda: keep_best(checkpoint, self.progress.best_epoch))
         load_model(checkpoint / MODEL, self.model)
         self.model.eval()
         self.engine.close()

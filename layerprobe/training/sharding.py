@@ -13,6 +13,8 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from layerprobe import processes
+
 
 def shard(root: nn.Module, layers: Iterable[nn.Module]) -> None:
     """Slices each layer, and what lies outside the layers, over all processes; `root` is run as a whole afterwards."""
@@ -24,6 +26,16 @@ def shard(root: nn.Module, layers: Iterable[nn.Module]) -> None:
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """Returns the whole of a tensor that may be sliced. Every process must ask for the same ones in the same order."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Returns whole tensors on the CPU in the main process and nothing elsewhere; one at a time is on a device."""
+    kept = {}
+    for name, tensor in tensors:
+        value = whole(tensor)
+        if processes.is_main():
+            kept[name] = value.cpu()
+    return kept
 
 
 def like(whole_value: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:

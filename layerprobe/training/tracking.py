@@ -41,7 +41,7 @@ class Tracking:
         Raises:
             InputError: one is not; Accelerate itself would leave it out without a word.
         """
-        missing = [name for name in self.names if find_spec(name) is None]
+        missing = [name for name in self.names if not _is_package(name)]
         if missing:
             raise InputError(
                 f"trackers: the package {missing[0]} is not installed; run `pip install {missing[0]}` or leave it out"
@@ -80,6 +80,12 @@ class Run:
         """Ends the run."""
         for tracker in self.trackers:
             tracker.finish()
+
+
+def _is_package(name: str) -> bool:
+    """Tells whether it can be imported; a mere folder of that name, such as W&B's own `wandb/`, cannot."""
+    found = find_spec(name)
+    return found is not None and found.origin is not None
 
 
 def _tracker(name: TrackerName, tracking: Tracking, label: str) -> GeneralTracker:

@@ -261,7 +261,12 @@ def test_a_need_is_compared_with_the_memory_it_lies_in() -> None:
 @pytest.mark.parametrize(
     ("own", "files", "expected"),
     [
-        ("0::/a/b", {"a/memory.max": "100", "a/memory.current": "40", "a/memory.stat": "anon 9\ninactive_file 5"}, 65),
+        (
+            "0::/a/b",
+            {"a/memory.max": "100", "a/memory.current": "40",
+             "a/memory.stat": "anon 9\ninactive_file 5\nactive_file 7"},
+            72,
+        ),
         ("0::/a", {"a/memory.max": "max", "a/memory.current": "40", "memory.max": "90", "memory.current": "50"}, 40),
         ("0::/", {"memory.max": "80", "memory.current": "30"}, 50),
         (

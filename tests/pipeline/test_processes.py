@@ -119,7 +119,9 @@ def assert_same_study(found: Path, expected: Path) -> None:
         ranks = (pd.read_parquet(folder / model / "ranks.parquet") for folder in (found, expected))
         pd.testing.assert_frame_equal(*ranks, obj=model)
         assert read_json(found / model / "metrics.json")["best_epoch"] > 0
-    pd.testing.assert_frame_equal(curve(found), curve(expected))
+    pd.testing.assert_frame_equal(curve(found), curve(expected), rtol=0.05)  # an untrained exit has near ties
+    exact = [table.loc[~table[columns.KIND].str.startswith("exit")] for table in (curve(found), curve(expected))]
+    pd.testing.assert_frame_equal(*exact)
     names = ({str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in (found, expected))
     assert len(set(map(frozenset, names))) == 1
 
@@ -206,3 +208,61 @@ def test_a_launch_on_gpus_is_counted_in_gpus(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match="4 processes were launched on a machine with 2 GPUs: launch at most 2"):
         processes.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "take no or bf16"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "take distributed_type MULTI_GPU or FSDP"),
+        ("FSDP_VERSION", "1", "take fsdp_version 2"),
+        ("FSDP_OFFLOAD_PARAMS", "true", "leave fsdp_offload_params out"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "take backbone.gradient_checkpointing"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "take training.compile"),
+    ],
+)
+def test_what_a_launcher_asks_for_in_vain_is_refused(
+    name: str, value: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"the launcher asks for {name}={value}, which is not supported; {advice}"):
+        processes.join()
+
+
+@pytest.mark.parametrize("config", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+def test_shipped_configurations_ask_for_nothing_in_vain(config: str) -> None:
+    """As the launcher itself reads them and turns them into the environment of its processes."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    path = str(CONFIGS / f"{config}.yaml")
+    asked = launch_command_parser().parse_args(["--config_file", path, "--num_processes", "2", "-m", "layerprobe"])
+    told, defaults, _ = _validate_launch_command(asked)
+    assert defaults.distributed_type.value == {"cpu": "MULTI_GPU", "gpus": "MULTI_GPU", "fsdp": "FSDP"}.get(
+        config, "NO"
+    )
+    environment = prepare_multi_gpu_env(told)
+    for name, wanted, _ in processes.REFUSED:
+        assert environment.get(name, "").lower() not in wanted, name
+    assert environment["ACCELERATE_MIXED_PRECISION"] == ("no" if config == "cpu" else "bf16")
+
+
+def test_accelerate_is_kept_from_slicing_models_by_itself(tmp_path: Path) -> None:
+    """On GPUs it would wrap SASRec as well; the launch's processes slice recommenders by themselves."""
+    code = """
+import os
+from layerprobe import processes
+assert processes.slice_models()
+processes.join()
+assert processes.slice_models()
+assert "ACCELERATE_USE_FSDP" not in os.environ
+assert "FSDP_CPU_RAM_EFFICIENT_LOADING" not in os.environ
+"""
+    fake = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    asked = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    alone = "import accelerate; accelerate.PartialState = lambda **_: None\n"  # nobody to connect to
+    environment = {**os.environ, **fake, **asked, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", alone + code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -326,7 +326,7 @@ def test_the_demo_is_the_config_in_the_repository() -> None:
 
 
 def test_every_config_in_the_repository_parses() -> None:
-    paths = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+    paths = sorted((REPOSITORY / "configs").glob("*.yaml"))
     assert len(paths) >= 4
     for path in paths:
         assert isinstance(load_spec(path, []), StudySpec)

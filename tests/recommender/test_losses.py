@@ -297,15 +297,15 @@ def test_unknown_targets_are_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"kind": "bpr"}, r"training\.loss\.kind must be softmax, .*; got 'bpr'"),
-        ({"kind": "gbce"}, r"gbce needs training\.loss\.negatives.*set it"),
-        ({"kind": "sampled-softmax"}, r"sampled-softmax needs training\.loss\.negatives.*set it"),
-        ({"negatives": 100}, r"training\.loss\.negatives needs training\.loss\.kind = .*; got 100 with softmax"),
-        ({"kind": "gbce", "negatives": 0}, r"training\.loss\.negatives must be at least 1; got 0"),
-        ({"kind": "gbce", "negatives": 9, "sampling": "log"}, r"training\.loss\.sampling must be .*; got 'log'"),
-        ({"sampling": "popularity"}, r"training\.loss\.sampling = popularity needs .*sampled-softmax; got softmax"),
+        ({"kind": "bpr"}, r"loss\.kind must be softmax, .*; got 'bpr'"),
+        ({"kind": "gbce"}, r"gbce needs loss\.negatives.*set it"),
+        ({"kind": "sampled-softmax"}, r"sampled-softmax needs loss\.negatives.*set it"),
+        ({"negatives": 100}, r"loss\.negatives needs loss\.kind = .*; got 100 with softmax"),
+        ({"kind": "gbce", "negatives": 0}, r"loss\.negatives must be at least 1; got 0"),
+        ({"kind": "gbce", "negatives": 9, "sampling": "log"}, r"loss\.sampling must be .*; got 'log'"),
+        ({"sampling": "popularity"}, r"loss\.sampling = popularity needs .*sampled-softmax; got softmax"),
         ({"kind": "gbce", "negatives": 9, "sampling": "popularity"}, "needs .*sampled-softmax; got gbce"),
-        ({"calibration": 0.5}, r"training\.loss\.calibration needs training\.loss\.kind = gbce; got softmax"),
+        ({"calibration": 0.5}, r"loss\.calibration needs loss\.kind = gbce; got softmax"),
         ({"kind": "sampled-softmax", "negatives": 9, "calibration": 1.0}, "kind = gbce; got sampled-softmax"),
         ({"kind": "gbce", "negatives": 9, "calibration": 1.1}, r"calibration must lie in \[0, 1\]; got 1.1"),
         ({"kind": "gbce", "negatives": 9, "calibration": -0.1}, r"must lie in \[0, 1\]; got -0.1"),
@@ -321,5 +321,5 @@ def test_options_that_are_wrong_or_would_be_ignored_are_refused(arguments: dict[
 def test_a_catalogue_smaller_than_the_draw_is_refused_with_what_to_do() -> None:
     LossOptions().check_catalogue(1)
     LossOptions("gbce", negatives=12).check_catalogue(12)
-    with pytest.raises(InputError, match=r"training\.loss\.negatives .* 12; got 13: set it lower, or take .*softmax"):
+    with pytest.raises(InputError, match=r"loss\.negatives .* 12; got 13: set it lower, or take .*softmax"):
         LossOptions("gbce", negatives=13).check_catalogue(12)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from layerprobe.errors import InputError
+from layerprobe.errors import InputError, StudyError
 from layerprobe.store import atomic
+from layerprobe.store.atomic import disk_full_said, replacing, replacing_folder
 from layerprobe.store.provenance import PACKAGES, provenance
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
 
@@ -84,3 +88,32 @@ def test_provenance_names_versions_seeds_and_device() -> None:
     assert set(found["versions"]) == set(PACKAGES)
     assert found["versions"]["torch"] == torch.__version__
     assert (found["device"], found["seeds"]) == ("cpu", [3])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "any text"), "No space left on device"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (OSError(errno.EDQUOT, "any text"), os.strerror(errno.EDQUOT)),
+    ],
+)
+@pytest.mark.parametrize("writer", [replacing, replacing_folder, disk_full_said])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(
+    writer, error: Exception, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with pytest.raises(StudyError) as caught, writer(path):
+        raise error
+    assert str(caught.value) == (
+        f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same command again"
+    )
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), SafetensorError("invalid header")])
+def test_other_errors_of_writing_pass_as_they_are(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)), disk_full_said(tmp_path / "file"):
+        raise error

@@ -118,5 +118,5 @@ def test_a_resumed_training_draws_on_as_if_nothing_had_happened(
 
 
 def test_more_negatives_than_items_are_refused(split: Split) -> None:
-    with pytest.raises(InputError, match=r"training.loss.negatives must be at most the number of items, 12; got 13"):
+    with pytest.raises(InputError, match=r"loss.negatives must be at most the number of items, 12; got 13"):
         train_batches(split, 8, options(LossOptions("gbce", negatives=13)), seed=0)

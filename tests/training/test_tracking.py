@@ -56,6 +56,7 @@ print(json.dumps({tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag i
     logged = [row["loss"] for row in rows if "loss" in row]
     assert len(logged) == 1
     assert [value for _, value in scalars["loss"]] == pytest.approx(logged, rel=1e-5)
+    assert [step for step, _ in scalars["loss"]] == [row["step"] for row in rows if "loss" in row]
 
 
 def test_a_tracker_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,3 +64,10 @@ def test_a_tracker_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"the package wandb is not installed; run `pip install wandb`"):
         Tracking(("wandb",), "study", tmp_path / "tracking").check()
     assert not (tmp_path / "tracking").exists()
+
+
+def test_a_folder_of_a_trackers_name_is_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()  # as W&B leaves it in the working directory
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="the package wandb is not installed"):
+        Tracking(("wandb",), "study", tmp_path / "tracking").check()
