@@ -21,7 +21,8 @@ SASREC = TINY["items"]["sasrec"]
         ),
         (
             {"items": {"sasrec": SASREC, "training": {**TRAINING, "max_tokens": 15}}},
-            "items.training: max_tokens must hold the longest sequence, 16 positions; got 15: raise it or lower max_len",
+            "items.training: max_tokens must hold the longest sequence, 16 positions; got 15: raise it or lower "
+            "max_len",
         ),
         (
             {"distill": {"depth": 2, "training": {**TRAINING, "stride": 17}}},
