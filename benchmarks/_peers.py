@@ -49,6 +49,7 @@ def arguments(description: str, out: str) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads and cores of every measured process")
     parser.add_argument("--core", type=int, help="first core to use; the last ones if not given")
     parser.add_argument("--python", help="Python 3.10 or 3.11 for the peers' environments")
+    parser.add_argument("--note", default="", help="a sentence on this run for the head of the table")
     parser.add_argument("--write", action="store_true", help=f"write {out}")
     return parser
 

@@ -114,11 +114,11 @@ def main() -> None:
     require_data(options)
     pin(options)
     lines = ["# Full ranking beside RecBole and RecTools", "", f"{machine()}. {options.rounds} rounds."]
-    lines += ["Command: `python benchmarks/ranking_peers.py --data DIR --write`.", ""]
+    lines += [f"Command: `python benchmarks/ranking_peers.py --data DIR --write`. {options.note}".rstrip(), ""]
     for name in options.datasets:
         data = prepared(options.data, name)
         lines += table(data, measure(data, options.rounds, options.threads, options.python))
-    text = "\n".join(lines) + NOTES.lstrip("\n")
+    text = "\n".join(lines) + NOTES
     print(text)
     if options.write:
         (HERE / "ranking_peers.md").write_text(text, encoding="utf-8")
