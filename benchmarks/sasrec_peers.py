@@ -38,9 +38,9 @@ RecBole have their defaults: RecTools softmax loss, batches of 128 users, dropou
 RecBole cross-entropy over all items, one example per prefix (so it learns from all of a user's transitions, the others
 from the newest 50), batches of 2,048 examples, dropout 0.5, Adam at 0.001, inner width 256; data loaders without
 workers. Both stop at the budget, or after {patience} epochs without a better valid NDCG@10. Layerprobe has the recipe
-of its study specification (`configs/`): AdamW at 0.003 (MovieLens) or 0.002 (Beauty) with warm-up and cosine, batches of
-64 or 128 users on average, dropout 0.4. The ratio is thus of recipe and speed together; the seconds per epoch are of
-speed alone.
+of its study specification (`configs/`): AdamW at 0.003 (MovieLens) or 0.002 (Beauty) with warm-up and cosine, batches
+of 64 or 128 users on average, dropout 0.4. The ratio is thus of recipe and speed together; the seconds per epoch are
+of speed alone.
 """
 
 
