@@ -45,9 +45,9 @@ notebooks: $(STAMP) ## runs the notebooks on the demo study; the pages lie in ru
 	test -e runs/demo/report/report.md || $(BIN)/layerprobe demo
 	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
 
-bench: $(STAMP) ## every benchmark that needs no GPU, one after the other
+bench: $(STAMP) ## every benchmark that needs no GPU, one after the other; writes the tables in benchmarks/
 	@for script in $(filter-out benchmarks/gpu_%,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
-		echo "== $$script"; $(BIN)/python $$script || exit 1; \
+		echo "== $$script"; $(BIN)/python $$script --write || exit 1; \
 	done
 
 clean: ## removes .venv, caches and build output; never your results in runs/

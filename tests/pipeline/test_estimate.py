@@ -16,10 +16,12 @@ from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.cli.main import main
 from layerprobe.data.splits import Split
+from layerprobe.evaluation.ranks import Protocols
 from layerprobe.pipeline import estimate, plan
-from layerprobe.pipeline.costs import Cost, CostLine, shallow_depths, some_users
+from layerprobe.pipeline.costs import Cost, CostLine, measure_model, shallow_depths, some_users
 from layerprobe.pipeline.estimate import Need
 from layerprobe.pipeline.machine import Machine, available_memory
+from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.pipeline.sizes import Sizes
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
@@ -29,6 +31,7 @@ from layerprobe.training import measure
 from layerprobe.training.adapters import TuningOptions
 from layerprobe.training.checkpoint import RESUME
 from layerprobe.training.measure import model_bytes
+from layerprobe.training.options import TrainingOptions
 
 FOLDERS = {
     "items: SASRec and floors": "items",
@@ -289,3 +292,15 @@ def test_without_a_container_the_machine_counts(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("0::/")
     assert available_memory(tmp_path, tmp_path / "own") > 2**20
     assert available_memory(tmp_path, tmp_path / "absent") > 2**20
+
+
+def test_passes_that_hold_less_take_less_memory_of_the_teachers_too(
+    split: Split, item_table: torch.Tensor, recipe: RecipeOptions
+) -> None:
+    model = build_recommender(recipe, item_table, "first:2", 0)
+    ranking = Ranking(split, Protocols(sampled=None), [10], 8)
+    whole, cut = (
+        measure_model(model, TrainingOptions(batch_size=40, max_tokens=bound), ranking) for bound in (None, 16)
+    )
+    assert cut.backward < 0.5 * whole.backward
+    assert cut.teacher_bytes < 0.5 * whole.teacher_bytes
