@@ -20,6 +20,10 @@ from layerprobe.errors import InputError
 from layerprobe.recommender.sequence_model import SequenceModel
 
 MIN_CHUNKED = 64
+LARGE_CATALOGUE = 20_000
+CHUNK_LOGITS = 2**24
+"""64 MiB. Measured on one thread, 1,800 rows, 300,000 items: 4.3 s a step where torch's choice takes 26; 60,000 items:
+.8 and 5.8 s; no difference at 12,000."""
 CALIBRATION = 0.75
 
 
@@ -118,11 +122,20 @@ def next_item_loss(
     if drawn != options.negatives:
         raise ValueError(f"{options.kind} with {options.negatives} negatives got a draw of {drawn} items")
     if sampled is None:
-        chunked = LinearCrossEntropyOptions() if len(vectors) >= MIN_CHUNKED else None
-        return linear_cross_entropy(vectors.float(), item_vectors[1:].float(), targets - 1, options=chunked)
+        chunks = _chunks(len(vectors), len(item_vectors) - 1)
+        return linear_cross_entropy(vectors.float(), item_vectors[1:].float(), targets - 1, options=chunks)
     if options.kind == "sampled-softmax":
         return sampled_softmax_loss(vectors, item_vectors, targets, sampled)
     return gbce_loss(vectors, item_vectors, targets, sampled, options.calibration)
+
+
+def _chunks(n_rows: int, n_items: int) -> LinearCrossEntropyOptions | None:
+    """Returns how many rows of logits are made at a time; torch's own choice grows too small with the catalogue."""
+    if n_rows < MIN_CHUNKED:
+        return None
+    if n_items <= LARGE_CATALOGUE:
+        return LinearCrossEntropyOptions()
+    return LinearCrossEntropyOptions(batch_chunk_size=max(1, CHUNK_LOGITS // n_items))
 
 
 def sampled_softmax_loss(

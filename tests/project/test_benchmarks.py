@@ -1,7 +1,8 @@
-"""The benchmark that needs a GPU, run as a user runs it, on a shape of a few thousand weights."""
+"""The benchmark that needs a GPU, run as a user runs it, on a shape of a few thousand weights; all others import."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,16 @@ TINY = (
     "--layers 3 --depths 1 --width 16 --intermediate 24 --heads 2 --vocabulary 8 --prefix 5 --items 4 --catalogue 70 "
     "--dim 8 --train-batch 17 --score-batch 3 --rounds 1 --peak-size 64"
 )
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 COLUMNS = ("work", "prompt", "layers", "milliseconds", "ratio", "users", "tokens", "share", "memory")
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in BENCHMARKS.glob("[a-z]*.py")))
+def test_every_benchmark_finds_what_it_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, script, raising=False)
+    assert callable(importlib.import_module(script).main)
+    sys.modules.pop(script)
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,8 @@ from layerprobe.data.batches import SequenceBatch, history_batch
 from layerprobe.data.sampled_items import ItemSampler, SampledItems
 from layerprobe.errors import InputError
 from layerprobe.recommender.losses import (
+    CHUNK_LOGITS,
+    LARGE_CATALOGUE,
     LossOptions,
     gbce_loss,
     next_item_loss,
@@ -323,3 +325,16 @@ def test_a_catalogue_smaller_than_the_draw_is_refused_with_what_to_do() -> None:
     LossOptions("gbce", negatives=12).check_catalogue(12)
     with pytest.raises(InputError, match=r"loss\.negatives .* 12; got 13: set it lower, or take .*softmax"):
         LossOptions("gbce", negatives=13).check_catalogue(12)
+
+
+def test_the_full_loss_over_a_large_catalogue_in_pieces_is_the_plain_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(300, 4, generator=generator).requires_grad_()
+    items = torch.randn(LARGE_CATALOGUE + 60_002, 4, generator=generator).requires_grad_()  # 209 rows at a time
+    targets = torch.randint(1, len(items), (300,), generator=generator)
+    found = torch.autograd.grad(next_item_loss(vectors, items, targets), [vectors, items])
+    plain = torch.nn.functional.cross_entropy(vectors @ items[1:].T, targets - 1)
+    expected = torch.autograd.grad(plain, [vectors, items])
+    assert CHUNK_LOGITS // (len(items) - 1) == 209
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
