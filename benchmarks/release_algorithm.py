@@ -33,8 +33,8 @@ from layerprobe.backbone.load import load_backbone
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.data.batches import SequenceBatch
-from layerprobe.data.train_batches import TrainBatches
 from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.recommender.losses import next_item_loss
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sasrec import SASRec, SASRecOptions

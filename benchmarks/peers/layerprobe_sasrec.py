@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from _runner import Curve, answer_rounds, ndcg, read_job, read_split
 
-from layerprobe.data.train_batches import TrainBatches
 from layerprobe.data.splits import Split
+from layerprobe.data.train_batches import TrainBatches
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.ranks import Protocols, rank_targets
 from layerprobe.recommender.sasrec import SASRec, SASRecOptions
