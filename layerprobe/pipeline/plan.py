@@ -27,6 +27,7 @@ from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
 
 MIB = 2**20
+AT_LEAST = "at least "
 UNMEASURED = "similarity, decision, student folder and report come after these and are not estimated"
 
 
@@ -87,13 +88,32 @@ def plan(study: Study) -> Plan:
     left = [each for each in planned if each.state != "done"]
     disk = _disk_refusal(estimator.disk(left), machine)
     held = {each.label: estimator.held(each) for each in planned}
-    refusal = _refusal(study, left, held, machine, "at least ") or disk
+    refusal = _refusal(study, left, held, machine, AT_LEAST) or disk
     if refusal is None:
         rows = [_measured(estimator, each) for each in planned]
         refusal = _refusal(study, left, {row.planned.label: row.need for row in rows}, machine, "about ")
     else:
         rows = [_unmeasured(estimator, each, held[each.label]) for each in planned]
     return Plan(_lines(study, data, rows, machine), refusal, _total(rows))
+
+
+def require_room(study: Study) -> None:
+    """Refuses, before anything is trained, what cannot fit: weights, moments and item tables alone, nothing measured.
+
+    Models in slices are let pass: how much of them lies where is not known beforehand.
+
+    Raises:
+        InputError: a model needs more memory, or the checkpoints more disk, than there is.
+    """
+    if processes.slice_models():
+        return
+    estimator = Estimator(study, study.data.split)
+    machine = this_machine(study.folder, available_device())
+    left = [each for each in planned_models(study) if each.state != "done"]
+    held = {each.label: estimator.held(each) for each in left}
+    refusal = _refusal(study, left, held, machine, AT_LEAST)
+    if refusal is not None:
+        raise InputError(refusal)
 
 
 def _data(study: Study) -> PreparedData:
@@ -148,24 +168,27 @@ def _refusal(study: Study, left: list[Planned], needs: dict[str, Need], machine:
         taken, there, where = need.host + (need.device if machine.shared else 0), machine.host, "the host"
     return (
         f"the plan does not fit: {worst.label} needs {how}{shown_bytes(taken)} of memory and {where} has "
-        f"{shown_bytes(there)} left: {', or '.join(_remedies(study, worst))}"
+        f"{shown_bytes(there)} left: {', or '.join(_remedies(study, worst, how))}"
     )
 
 
-def _remedies(study: Study, worst: Planned) -> list[str]:
-    """Returns what makes a model need less, leaving out what the study does already."""
+def _remedies(study: Study, worst: Planned, how: str) -> list[str]:
+    """Returns what makes a model need less, leaving out what the study does already and what weights do not feel."""
     spec = study.spec
     if worst.kind == "sasrec":
         return ["lower items.sasrec.dim or items.training.batch_size", "set items.training.max_tokens"]
     where = "distill.training" if worst.kind == "distilled" and spec.distill.training else "training"
-    found = [f"lower {where}.batch_size or {where}.max_tokens"]
+    found = [] if how == AT_LEAST else [f"lower {where}.batch_size or {where}.max_tokens"]
     if spec.tuning.method == "full":
         found.append("set tuning.method lora")
     elif spec.backbone.dtype == "float32" and spec.backbone.quantize is None:
         found.append("set backbone.dtype bfloat16")
-    if not spec.backbone.gradient_checkpointing:
+    if how != AT_LEAST and not spec.backbone.gradient_checkpointing:
         found.append("set backbone.gradient_checkpointing true")
-    return [*found, "take fewer layers by backbone.keep" if spec.backbone.checkpoint else "lower backbone.layers"]
+    return [
+        *found,
+        "take fewer layers by backbone.keep" if spec.backbone.checkpoint else "lower backbone.layers or hidden_size",
+    ]
 
 
 def _disk_refusal(needed: float, machine: Machine) -> str | None:

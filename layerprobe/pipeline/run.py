@@ -8,7 +8,9 @@ from pathlib import Path
 from layerprobe import processes
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.checks import check_steps
+from layerprobe.pipeline.plan import require_room
 from layerprobe.pipeline.study import Study
+from layerprobe.training.engine import available_device, mixed_precision
 from layerprobe.training.log import say
 
 
@@ -60,6 +62,9 @@ def run_stages(study: Study, last: str | None = None) -> Path:
         StudyError: a training or check failed; what was done before stays and the next run goes on from there.
     """
     study.check()
+    if processes.count() > 1:
+        precision = "bfloat16 passes" if mixed_precision() == "bf16" else "float32"
+        say(f"{processes.count()} processes, {available_device().type}, {precision}")
     processes.on_main(study.open)
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
     for name in names:
@@ -68,12 +73,14 @@ def run_stages(study: Study, last: str | None = None) -> Path:
             processes.on_main(study.record)  # every guard has passed: the report shows the spec of what lies here
         STAGES[name](study)
         if name == "data":
-            processes.on_main(lambda: _after_data(study))
+            _after_data(study)
     processes.on_main(study.record)
     return study.folder
 
 
 def _after_data(study: Study) -> None:
-    check_steps(study, study.data.split)
-    if not study.is_recorded():
-        study.record()
+    """Refuses what cannot be trained on these data or this machine, then writes down what the folder is a study of."""
+    processes.on_main(lambda: check_steps(study, study.data.split))
+    require_room(study)  # all processes: they agree on what the machine has
+    if not processes.agreed(study.is_recorded):
+        processes.on_main(study.record)

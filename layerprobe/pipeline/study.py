@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from layerprobe import processes
 from layerprobe.backbone.load import backbone_content, count_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.data.prepare import PreparedData, load_prepared
@@ -25,6 +26,7 @@ from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import differing_keys
+from layerprobe.training.engine import mixed_precision
 from layerprobe.training.tracking import FOLDER, Tracking
 
 STUDY = "study.yaml"
@@ -242,6 +244,13 @@ class Study:
         if not path.exists():
             return
         known = read_json(path)
+        trained = known.get("precision", mixed_precision())
+        if trained != mixed_precision():
+            raise InputError(
+                f"{self.folder} was trained with mixed precision {trained}; this run would go on with "
+                f"{mixed_precision()}, and depths could not be compared: give accelerate launch --mixed_precision "
+                f"{trained}, or choose another --out"
+            )
         for entry in (known, *known["continued"]):
             if entry.get("backbone", self.content) != self.content:
                 raise InputError(
@@ -258,6 +267,7 @@ class Study:
         """Writes where the study began; a later run under other versions or another commit is added to the list."""
         path = self.folder / PROVENANCE
         now = provenance("cuda" if torch.cuda.is_available() else "cpu", list(self.spec.probe.seeds))
+        now |= {"precision": mixed_precision(), "processes": processes.count()}
         if self.content:
             now["backbone"] = self.content
         if not path.exists():

@@ -73,7 +73,7 @@ def _marks(facts: dict[str, Any]) -> dict[str, tuple[float, str, Any]]:
     """Returns rate, colour and dashes of each vertical line by what the legend calls it."""
     own, suggestion, diverged = facts["own"], facts["suggestion"], facts["diverged_at"]
     marks: dict[str, tuple[float, str, Any]] = {}
-    if suggestion is not None:
+    if suggestion is not None and suggestion["suggested"] is not None:
         marks[f"suggested {suggestion['suggested']:.2g}"] = (suggestion["suggested"], figures.GREEN, "-")
     marks[f"study's own {own['rate']:g}"] = (own["rate"], figures.PURPLE, (0, (5, 2)))
     if diverged is not None:

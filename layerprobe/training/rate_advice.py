@@ -13,7 +13,7 @@ import numpy as np
 from layerprobe import columns
 from layerprobe.training.range_test import RangeTest, start_loss
 
-Verdict = Literal["too large", "risky", "safe", "slow"]
+Verdict = Literal["too large", "risky", "safe", "slow", "untested"]
 MARGIN = 3.0
 """A rate is safe up to so small a part of the rate at which the loss turns: a whole training meets more bad batches
 than a test, and the smoothed loss turns some steps late."""
@@ -22,8 +22,9 @@ SLOW = 10.0
 FLAT = 0.05
 """The loss turns where all but this share of its fall is made. The smallest loss itself may lie a decade further on, on
 a flat and noisy floor, or where a broken model came down once more by chance."""
-CLEAR = 4.0
-"""A fall counts from so many standard deviations of the smoothed loss on."""
+CLEAR = 6.0
+"""A fall counts from so many standard deviations of the smoothed loss on: the lowest of many values is looked at, and
+the start it is compared with is as noisy."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,16 @@ class RateAdvice:
     """Where the smoothed loss has fallen as good as all the way, see `FLAT`; None: it fell up to the last rate."""
     largest_safe: float
     """A third of the turn, or the last rate where there is no turn."""
-    suggested: float
-    """`steepest`, or `largest_safe` where that is smaller."""
+    suggested: float | None
+    """`steepest`, or `largest_safe` where that is smaller; None where no turn was seen, since more may be to come."""
     from_edge: bool
     """Whether the loss fell fastest at the first rates, so that smaller ones may do as well."""
 
     def verdict(self, rate: float) -> Verdict:
         """Says how a learning rate stands to the test."""
-        if self.turn is not None and rate > self.turn:
+        if self.turn is None or self.suggested is None:
+            return "untested" if rate > self.largest_safe else "safe"
+        if rate > self.turn:
             return "too large"
         if rate > self.largest_safe:
             return "risky"
@@ -74,7 +77,8 @@ def read_range(test: RangeTest) -> RateAdvice | None:
     turn = float(rates[last]) if turned else None
     largest_safe = float(rates[-1]) if turn is None else turn / MARGIN
     found = float(rates[steepest])
-    return RateAdvice(found, turn, largest_safe, min(found, largest_safe), steepest <= window)
+    suggested = None if turn is None else min(found, largest_safe)
+    return RateAdvice(found, turn, largest_safe, suggested, steepest <= window)
 
 
 def _noise(loss: np.ndarray, window: int) -> float:
@@ -100,7 +104,8 @@ def sentence(test: RangeTest, advice: RateAdvice | None) -> str:
         fastest += ", among the first tried: a lower low may show more"
     if advice.turn is None:
         return (
-            f"{fastest}, and still falls at {advice.largest_safe:.2g}, the largest tried: a higher high may show more"
+            f"no suggestion yet: {fastest}, and still falls at {advice.largest_safe:.2g}, the largest tried: a higher "
+            "high, or more steps, will show where it turns"
         )
     safe = f"a third of that, {advice.largest_safe:.2g}, is the most to choose; suggested: {advice.suggested:.2g}"
     return f"{fastest} and turns at {advice.turn:.2g}; {safe}"
@@ -121,10 +126,12 @@ def _no_advice(test: RangeTest) -> str:
 
 def verdict_sentence(advice: RateAdvice, key: str, rate: float) -> str:
     """Says how the study's own rate, `key`, stands to the test."""
+    suggested = "a smaller one" if advice.suggested is None else f"{advice.suggested:.2g}"
     words = {
-        "too large": f"lies above the turn: the training is likely to fail; take {advice.suggested:.2g}",
+        "too large": f"lies above the turn: the training is likely to fail; take {suggested}",
         "risky": f"lies above the safe range, which ends at {advice.largest_safe:.2g}: the training may fail",
         "safe": f"lies in the safe range, which ends at {advice.largest_safe:.2g}",
+        "untested": f"lies above every rate tried, up to {advice.largest_safe:.2g}: nothing is known of it",
         "slow": f"is safe, but more than {SLOW:g} times below the suggestion: the training will be slow",
     }
     return f"{key}, {rate:g}, {words[advice.verdict(rate)]}"

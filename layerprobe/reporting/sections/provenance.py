@@ -32,12 +32,21 @@ def _content(found: dict[str, Any]) -> dict[str, str]:
     return next((run["backbone"] for run in runs if run.get("backbone")), {})
 
 
+def _how(found: dict[str, Any]) -> list[list[str]]:
+    """Returns precision and number of processes; studies of earlier versions do not hold them."""
+    if "precision" not in found:
+        return []
+    precision = "bfloat16 passes" if found["precision"] == "bf16" else "float32"
+    return [["precision", precision], ["processes", str(found["processes"])]]
+
+
 def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
     machine = found["machine"]
     rows = [
         ["commit", study.commit],
         ["device", str(found["device"])],
         ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],
+        *_how(found),
         ["seeds", ", ".join(map(str, found["seeds"]))],
         *([f"backbone's {name}", value[:16]] for name, value in _content(found).items()),
         ["python", found["python"]],
@@ -48,6 +57,7 @@ def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
     if continued:
         commits = ", ".join(dict.fromkeys(str((one.get("git") or {}).get("commit"))[:10] for one in continued))
         paragraphs.append(
-            f"Later runs went on with this study under other code or on another machine: commit {commits}."
+            "Later runs went on with this study under other code, with other processes or on another machine: commit "
+            f"{commits}."
         )
     return paragraphs
