@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -63,6 +64,14 @@ def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
     started = clock()
     work()
     return clock() - started
+
+
+def options_of(doc: str | None, table: str, rounds: int) -> argparse.ArgumentParser:
+    """Returns the parser of a benchmark that measures in rounds and may write its table."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--write", action="store_true", help=f"write benchmarks/{table}")
+    return parser
 
 
 def machine() -> str:

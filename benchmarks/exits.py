@@ -10,7 +10,6 @@ model is narrow, the histories short and the catalogue large. `--write` puts the
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from time import process_time
 import pandas as pd
 import torch
 from _histories import BEAUTY, MOVIELENS, Lengths, described, drawn
-from _paired import HERE, Pair, in_turns, machine
+from _paired import HERE, Pair, in_turns, machine, options_of
 
 from layerprobe.backbone.load import load_backbone
 from layerprobe.backbone.options import BackboneOptions
@@ -146,10 +145,7 @@ def table(found: dict[Case, dict[str, list[float]]], users_per_second: float) ->
 
 def main() -> None:
     """Measures, prints and, if asked, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/exits.md")
-    options = parser.parse_args()
+    options = options_of(__doc__, "exits.md", 5).parse_args()
     found = {case: measure(case, options.rounds) for case in CASES}
     text = table(found, sasrec_users_per_second(options.rounds))
     print(text)

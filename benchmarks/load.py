@@ -8,7 +8,6 @@ folder (1 GB). It is read in float32, as training all weights asks. `--write` pu
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _paired import HERE, machine
+from _paired import HERE, machine, options_of
 
 LAYERS, KEPT, WIDTH, INNER, VOCABULARY = 32, 4, 1024, 2816, 32_000
 MIB = 2**20
@@ -93,10 +92,7 @@ def table(found: dict[str, list[dict[str, float]]], size: int) -> str:
 
 def main() -> None:
     """Measures, prints and, if asked, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/load.md")
-    options = parser.parse_args()
+    options = options_of(__doc__, "load.md", 3).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(folder)
         size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))

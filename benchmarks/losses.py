@@ -10,7 +10,6 @@ benchmarks/losses.md.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from _paired import HERE, Pair, machine, paired
+from _paired import HERE, Pair, machine, options_of, paired
 from torch.nn.functional import cross_entropy
 
 from layerprobe.data.sampled_items import ItemSampler
@@ -109,9 +108,7 @@ def table(pairs: dict[tuple[int, str, str], Pair], peaks: dict[tuple[int, str], 
 
 def main() -> None:
     """Measures, prints and, if asked, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/losses.md")
+    parser = options_of(__doc__, "losses.md", 5)
     parser.add_argument("--peak", nargs=2, metavar=("KIND", "ITEMS"), help="print the peak memory of one step, no more")
     options = parser.parse_args()
     torch.set_num_threads(1)

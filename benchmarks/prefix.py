@@ -8,12 +8,11 @@ the same numbers (tests/recommender/test_prefix.py). `--write` puts the table in
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 
 import numpy as np
 import torch
-from _paired import HERE, Pair, machine, paired
+from _paired import HERE, Pair, machine, options_of, paired
 
 from layerprobe.backbone.load import load_backbone
 from layerprobe.backbone.options import BackboneOptions
@@ -91,10 +90,7 @@ def table(found: dict[str, Pair]) -> str:
 
 def main() -> None:
     """Measures, prints and, if asked, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/prefix.md")
-    options = parser.parse_args()
+    options = options_of(__doc__, "prefix.md", 9).parse_args()
     repeated, shared, batch = build(False), build(True), users()
     found = {"scoring": paired(scoring(repeated, batch), scoring(shared, batch), options.rounds)}
     found["training step"] = paired(training_step(repeated, batch), training_step(shared, batch), options.rounds)

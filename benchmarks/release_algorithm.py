@@ -13,7 +13,6 @@ on real ones. `--write` puts the table into benchmarks/release_algorithm.md.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from time import process_time
 import numpy as np
 import torch
 from _histories import BEAUTY, described, drawn, prepared
-from _paired import HERE, Pair, in_turns, machine
+from _paired import HERE, Pair, in_turns, machine, options_of
 from _peak import matrix_peak, step_operations
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -202,10 +201,8 @@ def table(found: dict[str, tuple[Split, list[Steps]]], peak: float) -> str:
 
 def main() -> None:
     """Measures, prints and, if asked, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__, "release_algorithm.md", 5)
     parser.add_argument("--data", type=Path, help="data folder of Amazon Beauty, or another, from `layerprobe prepare`")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="write benchmarks/release_algorithm.md")
     options = parser.parse_args()
     splits = {"drawn": drawn(BEAUTY)}
     if options.data is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ def read_job() -> dict[str, Any]:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
     return job
+
+
+def do_job(modes: Mapping[str, Callable[[Split, dict[str, Any]], None]]) -> None:
+    """Does the job that the only argument names: `train` or `rank`."""
+    job = read_job()
+    modes[job["mode"]](read_split(job), job)
 
 
 def read_split(job: dict[str, Any]) -> Split:

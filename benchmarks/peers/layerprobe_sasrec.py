@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from _runner import Curve, answer_rounds, ndcg, read_job, read_split
+from _runner import Curve, answer_rounds, do_job, ndcg
 
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
@@ -61,8 +61,7 @@ def rank(split: Split, job: dict) -> None:
 
 def main() -> None:
     """Does the job."""
-    job = read_job()
-    {"train": train, "rank": rank}[job["mode"]](read_split(job), job)
+    do_job({"train": train, "rank": rank})
 
 
 if __name__ == "__main__":

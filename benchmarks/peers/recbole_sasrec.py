@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _runner import Curve, Vectors, answer_rounds, ndcg, read_job, read_split
+from _runner import Curve, Vectors, answer_rounds, do_job, ndcg
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.model.sequential_recommender.sasrec import SASRec
@@ -119,8 +119,7 @@ def rank(split: Split, job: dict) -> None:
 def main() -> None:
     """Does the job."""
     warnings.filterwarnings("ignore")
-    job = read_job()
-    {"train": train, "rank": rank}[job["mode"]](read_split(job), job)
+    do_job({"train": train, "rank": rank})
 
 
 if __name__ == "__main__":

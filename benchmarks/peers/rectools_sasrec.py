@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from _runner import Curve, Vectors, answer_rounds, ndcg, read_job, read_split
+from _runner import Curve, Vectors, answer_rounds, do_job, ndcg
 from pytorch_lightning import Callback, Trainer, seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
@@ -116,8 +116,7 @@ def rank(split: Split, job: dict) -> None:
 def main() -> None:
     """Does the job."""
     warnings.filterwarnings("ignore")
-    job = read_job()
-    {"train": train, "rank": rank}[job["mode"]](read_split(job), job)
+    do_job({"train": train, "rank": rank})
 
 
 if __name__ == "__main__":

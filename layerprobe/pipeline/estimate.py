@@ -82,9 +82,7 @@ class Estimator:
 
     def steps(self, planned: Planned) -> int:
         """Returns the steps of an epoch."""
-        extra = 0 if planned.kind == "sasrec" else repeated_positions(self._recipe(planned))
-        examples = train_batches(self.split, planned.max_len, planned.training, 0, extra).examples
-        return -(-len(examples) // planned.training.batch_size)
+        return -(-self._examples(planned)[0] // planned.training.batch_size)
 
     def cost(self, planned: Planned) -> Cost:
         """Returns a model's measured costs."""
@@ -154,10 +152,23 @@ class Estimator:
     def _cached(self, planned: Planned) -> int:
         """Returns the bytes of the teacher's block states at every supervised position."""
         assert planned.selection is not None
-        extra = repeated_positions(self._recipe(planned))
-        examples = train_batches(self.split, planned.max_len, planned.training, 0, extra).examples
         width = self.sizes.full.backbone.config.hidden_size
-        return int(examples.supervised.sum()) * self._blocks(planned.selection) * width * FLOAT32
+        return self._examples(planned)[1] * self._blocks(planned.selection) * width * FLOAT32
+
+    def _examples(self, planned: Planned) -> tuple[int, int]:
+        """Returns the examples and targets of an epoch, counted once per training and length."""
+        for training, max_len, found in self._counted:
+            if (training, max_len) == (planned.training, planned.max_len):
+                return found
+        extra = 0 if planned.kind == "sasrec" else repeated_positions(self._recipe(planned))
+        examples = train_batches(self.split, planned.max_len, planned.training, 0, extra).examples
+        found = len(examples), int(examples.supervised.sum())
+        self._counted.append((planned.training, planned.max_len, found))
+        return found
+
+    @cached_property
+    def _counted(self) -> list[tuple[TrainingOptions, int, tuple[int, int]]]:
+        return []
 
     def _teaching_seconds(self, planned: Planned) -> float:
         teacher = self._line(self.study.recipe, planned.training).at(self.study.n_layers)

@@ -215,7 +215,7 @@ class Study:
                     f"{self.folder} holds another study; these keys differ: {', '.join(blocking[:5])}; "
                     "choose another --out, or delete that folder"
                 )
-            self._check_content()
+            self._check_provenance()
         elif self.folder.exists():
             strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
             if strange:
@@ -238,8 +238,8 @@ class Study:
         """What the checkpoint's weights are known by; empty where the backbone is built from a shape."""
         return backbone_content(self.spec.backbone)
 
-    def _check_content(self) -> None:
-        """Refuses to go on with other weights under the same name: LoRA and frozen models would change silently."""
+    def _check_provenance(self) -> None:
+        """Refuses to go on in another precision or with other weights under the same name: models would not compare."""
         path = self.folder / PROVENANCE
         if not path.exists():
             return

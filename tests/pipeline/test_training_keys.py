@@ -8,6 +8,7 @@ import pytest
 from tiny_study import TINY, TRAINING, write_study
 
 from layerprobe.cli.main import main
+from layerprobe.store.atomic import read_json
 
 SASREC = TINY["items"]["sasrec"]
 
@@ -62,6 +63,34 @@ def test_values_out_of_range_write_nothing(
     assert str(value) in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "study").exists()
+
+
+def test_a_model_that_cannot_fit_is_refused_before_the_first_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = {**TINY["backbone"], "layers": 80, "hidden_size": 65_536, "intermediate_size": 65_536}
+    study, folder = write_study(tmp_path, backbone=huge, probe={"depths": [1]}), tmp_path / "study"
+    assert main(["run", str(study), "--out", str(folder)]) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("layerprobe: error")]
+    assert "the plan does not fit: teacher: first:80 needs at least" in said
+    assert "lower backbone.layers" in said
+    assert "batch_size" not in said  # it would not help
+    assert sorted(path.name for path in folder.iterdir()) == ["data"]
+
+
+def test_a_folder_keeps_the_precision_it_was_begun_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, folder = write_study(tmp_path), tmp_path / "study"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert main(["lr", str(study), "--out", str(folder), "--model", "sasrec", "--steps", "10"]) == 0
+    known = read_json(folder / "provenance.json")
+    assert (known["precision"], known["processes"]) == ("no", 1)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    capsys.readouterr()
+    assert main(["run", str(study), "--out", str(folder)]) == 2
+    assert f"{folder} was trained with mixed precision no; this run would go on with bf16" in capsys.readouterr().err
+    assert not (folder / "items").exists()
 
 
 @pytest.mark.slow

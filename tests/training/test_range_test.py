@@ -209,6 +209,14 @@ def test_how_a_rate_stands_to_the_test(rate: float, verdict: str, words: str) ->
     assert words in said
 
 
+@pytest.mark.parametrize(("rate", "verdict"), [(2.0, "untested"), (1.0, "safe"), (1e-6, "safe")])
+def test_where_no_turn_was_seen_nothing_is_suggested_or_called_slow(rate: float, verdict: str) -> None:
+    advice = RateAdvice(steepest=0.5, turn=None, largest_safe=1.0, suggested=None, from_edge=False)
+    assert advice.verdict(rate) == verdict
+    said = verdict_sentence(advice, "training.learning_rate", rate)
+    assert ("nothing is known of it" in said) == (verdict == "untested")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
