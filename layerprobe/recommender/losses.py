@@ -105,7 +105,7 @@ def next_item_loss(
     """Returns the mean loss of the positions, in float32 or better, for the kind that `options` names.
 
     `softmax`: cross-entropy of `targets` under a softmax over all items. The chunked form of `linear_cross_entropy`
-    is used: it never holds the whole matrix of logits (1,800 rows and 12,101 items: 8 MiB in place of 251) and takes
+    is used: it never holds the whole matrix of logits (1,800 rows and 12,101 items: 13 MiB in place of 251) and takes
     no longer. `sampled-softmax` and `gbce`: see `sampled_softmax_loss` and `gbce_loss`; they
     hold a matrix [read, n].
 
