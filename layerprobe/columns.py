@@ -73,7 +73,7 @@ SLICED = (HISTORY_LENGTH, TARGET_POPULARITY)
 SLICE_ROWS = (SLICE, GROUP, METRIC, K, VALUE, CI_LOW, CI_HIGH, N_USERS)
 SLICES = (KIND, SELECTION, DEPTH, SEED, *SLICE_ROWS)
 
-# similarity.parquet and importance.csv
+# similarity.parquet, and student.parquet where layer_a counts the teacher's layers and layer_b the student's
 MEASURE = "measure"
 LAYER = "layer"
 LAYER_A = "layer_a"
@@ -82,9 +82,35 @@ N_ROWS = "n_rows"
 DIM = "dim"
 ROWS = "rows"
 SIMILARITY = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM, ROWS)
-IMPORTANCE = (MEASURE, LAYER, VALUE)
+
+# null.csv: a pair of states after the rows of one were shuffled; ci_low and ci_high hold 1 - alpha of the shuffles
+N_PERMUTATIONS = "n_permutations"
+NULL = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_PERMUTATIONS)
+
+# states.csv: what may fool a measure, one row per state
+OUTLIER_ROWS = "outlier_rows"
+OUTLIER_SPREAD = "outlier_spread"
+ROGUE_DIMS = "rogue_dims"
+ROGUE_SHARE = "rogue_share"
+MEAN_COSINE = "mean_cosine"
+STATES = (LAYER, N_ROWS, DIM, OUTLIER_ROWS, OUTLIER_SPREAD, ROGUE_DIMS, ROGUE_SHARE, MEAN_COSINE)
+
+# importance.csv: one row per measure and layer; blocks.csv: one row per measure and run of layers
+START = "start"
+LENGTH = "length"
+IMPORTANCE = (MEASURE, LAYER, VALUE, CI_LOW, CI_HIGH, N_ROWS)
+BLOCKS = (MEASURE, START, LENGTH, VALUE, CI_LOW, CI_HIGH, N_ROWS)
 DROP_ONE = "drop-one-ndcg"
 """Value of `measure`: share of NDCG@10 lost when a layer is skipped."""
+
+# predictiveness.csv: how well a cheap score orders the fine-tuned variants; predicted.csv: the points behind it
+SCORE = "score"
+CORRELATION = "correlation"
+P_VALUE = "p_value"
+N_SELECTIONS = "n_selections"
+MEASURED = "measured"
+PREDICTIVENESS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
+PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
 
 # range.csv of a learning-rate test: one row per optimiser step
 STEP = "step"

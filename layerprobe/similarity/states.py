@@ -15,11 +15,13 @@ import torch
 from layerprobe.errors import InputError
 
 States = torch.Tensor | Sequence[torch.Tensor]
+Pairs = tuple[torch.Tensor, torch.Tensor]
+"""Indices a and b of the pairs of states to compare, int64, each of shape (pairs,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """A measure over all pairs a <= b of S states, in the order of `layer_pairs(S)`.
+    """A measure over pairs of states, in the order of the pairs asked for; by default `layer_pairs(S)` of S states.
 
     Attributes:
         estimates: float64, one score per pair, shape (pairs,).
@@ -31,7 +33,7 @@ class PairScores:
     row_parts: np.ndarray
 
 
-def layer_pairs(n_states: int) -> tuple[torch.Tensor, torch.Tensor]:
+def layer_pairs(n_states: int) -> Pairs:
     """Returns the indices a and b of all pairs a <= b, each of shape (n_states * (n_states + 1) / 2,)."""
     first, second = torch.triu_indices(n_states, n_states)
     return first, second
