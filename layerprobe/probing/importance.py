@@ -53,7 +53,7 @@ def predicted_rise(model: Recommender, batch: SequenceBatch) -> np.ndarray:
         model: a trained recommender in evaluation mode.
         batch: histories that are read once each, at their readout, with known targets.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), _with_graph(model):
         vectors, hidden = model.read_with_all_hidden(batch)
         loss = next_item_loss(vectors, model.item_vectors(), batch.targets) * len(batch)
         slopes = torch.autograd.grad(loss, hidden[1:]) if model.n_layers else ()
@@ -62,3 +62,15 @@ def predicted_rise(model: Recommender, batch: SequenceBatch) -> np.ndarray:
         for slope, before, after in zip(slopes, hidden, hidden[1:], strict=False)
     ]
     return torch.stack(rises, dim=1).cpu().numpy() if rises else np.empty((len(batch), 0))
+
+
+@contextmanager
+def _with_graph(model: Recommender) -> Iterator[None]:
+    """Lets a frozen model's states be differentiated by: the graph starts at the input map."""
+    first = model.input_adapter.weight
+    before = first.requires_grad
+    try:
+        first.requires_grad_(True)
+        yield
+    finally:
+        first.requires_grad_(before)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -31,6 +32,21 @@ from layerprobe.similarity.vectors import (
     cosine,
     cosine_pairs,
 )
+
+MeasureName = Literal[
+    "cka",
+    "cka-biased",
+    "cka-rbf",
+    "cosine",
+    "cosine-centred",
+    "angular",
+    "procrustes",
+    "svcca",
+    "pwcca",
+    "rsa",
+    "mutual-knn",
+    "cknna",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ MEASURES: dict[str, Measure] = {
     "mutual-knn": Measure(mutual_knn, mutual_knn_pairs, 0, 1),
     "cknna": Measure(cknna, cknna_pairs, -1, 1),
 }
-DEFAULT_MEASURES = ("cka", "cosine", "cosine-centred", "mutual-knn")
+DEFAULT_MEASURES: tuple[MeasureName, ...] = ("cka", "cosine", "cosine-centred", "mutual-knn")
 """What a study draws unless told otherwise: each holds at any number of rows and dimensions and takes seconds."""
 
 

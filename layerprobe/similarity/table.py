@@ -17,7 +17,7 @@ from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_named
-from layerprobe.similarity.states import Pairs, PairScores, States, layer_pairs
+from layerprobe.similarity.states import PairScores, States, layer_pairs
 
 LEAST_PERMUTATIONS = 20
 
