@@ -185,9 +185,8 @@ def distill_stage(study: Study) -> None:
     job = distill_job(study, selection)
     train_and_rank(job, study.ranking, study.tracking)
     processes.on_main(lambda: curve_stage(study))
-    processes.on_main(
-        lambda: compare_student(study, job.folder, lambda: _student_of(load_trained(job.folder, job.build)))
-    )
+    trained = partial(load_trained, job.folder, job.build)
+    processes.on_main(lambda: compare_student(study, job.folder, lambda: _student_of(trained())))
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:

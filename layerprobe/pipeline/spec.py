@@ -174,9 +174,8 @@ class SimilaritySpec:
                 f"{self.rows}, {self.n_boot} and {self.n_permutations}"
             )
         if not self.measures or len(set(self.measures)) < len(self.measures):
-            raise InputError(
-                f"similarity.measures must name at least one measure, each once; got {', '.join(self.measures) or 'none'}"
-            )
+            got = ", ".join(self.measures) or "none"
+            raise InputError(f"similarity.measures must name at least one measure, each once; got {got}")
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def teach_stage(study: Study) -> None:
 
 
 def probe_stage(study: Study) -> None:
-    """Ranks the teacher cut to every selection and all its exits, then trains every variant and its twins in the control arms."""
+    """Ranks the teacher cut to each selection and its exits, then trains the variants and their control twins."""
     if study.family.merged_line is not None:
         say(study.family.merged_line)
     cuts = CutValues(study)

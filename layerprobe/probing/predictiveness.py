@@ -35,11 +35,11 @@ class MeasuredCurve:
 
     Attributes:
         selections: those that were fine-tuned; depth 0 is none of them, since it has no layers to choose.
-        values: each test user's metric of each variant, averaged over training seeds, [users, selections].
+        per_user: each test user's metric of each variant, averaged over training seeds, [users, selections].
     """
 
     selections: tuple[LayerSelection, ...]
-    values: np.ndarray
+    per_user: np.ndarray
 
 
 def layer_predictions(
@@ -106,27 +106,27 @@ def predictiveness(
         than 3 selections or says the same of all.
     """
     depths = np.array([each.depth for each in curve.selections], dtype=np.float64)
-    moved = [weights @ curve.values for weights in bootstrap_weights(len(curve.values), n_boot, seed)]
-    resampled = np.concatenate(moved) / len(curve.values)
+    moved = [weights @ curve.per_user for weights in bootstrap_weights(len(curve.per_user), n_boot, seed)]
+    resampled = np.concatenate(moved) / len(curve.per_user)
     worth, points = [], []
     for score, values in {**predictions, DEPTH_SCORE: depths}.items():
         known = np.isfinite(values)
-        row = _worth(values[known], curve.values.mean(axis=0)[known], resampled[:, known], alpha, seed)
-        worth.append({columns.SCORE: score, **row, columns.N_USERS: len(curve.values)})
+        row = _worth(values[known], curve.per_user.mean(axis=0)[known], resampled[:, known], alpha, seed)
+        worth.append({columns.SCORE: score, **row, columns.N_USERS: len(curve.per_user)})
         points.append(_points(score, values, known, curve))
-    worth.append({columns.SCORE: CEILING, **_ceiling(curve, alpha, seed), columns.N_USERS: len(curve.values)})
+    worth.append({columns.SCORE: CEILING, **_ceiling(curve, alpha, seed), columns.N_USERS: len(curve.per_user)})
     return pd.DataFrame(worth)[list(columns.PREDICTIVENESS)], pd.concat(points, ignore_index=True)
 
 
 def _worth(
     predicted: np.ndarray, measured: np.ndarray, resampled: np.ndarray, alpha: float, seed: int
 ) -> dict[str, float]:
-    found = spearman(predicted, measured)
+    found = float(spearman(predicted, measured))
     low, high, p_value = np.nan, np.nan, np.nan
     if np.isfinite(found):
         around = spearman(predicted, resampled)
         low, high = np.nanquantile(around, [alpha / 2, 1 - alpha / 2])
-        # Noise of a resample comes on top of the noise of the sample, so a perfect order lies outside its own resamples.
+        # A resample adds its own noise to the sample's, so a perfect order lies outside its own resamples.
         low, high = min(low, found), max(high, found)
         p_value = _chance(predicted, measured, seed)
     return _row(found, low, high, p_value, len(predicted))
@@ -134,7 +134,7 @@ def _worth(
 
 def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
     """Correlates the curves of two halves of the users, over random halves: the mean, and the spread over halves."""
-    n_users, n_selections = curve.values.shape
+    n_users, n_selections = curve.per_user.shape
     if n_selections < LEAST or n_users < 2:
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
     generator = np.random.default_rng(seed)
@@ -142,7 +142,7 @@ def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
     for draw in range(HALVES):
         order = generator.permutation(n_users)
         halves = order[: n_users // 2], order[n_users // 2 :]
-        found[draw] = spearman(*(curve.values[half].mean(axis=0) for half in halves))
+        found[draw] = spearman(*(curve.per_user[half].mean(axis=0) for half in halves))
     if np.isnan(found).all():
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
     low, high = np.nanquantile(found, [alpha / 2, 1 - alpha / 2])
@@ -202,6 +202,6 @@ def _points(score: str, values: np.ndarray, known: np.ndarray, curve: MeasuredCu
             columns.SELECTION: [each.text for each in kept],
             columns.DEPTH: [each.depth for each in kept],
             columns.VALUE: values[known],
-            columns.MEASURED: curve.values.mean(axis=0)[known],
+            columns.MEASURED: curve.per_user.mean(axis=0)[known],
         }
     )

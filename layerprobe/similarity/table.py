@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -208,5 +209,5 @@ def _rows(
     return pd.concat(tables, ignore_index=True)
 
 
-def _facts(hidden: States, rows_label: str) -> dict[str, object]:
+def _facts(hidden: States, rows_label: str) -> dict[str, Any]:
     return {columns.DIM: hidden[0].shape[1], columns.ROWS: rows_label}
