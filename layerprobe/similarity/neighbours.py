@@ -26,7 +26,7 @@ MIN_ROWS = 4
 # The grid's points are where exact cosines such as 0, 1/2 and 1 lie, so these never straddle two cells.
 _GRID = 2.0**40
 _ENTRIES = 2**24
-# A sum of products of cosines this small against the number of its terms is rounding error.
+# A centred cosine this small is rounding error.
 _ROUNDING = 1e-12
 
 
@@ -45,7 +45,8 @@ def mutual_knn(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
         k: neighbours per row, from 1 to rows - 2; with rows - 1 every row would be a neighbour and the value always 1.
 
     Raises:
-        InputError: fewer than 4 rows, different rows, values that are not finite, zero vectors, or k out of range.
+        InputError: fewer than 4 rows, different rows, values that are not finite, zero vectors, k out of range, or rows
+            that are all equally alike.
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # neighbours: 0 and 1, 2 and 3
     >>> mutual_knn(x, x[[0, 1, 3, 2]] * 5, k=1)
@@ -95,7 +96,7 @@ def cknna(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
         k: neighbours per row, from 1 to rows - 2.
 
     Raises:
-        InputError: as for `mutual_knn`; or rows that are all equally alike, so that nothing is left after centring.
+        InputError: as for `mutual_knn`, also if rows are all equally alike without one of them.
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # neighbours: 0 and 1, 2 and 3
     >>> round(cknna(x, x[[0, 1, 3, 2]] * 5, k=1), 12)
@@ -167,21 +168,29 @@ def _all_neighbours(hidden: States, k: int) -> list[_Neighbours]:
             f"k must lie between 1 and rows - 2 = {n - 2}, so that some row is no neighbour; got k {k} for {n} rows: "
             "ask for fewer neighbours or read more users"
         )
-    return [_nearest(unit, k) for unit in units]
+    return [_nearest(index, unit, k) for index, unit in enumerate(units)]
 
 
-def _nearest(units: torch.Tensor, k: int) -> _Neighbours:
+def _nearest(index: int, units: torch.Tensor, k: int) -> _Neighbours:
     n = len(units)
+    step = max(1, _ENTRIES // n)
     backwards = torch.arange(n - 1, -1, -1, device=units.device)
-    found, cosines = [], []
-    for start in range(0, n, max(1, _ENTRIES // n)):
-        near = units[start : start + max(1, _ENTRIES // n)] @ units.T
+    found, cosines, spread = [], [], 0.0
+    for start in range(0, n, step):
+        near = units[start : start + step] @ units.T
+        farthest = near.amin(dim=1)
         inside = torch.arange(len(near), device=units.device)
         near[inside, start + inside] = -2.0
+        spread = max(spread, float((near.amax(dim=1) - farthest).max()))
         # One whole number holds the cosine and, below it, the row's index: no two are equal.
         keys = (near * _GRID).round().long() * n + backwards
         found.append(keys.topk(k + 1, dim=1).indices)
         cosines.append(near.gather(1, found[-1]))
+    if spread < 1 / _GRID:
+        raise InputError(
+            f"neighbours need rows that differ in direction; in state {index} all {n} rows are equally alike: read it "
+            "at a position where the users differ, not after a prompt's fixed end"
+        )
     nearest, cosine = torch.cat(found), torch.cat(cosines)
     rows, order = nearest[:, :k].sort(dim=1)
     sums = units @ units.sum(dim=0) - units.square().sum(dim=1)
@@ -222,10 +231,10 @@ def _alike(index: int, near: _Neighbours) -> _Alike:
     centred = near.cosines - offsets[:, None] - offsets[near.rows]
     squares = centred.square()
     without = _without_each(near, squares)
-    if not float(without.min()) > _ROUNDING * k:
+    if float(without.min()) <= _ROUNDING**2 * n * k:
         raise InputError(
-            f"CKNNA needs neighbours that are nearer than other rows; in state {index} all {n} rows, or all but one, "
-            "are equally alike: read more users or states of more dims"
+            f"CKNNA needs neighbours that are nearer than other rows; in state {index} all {n} rows but one are equally "
+            "alike: read more users, or leave the outlier row out of all states"
         )
     return _Alike(near, centred, squares.sum(), without)
 
