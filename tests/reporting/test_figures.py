@@ -17,7 +17,8 @@ from matplotlib.transforms import Bbox
 
 from layerprobe.reporting.depth_figures import depth_ticks
 from layerprobe.reporting.figures import NamedFigure, legend_lines, new_figure, save_figure
-from layerprobe.reporting.layer_figures import importance_figure, similarity_figure
+from layerprobe.reporting.importance_figure import importance_figure
+from layerprobe.reporting.layer_figures import similarity_figure
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import draw_exits, draw_variants
 from layerprobe.reporting.series import places, variant_series
