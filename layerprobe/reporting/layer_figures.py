@@ -15,11 +15,11 @@ from layerprobe.reporting.depth_figures import depth_ticks as all_ticks
 from layerprobe.reporting.layer_tables import pair_matrix, similarity_matrix
 from layerprobe.reporting.score_names import DISTANCES, measure_of
 
-SIZES = {2: 3.15, 3: 2.1}
+SIZES = {2: 3.15, 3: 1.95}
 """Inches of the longer side of a map, by how many stand in a row."""
 MOST_WIDE = 4
 """Up to so many maps, two stand in a row; more of them three."""
-LEFT, ABOVE, BELOW, TITLE_ROOM = 0.55, 0.4, 0.55, 0.3
+LEFT, MARGIN, ABOVE, BELOW, TITLE_ROOM = 0.55, 0.4, 0.4, 0.55, 0.3
 THINNEST = 1.0
 SMALLEST_CELL = 0.27
 """Inches a cell needs for its number."""
@@ -30,7 +30,8 @@ def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """Draws one heat map per measure over all pairs of states, on a fixed colour scale.
 
     The scale is 0 to 1 where a measure cannot be negative but by noise, else -1 to 1, so maps of two studies compare.
-    Bright or orange always means alike, also for a distance. Small maps carry their numbers.
+    Yellow (scales from 0) or orange (scales from -1) always means alike, also for a distance. Small maps carry their
+    numbers.
 
     Args:
         similarity: rows of `similarity.parquet`.
@@ -80,15 +81,17 @@ def _maps(found: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[st
     for position, (measure, name, matrix) in enumerate(found):
         row, column = divmod(position, per_row)
         bottom = foot + BELOW + (n_rows - 1 - row) * (height + ABOVE + BELOW)
-        axes = figures.panel(figure, LEFT + column * figures.WIDTH / per_row, bottom, width, height)
-        _heat(axes, matrix, measure, min(width / matrix.shape[1], height / matrix.shape[0]), width)
+        axes = figures.panel(figure, LEFT + column * (figures.WIDTH - MARGIN) / per_row, bottom, width, height)
+        _heat(axes, matrix, measure, (width, height))
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel(labels[0])
-        axes.set_ylabel(labels[1])
+        if column == 0:
+            axes.set_ylabel(labels[1])
     return figure
 
 
-def _heat(axes: Axes, matrix: np.ndarray, measure: str, cell: float, width: float) -> None:
+def _heat(axes: Axes, matrix: np.ndarray, measure: str, size: tuple[float, float]) -> None:
+    width, height = size
     low = measure_of(measure).low
     colours = "PuOr_r" if low < 0 else "viridis_r" if measure in DISTANCES else "viridis"
     image = axes.imshow(matrix, vmin=low, vmax=1, cmap=colours, origin="lower", aspect="auto")
@@ -96,18 +99,19 @@ def _heat(axes: Axes, matrix: np.ndarray, measure: str, cell: float, width: floa
     figure = axes.get_figure(root=True)
     if figure is not None:
         figure.colorbar(image, cax=bar)
+    bar.set_yticks(np.linspace(low, 1, 5))
     bar.tick_params(labelsize=8)
     axes.set_xticks(depth_ticks(matrix.shape[1] - 1, width))
-    axes.set_yticks(depth_ticks(matrix.shape[0] - 1, width))
+    axes.set_yticks(depth_ticks(matrix.shape[0] - 1, height))
     for side in axes.spines.values():
         side.set_visible(False)
-    if cell >= SMALLEST_CELL:
+    if min(width / matrix.shape[1], height / matrix.shape[0]) >= SMALLEST_CELL:
         write_cells(axes, matrix, image.norm(matrix), low < 0, measure in DISTANCES)
 
 
-def depth_ticks(n_layers: int, width: float) -> list[int]:
-    """Returns 0..L or some of them, fewer on a small map."""
-    step = max(1, round(SIZES[2] / width)) if n_layers > MOST_TICKS / 2 else 1
+def depth_ticks(n_layers: int, inches: float) -> list[int]:
+    """Returns 0..L or some of them, fewer on a short axis; the first and the last always."""
+    step = max(1, round(SIZES[2] / inches)) if n_layers > MOST_TICKS / 2 else 1
     ticks = all_ticks(n_layers)
     kept = [tick for tick in ticks[:-1:step] if n_layers - tick >= step * (ticks[1] - ticks[0] if n_layers else 1)]
     return [*kept, n_layers] if n_layers else ticks
@@ -120,5 +124,5 @@ def write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray, is_signed: b
             continue
         share = float(shares[row, column])
         is_dark = abs(share - 0.5) > 0.27 if is_signed else (share > 0.5) if is_distance else (share < 0.5)
-        text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
+        text = f"{value:.2f}".replace("0.", ".", 1) if 0.005 <= abs(value) < 0.995 else f"{round(value)}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else figures.INK)

@@ -7,9 +7,12 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.reporting.layer_tables import FEWEST_STATES, NULL_HIGH, NULL_VALUE, agreement
 from layerprobe.reporting.score_names import DISTANCES, measure_of
+from layerprobe.reporting.selections import layers_text
 from layerprobe.reporting.words import count, percent
 
 LARGE_SPREAD, LARGE_SHARE, LARGE_COSINE = 0.1, 0.5, 0.5
+SMALL_COSINE = 0.1
+"""Where random pairs are this near to orthogonal it does not matter which dimension makes the rest."""
 LARGE_NULL = 0.1
 DISAGREE = 0.7
 MOST_NAMED = 3
@@ -21,31 +24,44 @@ def state_warnings(states: pd.DataFrame) -> list[str]:
     Args:
         states: rows of `states.csv`.
     """
-    found = []
-    spread = _worst(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)
-    if spread is not None:
-        found.append(
-            f"Few users make the map: in {_how_many(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)} outlier rows hold "
-            f"more than {percent(LARGE_SPREAD, 0)} of the spread; after {_layers(spread)} "
-            f"{percent(spread[columns.OUTLIER_ROWS])} of the rows hold {percent(spread[columns.OUTLIER_SPREAD])}. "
-            "CKA, Procrustes and the CCA family speak mostly of these rows there; mutual kNN and RSA do less."
-        )
-    rogue = _worst(states, columns.ROGUE_SHARE, LARGE_SHARE)
-    if rogue is not None:
-        found.append(
-            f"Few dimensions make the cosine: in {_how_many(states, columns.ROGUE_SHARE, LARGE_SHARE)} the largest "
-            f"dimension holds more than {percent(LARGE_SHARE, 0)} of the mean cosine; after {_layers(rogue)} it holds "
-            f"{percent(rogue[columns.ROGUE_SHARE])}, and {count(rogue[columns.ROGUE_DIMS])} of "
-            f"{count(rogue[columns.DIM])} dimensions are rogue. Cosine, angular distance and block influence see "
-            "little else there; the centred forms and CKA do not see it."
-        )
-    cosine = _worst(states, columns.MEAN_COSINE, LARGE_COSINE)
-    if cosine is not None:
-        found.append(
-            f"All users point the same way: after {_layers(cosine)} the states of two random users have a mean cosine "
-            f"of {cosine[columns.MEAN_COSINE]:.2f}, so a cosine near 1 between two states is no finding."
-        )
-    return found
+    return [text for text in (_outliers(states), _rogues(states), _common_direction(states)) if text]
+
+
+def _outliers(states: pd.DataFrame) -> str:
+    worst = _worst(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)
+    if worst is None:
+        return ""
+    return (
+        f"Few users make the map: in {_how_many(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)} outlier rows hold more "
+        f"than {percent(LARGE_SPREAD, 0)} of the spread; after {_layers(worst)} {percent(worst[columns.OUTLIER_ROWS])} "
+        f"of the rows hold {percent(worst[columns.OUTLIER_SPREAD])}. CKA and Procrustes speak mostly of these rows "
+        "there; mutual kNN counts every row alike."
+    )
+
+
+def _rogues(states: pd.DataFrame) -> str:
+    matters = states[columns.MEAN_COSINE].abs() > SMALL_COSINE
+    states = states.assign(**{columns.ROGUE_SHARE: states[columns.ROGUE_SHARE].where(matters)})
+    worst = _worst(states, columns.ROGUE_SHARE, LARGE_SHARE)
+    if worst is None:
+        return ""
+    return (
+        f"Few dimensions make the cosine: in {_how_many(states, columns.ROGUE_SHARE, LARGE_SHARE)} the largest "
+        f"dimension holds more than {percent(LARGE_SHARE, 0)} of the mean cosine; after {_layers(worst)} it holds "
+        f"{percent(worst[columns.ROGUE_SHARE])}, and {count(worst[columns.ROGUE_DIMS])} of "
+        f"{count(worst[columns.DIM])} dimensions are rogue. Cosine, angular distance and block influence see little "
+        "else there; the centred forms and CKA hardly see it."
+    )
+
+
+def _common_direction(states: pd.DataFrame) -> str:
+    worst = _worst(states, columns.MEAN_COSINE, LARGE_COSINE)
+    if worst is None:
+        return ""
+    return (
+        f"All users point the same way: after {_layers(worst)} the states of two random users have a mean cosine of "
+        f"{worst[columns.MEAN_COSINE]:.2f}, so a cosine near 1 between two states is no finding."
+    )
 
 
 def null_sentences(curves: pd.DataFrame) -> list[str]:
@@ -67,7 +83,7 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
         named = ", ".join(f"{measure_of(str(name)).name} {value:.2f}" for name, value in highest.items())
         found.append(f"Shuffled rows alone score up to: {named}. Read these against the grey band, not against 0.")
     for measure, part in lost.groupby(columns.MEASURE, sort=False):
-        states = ", ".join(map(str, part[columns.LAYER]))
+        states = layers_text(part[columns.LAYER].astype(int).to_list())
         found.append(f"{_named(str(measure))} to the final state is no higher than chance after k = {states} layers.")
     return found or ["Every measure finds every state nearer to the final one than shuffled rows are."]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from layerprobe import columns
 from layerprobe.reporting import figures
-from layerprobe.reporting.depth_figures import depth_ticks
+from layerprobe.reporting.layer_figures import depth_ticks
 from layerprobe.reporting.score_names import score_name
 from layerprobe.reporting.worth import with_interval
 
@@ -94,6 +93,6 @@ def _depth_bar(figure: Figure, scale: Normalize, bottom: float) -> None:
     place = figures.panel(figure, figures.WIDTH - RIGHT - 0.1, bottom, 0.12, PANEL_HEIGHT)
     bar = figure.colorbar(ScalarMappable(scale, COLOURS), cax=place)
     n_layers = int(scale.vmax or 1)
-    bar.set_ticks(depth_ticks(n_layers)[:: int(np.ceil(n_layers / 12))])
+    bar.set_ticks(depth_ticks(n_layers, PANEL_HEIGHT))
     bar.set_label("depth (layers kept)", fontsize=8)
     bar.ax.tick_params(labelsize=8)

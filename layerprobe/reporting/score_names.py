@@ -45,7 +45,7 @@ SCORE_NAMES = {
     "block-influence-centred": "block influence, centred",
     ANGULAR: "angular distance",
     "cka-drop": "CKA drop",
-    columns.DROP_ONE: "loss of NDCG@10 without the layer",
+    columns.DROP_ONE: "loss without the layer",
     "taylor": "Taylor, first order",
     "cut-ndcg": "cut, not retrained",
     "exit-raw": "exit, raw",
@@ -61,7 +61,7 @@ UNITS = {
     "block-influence-centred": "1 - centred cosine",
     ANGULAR: "angle / pi",
     "cka-drop": "1 - CKA(input, output)",
-    columns.DROP_ONE: "loss, % of full model",
+    columns.DROP_ONE: "NDCG@10 lost, % of full",
     "taylor": "rise of the loss, nats",
 }
 
@@ -77,11 +77,11 @@ BAR_TEXTS = {
     ANGULAR: "Angular distance is the angle between input and output as a share of pi: 0 the same, 0.5 orthogonal.",
     "cka-drop": "CKA drop is 1 minus the linear CKA of input and output: how far the layer rearranges the users.",
     columns.DROP_ONE: (
-        "The loss of NDCG@10 skips one layer of the trained full model, retrains nothing, and is measured on "
-        "validation users. A negative loss means that the model is better without the layer."
+        "For the loss without the layer one layer of the trained full model is skipped, nothing is retrained, and "
+        "NDCG@10 is measured on validation users. A negative loss means that the model is better without the layer."
     ),
     "taylor": (
-        "Taylor is the rise of the training loss that a first-order expansion predicts when the layer is skipped. It "
+        "Taylor is the rise of the loss that a first-order expansion predicts when the layer is skipped. It "
         "holds for small changes and a layer is seldom one."
     ),
 }

@@ -30,7 +30,7 @@ def to_final_figure(table: pd.DataFrame, caption: str) -> Figure:
         caption: footnote; says what the bands are, over how many users, and the commit.
     """
     groups = list(table.groupby(columns.MEASURE, sort=False))
-    per_row = PER_ROW if len(groups) <= 2 * PER_ROW else MOST_PER_ROW
+    per_row = PER_ROW if len(groups) <= 2 * PER_ROW and len(groups) != MOST_PER_ROW else MOST_PER_ROW
     n_rows = -(-len(groups) // per_row)
     foot = figures.footnote_height(caption) + LABEL_ROOM
     step = PANEL_HEIGHT + ABOVE + BELOW

@@ -74,10 +74,9 @@ def _verdict(scores: pd.DataFrame, trivial: pd.Series | None, ceiling: pd.Series
         return f"No cheap score does better than counting layers: {depth}, and {who} {has}{end}"
     if best[columns.CI_LOW] > trivial[columns.CI_HIGH]:
         return f"A cheap score predicts {CURVE} better than counting layers: {who} {has}; {depth}{end}"
-    return (
-        f"No cheap score is shown to do better than counting layers: {who} {has}; {depth}, and the two intervals "
-        f"overlap or are not known{end}"
-    )
+    is_known = pd.notna(best[columns.CI_LOW]) and pd.notna(trivial[columns.CI_HIGH])
+    why = "and the two intervals overlap" if is_known else "with an interval that is not known"
+    return f"No cheap score is shown to do better than counting layers: {who} {has}; {depth}, {why}{end}"
 
 
 def _after(text: str) -> str:
@@ -94,8 +93,8 @@ def _chance(best: pd.Series, n_scores: int) -> str:
     if pd.isna(p_value):
         return ""
     corrected = min(1.0, p_value * n_scores)
-    times = f", times {n_scores} scores" if n_scores > 1 else ""
-    return f" (p = {corrected:.2g}{times})"
+    after = f" after correction for {n_scores} scores" if n_scores > 1 else ""
+    return f" (p = {corrected:.2g}{after})"
 
 
 def _is_shown(best: pd.Series, n_scores: int) -> bool:

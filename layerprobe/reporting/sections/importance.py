@@ -25,7 +25,7 @@ BLOCKS_TEXT = (
 )
 ORDERS_TEXT = (
     "What each score would keep: the layers of every depth k, 0-based. These are the selections `bi:k`, `angular:k`, "
-    "`cka:k` and `greedy:k`, as far as the study has them. {firsts}"
+    "`cka:k` and `greedy:k`, as far as the study has them. First to go: {firsts}."
 )
 GREEDY_TEXT = "The last column is NDCG@10 on validation users after greedy removal down to k, nothing retrained."
 
@@ -46,7 +46,7 @@ def _bars(study: StudyFiles) -> Part:
         caption += f" Whiskers: {confidence(study.alpha)}, up to {count(n_users)} of them; none where it is not known."
     named = NamedFigure("importance", importance_figure(table, _signed(caption, study)), table)
     known = [BAR_TEXTS[name] for name in table[columns.MEASURE].unique() if name in BAR_TEXTS]
-    missing = [] if has_bounds else [absent("intervals of importance", "similarity/importance.csv with ci_low", RUN)]
+    missing = [] if has_bounds else [absent("intervals of importance", "ci_low in similarity/importance.csv", RUN)]
     return Part([markdown.bullets(known), named.markdown, *missing], [named])
 
 
@@ -89,15 +89,13 @@ def _orders(study: StudyFiles) -> Part:
     ]
     table = markdown.table(headers, rows, left=1 + len(orders))
     shown = table if n_layers <= MOST_OPEN else markdown.folded("Layers kept at each depth", table)
-    text = ORDERS_TEXT.format(firsts=" ".join(_first_text(name, order) for name, order in orders.items()))
+    text = ORDERS_TEXT.format(firsts="; ".join(_first_text(name, order) for name, order in orders.items()))
     return Part([f"{text} {GREEDY_TEXT}" if greedy else text, shown])
 
 
 def _first_text(name: str, order: Order) -> str:
-    if not order.least_first:
-        return ""
-    first = ", ".join(map(str, order.least_first[:3]))
-    return f"Least important by {FORMS.get(name, name)}: {first}{', ...' if len(order.least_first) > 3 else ''}."
+    first = ", ".join(map(str, order.least_first[:3])) or "none"
+    return f"{first} by {FORMS.get(name, name)}"
 
 
 def _greedy_values(greedy: pd.DataFrame | None, n_layers: int) -> dict[int, str]:
