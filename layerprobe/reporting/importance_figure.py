@@ -97,7 +97,7 @@ def _triangle(axes: Axes, blocks: pd.DataFrame, best: pd.DataFrame, n_layers: in
     axes.set_ylabel("length (layers)")
     if TRIANGLE / n_layers >= SMALLEST_CELL:
         padded = np.vstack([np.full(n_layers, np.nan), matrix])  # row r of the axes is length r
-        write_cells(axes, padded, image.norm(padded), False, True)
+        write_cells(axes, padded, np.asarray(image.norm(padded)), False, True)
 
 
 def _least(axes: Axes, best: pd.DataFrame, n_layers: int) -> None:

@@ -30,7 +30,7 @@ def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """Draws one heat map per measure over all pairs of states, on a fixed colour scale.
 
     The scale is 0 to 1 where a measure cannot be negative but by noise, else -1 to 1, so maps of two studies compare.
-    Yellow (scales from 0) or orange (scales from -1) always means alike, also for a distance. Small maps carry their
+    Yellow (scales from 0) or brown (scales from -1) always means alike, also for a distance. Small maps carry their
     numbers.
 
     Args:
@@ -106,7 +106,7 @@ def _heat(axes: Axes, matrix: np.ndarray, measure: str, size: tuple[float, float
     for side in axes.spines.values():
         side.set_visible(False)
     if min(width / matrix.shape[1], height / matrix.shape[0]) >= SMALLEST_CELL:
-        write_cells(axes, matrix, image.norm(matrix), low < 0, measure in DISTANCES)
+        write_cells(axes, matrix, np.asarray(image.norm(matrix)), low < 0, measure in DISTANCES)
 
 
 def depth_ticks(n_layers: int, inches: float) -> list[int]:

@@ -58,10 +58,10 @@ def with_numbers(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.
     Raises:
         InputError: a column of numbers holds something else.
     """
-    for name in names:
-        if name in TEXT_COLUMNS:
-            continue
+    numbers = [name for name in names if name not in TEXT_COLUMNS]
+    for name in numbers:
         words = table.loc[pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna(), name]
         if len(words):
             raise InputError(f"{path} must hold numbers in the column {name}; got {words.iloc[0]!r}; {AGAIN}")
-    return table[list(names)]
+    # A table without rows is read as text.
+    return table[list(names)] if len(table) else table[list(names)].astype(dict.fromkeys(numbers, "float64"))

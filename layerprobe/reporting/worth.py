@@ -44,9 +44,10 @@ def finding(predictiveness: pd.DataFrame) -> str:
     known = scores.loc[scores[columns.CORRELATION].notna()]
     n_most = int(rows[columns.N_SELECTIONS].max())
     if known.empty:
+        selections = "1 selection was" if n_most == 1 else f"{n_most} selections were"
         return (
-            f"No cheap score has a rank correlation with {CURVE} over the {n_most} selections (fewer than two of them, "
-            "or all are scored or measured alike), so nothing can be said."
+            f"No cheap score has a rank correlation with {CURVE}: {selections} both scored and fine-tuned, which "
+            "is too few, or all are scored or measured alike, so nothing can be said."
         )
     enough = known.loc[known[columns.N_SELECTIONS] >= FEWEST_SELECTIONS]
     if enough.empty:

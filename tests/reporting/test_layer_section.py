@@ -210,3 +210,26 @@ def test_the_best_run_is_said_and_so_is_what_a_map_does_not_prove(fake_study: Pa
         f"Of the runs of 2, layers {start} to {start + 1} turn the state least, by {best['value']:.3f} of pi" in found
     )
     assert "**What such a map does not prove.**" in found
+
+
+def test_the_grey_band_is_spoken_of_where_there_is_one(own_study: Path) -> None:
+    assert "The grey band is what" in layers_section(read_study(own_study)).markdown
+    (own_study / "similarity" / "null.csv").unlink()
+    found = layers_section(read_study(own_study))
+    assert "The grey band is what" not in found.markdown
+    named = next(one for one in found.figures if one.name == "to-final")
+    assert "Grey:" not in " ".join(text.get_text() for text in named.figure.texts)
+
+
+def test_a_model_without_layers_has_a_section_too(own_study: Path) -> None:
+    folder = own_study / "similarity"
+    for name in ("similarity.parquet", "student.parquet"):
+        table = pd.read_parquet(folder / name)
+        table[(table["layer_a"] == 0) & (table["layer_b"] == 0)].to_parquet(folder / name)
+    for name in ("importance.csv", "blocks.csv", "null.csv", "greedy.csv"):
+        pd.read_csv(folder / name).head(0).to_csv(folder / name, index=False)
+    write_json(folder / "selections.json", {"bi": {"order": [], "kept": [[]]}})
+    found = layers_section(read_study(own_study))
+    assert {named.name for named in found.figures} == {"similarity", "to-final", "similarity-student"}
+    assert rows_of(found.markdown, "| k ")[2:] == [["0", "none"]]
+    assert "there are 0 such states" in found.markdown

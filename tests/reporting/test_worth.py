@@ -29,10 +29,10 @@ def with_values(row: tuple[str, float, float, float, float, int], *values: float
 
 def test_a_clear_winner_is_named_with_all_numbers() -> None:
     assert finding(worth(OTHER, CEILING, DEPTH, BEST)) == (
-        "A cheap score predicts the fine-tuned curve better than counting layers: the best of 2 scores, CKA drop, has a "
-        "rank correlation of 0.90 [0.80, 0.95] over 9 selections (p = 0.004 after correction for 2 scores); depth alone "
-        "has 0.60 [0.50, 0.70]; the ceiling, the other half of the users, is 0.96 [0.92, 0.98], which the score reaches "
-        "within the intervals."
+        "A cheap score predicts the fine-tuned curve better than counting layers: the best of 2 scores, CKA drop, has "
+        "a rank correlation of 0.90 [0.80, 0.95] over 9 selections (p = 0.004 after correction for 2 scores); depth "
+        "alone has 0.60 [0.50, 0.70]; the ceiling, the other half of the users, is 0.96 [0.92, 0.98], which the score "
+        "reaches within the intervals."
     )
 
 
@@ -63,11 +63,12 @@ def test_too_few_selections_say_nothing_however_high() -> None:
     assert not finding(worth(*enough)).startswith("Too few")
 
 
-def test_undefined_correlations_say_nothing() -> None:
-    rows = [(name, NAN, NAN, NAN, NAN, 1) for name in ("cka-drop", "taylor", "depth", "fine-tuned")]
+@pytest.mark.parametrize(("n", "phrase"), [(1, "1 selection was"), (6, "6 selections were")])
+def test_undefined_correlations_say_nothing(n: int, phrase: str) -> None:
+    rows = [(name, NAN, NAN, NAN, NAN, n) for name in ("cka-drop", "taylor", "depth", "fine-tuned")]
     assert finding(worth(*rows)) == (
-        "No cheap score has a rank correlation with the fine-tuned curve over the 1 selections (fewer than two of them, "
-        "or all are scored or measured alike), so nothing can be said."
+        f"No cheap score has a rank correlation with the fine-tuned curve: {phrase} both scored and fine-tuned, which "
+        "is too few, or all are scored or measured alike, so nothing can be said."
     )
 
 

@@ -10,6 +10,7 @@ from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.layer_figures import similarity_figure, student_figure
 from layerprobe.reporting.layer_tables import to_final
 from layerprobe.reporting.layer_words import agreement_sentence, null_sentences, state_warnings
+from layerprobe.reporting.score_names import DISTANCES
 from layerprobe.reporting.sections.importance import importance_parts
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.study_files import StudyFiles
@@ -19,17 +20,18 @@ from layerprobe.reporting.words import confidence, count, level
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
     "Each cell compares the user vectors of the full model after two numbers of layers. Blocks of high values are "
-    "layers that change little. Yellow (scales from 0) and dark orange (scales from -1) mean alike in every map, also "
-    "in one of a distance."
+    "layers that change little. Yellow (scales from 0) and brown (scales from -1) mean alike in every map, also in "
+    "one of a distance."
 )
 NO_PROOF = (
     "**What such a map does not prove.** Two states may look alike and still rank items differently, and a layer whose "
     "output looks like its input may do what all later layers need. A map says what the layers of the trained full "
     "model do, not what a smaller model can learn. It is a hint; the depth curve is the proof."
 )
-TO_FINAL_TEXT = (
-    "The last column of each map as a curve: how near the state after k layers is to the final one. The grey band is "
-    "what the same measure gives when the users of one state are shuffled, so that nothing is shared but chance."
+TO_FINAL_TEXT = "The last column of each map as a curve: how near the state after k layers is to the final one."
+NULL_TEXT = (
+    " The grey band is what the same measure gives when the users of one state are shuffled, so that nothing is shared "
+    "but chance."
 )
 STUDENT_TEXT = (
     "The distilled student's states beside its teacher's, for the same users. A student that goes the teacher's way in "
@@ -62,15 +64,16 @@ def _to_final(study: StudyFiles) -> Part:
     if table is None or table.empty:
         return Part(missing)
     curves = to_final(table, null)
-    bands = f"Blue: {confidence(study.alpha)}."
+    text, bands = TO_FINAL_TEXT, f"Blue: {confidence(study.alpha)}."
     if null is not None and len(null):
+        text += NULL_TEXT
         covered = "" if study.alpha is None else f"{level(1 - study.alpha)} of "
         bands += f" Grey: {covered}{count(null[columns.N_PERMUTATIONS].min())} shuffles of the rows."
-    if columns.MEASURE in curves and (curves[columns.MEASURE] == "angular").any():
+    if curves[columns.MEASURE].isin(DISTANCES).any():
         bands += " Angular distance is drawn as 1 - distance: unrelated rows give 0.5."
     named = NamedFigure("to-final", to_final_figure(curves, f"{bands} {_caption(study, table)}"), curves)
     sentences = markdown.bullets([line for line in (*null_sentences(curves), agreement_sentence(curves)) if line])
-    return Part([TO_FINAL_TEXT, named.markdown, sentences, *missing], [named])
+    return Part([text, named.markdown, sentences, *missing], [named])
 
 
 def _warnings(study: StudyFiles) -> Part:
