@@ -20,7 +20,7 @@ from layerprobe.data.prepare import DataOptions, prepare
 
 RUNS = HERE.parent / "runs" / "benchmarks"
 SHAPE = {"dim": 64, "blocks": 2, "heads": 1, "max_len": 50}
-PEERS = {"rectools": "RecTools 0.19.0", "recbole": "RecBole 1.2.1"}
+PEERS = {"rectools": "RecTools 0.19.0", "recbole": "RecBole 1.2.1", "pytorch_cka": "pytorch-cka 1.1.3"}
 CONFIGS = {"ml-100k": "movielens-100k.yaml", "amazon-beauty": "amazon-beauty.yaml"}
 TITLES = {"ml-100k": "MovieLens-100K", "amazon-beauty": "Amazon Beauty"}
 NEEDED = (

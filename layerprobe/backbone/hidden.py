@@ -22,24 +22,35 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 
 
 class HiddenStates:
-    """The states of the last forward pass, `states[k]` being `hidden[k]` at the chosen positions, [read, dim]."""
+    """The states of the last forward pass: `found[k]` is `hidden[k]` at the chosen positions.
 
-    def __init__(self, n_layers: int, row: torch.Tensor, pos: torch.Tensor) -> None:
+    Args:
+        n_layers: L.
+        row, pos: positions that are kept, [read]; None keeps all of them, padding too, in the graph of the pass.
+    """
+
+    def __init__(self, n_layers: int, row: torch.Tensor | None, pos: torch.Tensor | None) -> None:
         self.row, self.pos = row, pos
         self.states: list[torch.Tensor | None] = [None] * (n_layers + 1)
 
     def keep(self, k: int, full: torch.Tensor) -> None:
         """Stores `hidden[k]` from the full tensor [batch, pos, dim]."""
-        self.states[k] = full[self.row, self.pos]
+        self.states[k] = full if self.row is None else full[self.row, self.pos]
+
+    def every(self) -> list[torch.Tensor]:
+        """Returns `hidden[0..L]` as the pass made them, [read, dim] each, or [batch, pos, dim] where all are kept."""
+        return [state for state in self.states if state is not None]
 
     def stacked(self) -> torch.Tensor:
         """Returns all states, float32 or better, [L + 1, read, dim]."""
-        return at_least_float32(torch.stack([state for state in self.states if state is not None]))
+        return at_least_float32(torch.stack(self.every()))
 
 
 @contextmanager
-def captured_hidden(model: PreTrainedModel, row: torch.Tensor, pos: torch.Tensor) -> Iterator[HiddenStates]:
-    """Captures `hidden[0..L]` at (row, pos) of every forward pass inside the block, then removes its hooks."""
+def captured_hidden(
+    model: PreTrainedModel, row: torch.Tensor | None, pos: torch.Tensor | None
+) -> Iterator[HiddenStates]:
+    """Captures `hidden[0..L]` at (row, pos), or everywhere, of each forward pass inside; then removes its hooks."""
     layers = layers_of(model)
     found = HiddenStates(len(layers), row, pos)
     handles = [layer.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, layer in enumerate(layers)]

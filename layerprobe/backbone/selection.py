@@ -14,8 +14,9 @@ from layerprobe.errors import InputError
 
 FORMS = "first:K last:K uniform:K ends:K every:N random:K@SEED keep:0,1,6,7 drop:4-6"
 MEASURED = ("bi", "angular", "cka", "greedy")
-Orders = Mapping[str, Sequence[int]]
-"""Per measured form, all layers in the order in which they are removed: the least important first."""
+MEASURED_FORMS = " ".join(f"{form}:K" for form in MEASURED)
+Measured = Mapping[str, Sequence[Sequence[int]]]
+"""Per measured form the layers that are kept at each depth 0..L, ascending (see `similarity.orders`)."""
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _SIGNED = rf"-?{_NUMBER}"
@@ -57,7 +58,7 @@ class LayerSelection:
         return re.sub(r"[^A-Za-z0-9.-]", "_", self.text.replace(":", "-"))
 
 
-def parse_selection(text: str, n_layers: int, orders: Orders | None = None) -> LayerSelection:
+def parse_selection(text: str, n_layers: int, measured: Measured | None = None) -> LayerSelection:
     """Resolves the text form of a selection for a backbone of L = `n_layers` layers.
 
     - `first:k`: layers 0 to k-1. `last:k`: layers L-k to L-1.
@@ -67,19 +68,19 @@ def parse_selection(text: str, n_layers: int, orders: Orders | None = None) -> L
     - `ends:k`: the first ceil(k / 2) and the last floor(k / 2).
     - `random:k@seed`: k layers drawn without replacement; with the same seed a smaller k keeps a subset.
     - `keep:0,1,6-7`: the listed layers. `drop:4-6`, `drop:4,6`: all but the listed layers. Ranges include both ends.
-    - `bi:k angular:k cka:k greedy:k`: the k layers that are removed last in the measured order of that name.
+    - `bi:k cka:k greedy:k`: the k layers that are removed last by block influence, by the drop of CKA, or one after
+      the other by NDCG. `angular:k`: all but the run of L - k layers that turns the state least.
 
     k runs from 0 (nothing kept, depth 0) to L. Lists must be strictly ascending and leave at least one layer.
 
     Args:
         text: the form, without spaces.
         n_layers: layers of the backbone.
-        orders: removal orders for the measured forms, as far as they have been measured.
+        measured: the layers kept by the measured forms, as far as they have been measured.
 
     Raises:
         InputError: the text is none of the forms, k or n is out of range, a list names a layer twice, out of order or
-            beyond the last one, or leaves nothing; a measured form whose order is not given, or whose order is not a
-            permutation of the layers.
+            beyond the last one, or leaves nothing; a measured form that has not been measured on this backbone.
 
     >>> parse_selection("uniform:3", 8).layers
     (0, 4, 7)
@@ -95,9 +96,9 @@ def parse_selection(text: str, n_layers: int, orders: Orders | None = None) -> L
     elif match := _LISTED.fullmatch(text):
         layers = _listed(text, match[1], match[2], n_layers)
     elif match := _MEASURED.fullmatch(text):
-        layers = _measured(text, match[1], _checked_depth(text, int(match[2]), n_layers), n_layers, orders or {})
+        layers = _measured(text, match[1], _checked_depth(text, int(match[2]), n_layers), n_layers, measured or {})
     else:
-        raise InputError(f"selection {text!r} is not understood; the forms are: {FORMS}")
+        raise InputError(f"selection {text!r} is not understood; the forms are: {FORMS} {MEASURED_FORMS}")
     return LayerSelection(layers, text, n_layers)
 
 
@@ -140,16 +141,29 @@ _KEPT: dict[str, Callable[[int, int], tuple[int, ...]]] = {
 }
 
 
-def _measured(text: str, form: str, depth: int, n_layers: int, orders: Orders) -> tuple[int, ...]:
-    if form not in orders:
+def measured_form(text: str, n_layers: int) -> tuple[str, int] | None:
+    """Returns form and depth of a measured selection, and None for a text of another form.
+
+    Raises:
+        InputError: its depth lies outside 0..L.
+
+    >>> measured_form("bi:2", 4), measured_form("first:2", 4)
+    (('bi', 2), None)
+    """
+    match = _MEASURED.fullmatch(text)
+    return None if match is None else (match[1], _checked_depth(text, int(match[2]), n_layers))
+
+
+def _measured(text: str, form: str, depth: int, n_layers: int, measured: Measured) -> tuple[int, ...]:
+    if form not in measured:
         raise InputError(
-            f"selection {text!r} needs the removal order {form} of measured layer importance; "
-            f"measured here: {', '.join(orders) or 'nothing'}; use one of: {FORMS}"
+            f"selection {text!r} needs the measured importance of a teacher's layers; measured here: "
+            f"{', '.join(measured) or 'nothing'}; name it in a study, which measures first, or use one of: {FORMS}"
         )
-    order = list(orders[form])
-    if sorted(order) != list(range(n_layers)):
-        raise InputError(f"the order {form} must name each of {n_layers} layers once; got {','.join(map(str, order))}")
-    return tuple(sorted(order[n_layers - depth :]))
+    kept = measured[form]
+    if len(kept) != n_layers + 1 or len(kept[depth]) != depth:
+        raise InputError(f"{form} was measured on {len(kept) - 1} layers; {text!r} is asked of {n_layers}")
+    return tuple(kept[depth])
 
 
 def _drawn(depth: int, seed: int, n_layers: int) -> tuple[int, ...]:

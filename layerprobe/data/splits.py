@@ -51,6 +51,9 @@ class Split:
     """
 
     sequences: Sequences
+    asked: np.ndarray | None = None
+    """Rows of the evaluated users whose targets are asked for, ascending; None asks for all. Training stays as it is,
+    and so do the draws of the sampled protocol, which therefore cannot be ranked for some users alone."""
 
     def __post_init__(self) -> None:
         if not np.any(self.sequences.lengths >= MIN_EVALUATED):
@@ -72,7 +75,7 @@ class Split:
 
     def queries(self, part: Part) -> Queries:
         """Returns the validation or test questions; the test history includes the validation item."""
-        users = self.evaluated
+        users = self.evaluated if self.asked is None else self.asked
         ends = self.sequences.offsets[users + 1] - (1 if part == "test" else 2)
         return Queries(users=users, starts=self.sequences.offsets[users], ends=ends, targets=self.sequences.items[ends])
 

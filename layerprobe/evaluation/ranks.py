@@ -101,8 +101,11 @@ def rank_targets(
 
     Raises:
         InputError: `batch_size` or `parts` is empty, or a user has too few items for the sampled protocol.
+        ValueError: the sampled protocol is asked for some users alone.
         StudyError: a score is not finite; the message names output, part and user row.
     """
+    if split.asked is not None and protocols.sampled is not None:
+        raise ValueError("negatives are drawn for all evaluated users; rank some of them by the protocol `full` alone")
     if batch_size < 1 or not parts:
         raise InputError(f"ranking needs a part and batch_size >= 1; got parts {list(parts)}, batch_size {batch_size}")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in scorer.names}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.backbone.load import backbone_config, composed
-from layerprobe.backbone.selection import parse_selection
 from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
@@ -98,7 +97,7 @@ def check_student(study: Study) -> None:
                 "distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
             )
         return
-    depth = spec.depth if spec.selection is None else parse_selection(spec.selection, deepest).depth
+    depth = study.student_depth
     assert depth is not None
     found = block_map(deepest, depth, spec.blocks)
     if found.blocks == 1 and spec.weights.multiple > 0:

@@ -99,11 +99,21 @@ class Estimator:
         cost, left = self.cost(planned), planned.left(self.steps(planned))
         if planned.kind == "teaching":
             fitting = self.study.spec.probe.heads.epochs * self.steps(planned) * cost.heads
-            return fitting + cost.exits + (self.study.n_layers + 1) * cost.valid
+            return fitting + cost.exits + self._cuts() * cost.valid
         found = left.steps * cost.step + left.validations * cost.valid + cost.final
         if planned.kind == "sasrec":
             return found + planned.floors * cost.final
         return found + self._teaching_seconds(planned) if planned.kind == "distilled" else found
+
+    def _cuts(self) -> float:
+        """Returns rankings of cut teachers, in rankings of all validation users by the whole one.
+
+        Leaving out one layer takes L + 1 of nearly all layers; one after the other L (L + 1) / 2 of half on average.
+        """
+        spec, n_layers = self.study.spec.similarity, self.study.n_layers
+        greedy = spec.greedy or "greedy" in self.study.asked_forms
+        share = min(1.0, spec.rows / len(self.split.evaluated))
+        return share * (n_layers + 1 + (n_layers * (n_layers + 1) / 4 if greedy else 0))
 
     def held(self, planned: Planned) -> Need:
         """Returns what is known without measuring: weights, gradients, moments and item table."""

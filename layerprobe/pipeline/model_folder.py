@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from layerprobe import columns, processes
@@ -70,11 +71,15 @@ class Ranking:
 
     def ndcg_valid(self, model: SequenceModel) -> float:
         """Returns NDCG@10 of the validation targets, full ranking: what picks the best epoch."""
+        return float(self.each_valid(model).mean())
+
+    def each_valid(self, model: SequenceModel) -> np.ndarray:
+        """Returns NDCG@10 of each validation target, full ranking, (users,)."""
         model.eval()
         alone = Protocols(sampled=None, remove_history=self.protocols.remove_history)
         scorer, shared = ModelScorer(model), not model.is_sharded
         ranks = rank_targets(scorer, self.split, ["valid"], alone, self.batch_size, shared)["model"]
-        return float(metric_values(ranks, "ndcg", 10).mean())
+        return metric_values(ranks, "ndcg", 10)
 
 
 @dataclass(frozen=True, eq=False)

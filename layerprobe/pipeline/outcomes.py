@@ -21,14 +21,17 @@ from layerprobe.errors import StudyError
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
+from layerprobe.pipeline.layer_stage import compare_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
 from layerprobe.pipeline.spec import EvaluationSpec, to_plain
 from layerprobe.pipeline.study import Study
+from layerprobe.pipeline.worth import write_worth
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import BOOTSTRAP_SEED, CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.reporting.report import write_report
 from layerprobe.store.atomic import read_json, write_csv, write_json
@@ -114,6 +117,7 @@ def decide_stage(study: Study) -> None:
     write_json(study.folder / "decision.json", decision.to_dict())
     say(f"decision: {decision.sentence}")
     _compare_controls(study, variants)
+    write_worth(study, variants)
 
 
 def _seeds(
@@ -151,12 +155,12 @@ def student_selection(study: Study) -> LayerSelection:
         return asked
     decision = read_json(study.folder / "decision.json")
     if decision["selection"] is not None and study.can_distil(decision["depth"]):
-        return parse_selection(decision["selection"], study.n_layers)
+        return parse_selection(decision["selection"], study.n_layers, study.measured)
     decided = study.n_layers if decision["depth"] is None else max(decision["depth"], 1)
     depth = next(k for k in range(decided, study.n_layers + 1) if study.can_distil(k))
     studied = [row for row in decision["depths"] if row["depth"] == depth]
     best = max(studied, key=lambda row: (row["not_worse"], row["value"]), default={"selection": f"first:{depth}"})
-    return parse_selection(best["selection"], study.n_layers)
+    return parse_selection(best["selection"], study.n_layers, study.measured)
 
 
 def _distill_folder(study: Study) -> Path:
@@ -178,8 +182,11 @@ def distill_stage(study: Study) -> None:
             "validation users than its start; train longer or with another learning rate, or choose distill.depth; "
             "`layerprobe report` draws what is there"
         )
-    train_and_rank(distill_job(study, selection), study.ranking, study.tracking)
+    job = distill_job(study, selection)
+    train_and_rank(job, study.ranking, study.tracking)
     processes.on_main(lambda: curve_stage(study))
+    trained = partial(load_trained, job.folder, job.build)
+    processes.on_main(lambda: compare_student(study, job.folder, lambda: _student_of(trained())))
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:
@@ -228,7 +235,7 @@ def _objective(study: Study, blocks: BlockMap, batches: TrainBatches) -> BlockDi
     return BlockDistillation(study.spec.distill.weights, blocks, cache, training.loss)
 
 
-def _student_of(model: SequenceModel) -> SequenceModel:
+def _student_of(model: SequenceModel) -> Recommender:
     assert isinstance(model, StudentInTraining)
     return model.student
 

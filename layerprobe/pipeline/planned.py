@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.selection import LayerSelection, measured_form, parse_selection
 from layerprobe.pipeline import outcomes
 from layerprobe.pipeline.study import Study
 from layerprobe.store.run_folder import DONE
@@ -69,9 +69,9 @@ def planned_models(study: Study) -> list[Planned]:
     """Returns every model of the study in the order in which it is trained."""
     spec = study.spec
     reads, sasrec = spec.recommender.max_len, spec.items.sasrec.max_len
-    items, asked = study.folder / "items", (study.folder / "exits", study.folder / "similarity" / "drop-one")
+    items, asked = study.folder / "items", (study.folder / "similarity", study.folder / "exits")
     distilled = study.folder / "distillation" / spec.distill.name
-    text = study.student_selection or "the decided selection, or the next that can be distilled"
+    text = _student_text(study)
     return [
         Planned(
             "items: SASRec and floors",
@@ -82,7 +82,7 @@ def planned_models(study: Study) -> list[Planned]:
             floors=TITLED_FLOORS,
         ),
         Planned(f"teacher: {study.full}", "recommender", (study.folder / "teacher",), spec.training, reads, study.full),
-        Planned("exits, single layers left out", "teaching", asked, spec.training, reads),
+        Planned("layers compared and left out, exits", "teaching", asked, spec.training, reads),
         *(
             Planned(label, "recommender", (folder,), spec.training, reads, selection)
             for label, selection, folder in _probed(study)
@@ -98,8 +98,19 @@ def planned_models(study: Study) -> list[Planned]:
     ]
 
 
+def _student_text(study: Study) -> str:
+    spec = study.spec.distill
+    if spec.selection is None and spec.depth is None:
+        return "the decided selection, or the next that can be distilled"
+    return spec.selection or f"first:{spec.depth}"
+
+
 def _student(study: Study) -> LayerSelection:
-    """Returns the student's layers; where the decision is open, the deepest it may come to, which costs most."""
+    """Returns the student's layers; where they are open, what costs most, or as much as those still to be measured."""
+    asked = study.spec.distill.selection
+    form = None if asked is None else measured_form(asked, study.n_layers)
+    if form is not None and form[0] not in study.measured:
+        return parse_selection(f"first:{form[1]}", study.n_layers)
     if study.student_selection is not None or (study.folder / "decision.json").exists():
         return outcomes.student_selection(study)
     deepest = max(depth for depth in range(1, study.n_layers + 1) if study.can_distil(depth))
@@ -113,6 +124,13 @@ def _probed(study: Study) -> list[tuple[str, LayerSelection, Path]]:
         (f"variant: {each}, seed {seed}", each, study.variant_folder(each, seed))
         for seed in seeds
         for each in study.selections
+    ]
+    # What a selection costs depends on its depth alone, so the first layers stand for those still to be measured.
+    waiting = [LayerSelection(tuple(range(depth)), text, study.n_layers) for text, depth in study.family.pending]
+    found += [
+        (f"variant: {each} (layers measured first), seed {seed}", each, study.variant_folder(each, seed))
+        for seed in seeds
+        for each in waiting
     ]
     found = [entry for entry in found if entry[2].name != "teacher"]
     for control in study.spec.probe.controls:

@@ -68,7 +68,7 @@ def _selection(study: Study, model: str) -> LayerSelection:
         return study.full
     if ":" not in model:
         raise InputError(f"--model must be {TEACHER}, {SASREC} or a selection ({FORMS}); got {model!r}")
-    return parse_selection(model, study.n_layers)
+    return parse_selection(model, study.n_layers, study.measured)
 
 
 def _last_stage(study: Study, selection: LayerSelection | None) -> str:

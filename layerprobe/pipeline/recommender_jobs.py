@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from layerprobe.backbone.selection import LayerSelection
+from layerprobe.backbone.selection import LayerSelection, measured_form
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import Study
@@ -49,7 +49,7 @@ def control_job(study: Study, control: str, selection: LayerSelection, seed: int
         point=Point.of(control, selection, seed),
         folder=study.control_folder(control, selection, seed),
         spec=_depends(study, recipe, selection, seed),
-        build=lambda: build_recommender(recipe, study.item_table, selection.text, seed),
+        build=lambda: build_recommender(recipe, study.item_table, selection, seed),
         training=study.spec.training,
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
@@ -71,7 +71,7 @@ def build_variant(
     start = None
     if from_teacher:
         start, _ = read_tensors(study.folder / "teacher" / "checkpoint" / MODEL)
-    return build_recommender(recipe or study.recipe, study.item_table, selection.text, seed, start)
+    return build_recommender(recipe or study.recipe, study.item_table, selection, seed, start)
 
 
 def load_teacher(study: Study) -> Recommender:
@@ -89,10 +89,17 @@ def shared_dependencies(study: Study) -> dict[str, object]:
     return {"evaluation": rules, "data": study.data_hash}
 
 
+def teacher_key(study: Study, **more: object) -> str:
+    """Returns the hash of what is computed from the trained teacher, and of what it depends on besides."""
+    teacher = file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")
+    return hash_value({"teacher": teacher, **shared_dependencies(study), **more})
+
+
 def _depends(study: Study, recipe: RecipeOptions, selection: LayerSelection, seed: int) -> dict[str, object]:
     table = {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.folder / "items", f"checkpoint/{MODEL}")}
     return {
         "selection": selection.text,
+        **({} if measured_form(selection.text, study.n_layers) is None else {"layers": list(selection.layers)}),
         "seed": seed,
         **to_plain(recipe),
         "training": to_plain(study.spec.training),

@@ -8,6 +8,7 @@ from pathlib import Path
 from layerprobe import processes
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.checks import check_steps
+from layerprobe.pipeline.layer_stage import similarity_stage
 from layerprobe.pipeline.plan import require_room
 from layerprobe.pipeline.study import Study
 from layerprobe.training.engine import available_device, mixed_precision
@@ -35,8 +36,8 @@ STAGES: dict[str, Callable[[Study], None]] = {
     "data": stages.data_stage,
     "items": stages.items_stage,
     "teach": stages.teach_stage,
+    "similarity": similarity_stage,
     "probe": _probe,
-    "similarity": stages.similarity_stage,
     "decide": _decide,
     "distill": outcomes.distill_stage,
     "export": _export,
@@ -45,11 +46,11 @@ STAGES: dict[str, Callable[[Study], None]] = {
 NEEDS = {
     "items": ("data",),
     "teach": ("data", "items"),
-    "probe": ("data", "items", "teach"),
     "similarity": ("data", "items", "teach"),
-    "decide": ("data", "items", "teach", "probe"),
-    "distill": ("data", "items", "teach", "probe", "decide"),
-    "export": ("data", "items", "teach", "probe", "decide", "distill"),
+    "probe": ("data", "items", "teach", "similarity"),
+    "decide": ("data", "items", "teach", "similarity", "probe"),
+    "distill": ("data", "items", "teach", "similarity", "probe", "decide"),
+    "export": ("data", "items", "teach", "similarity", "probe", "decide", "distill"),
 }
 """What a stage reads; it is brought up to date first. `report` draws from whatever is there."""
 

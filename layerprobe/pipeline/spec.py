@@ -25,6 +25,7 @@ from layerprobe.probing.decide import DecisionOptions
 from layerprobe.probing.probe_heads import ProbeHeadOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
 from layerprobe.store.atomic import read_yaml
 from layerprobe.training.adapters import TuningOptions
 from layerprobe.training.options import TrainingOptions
@@ -152,18 +153,32 @@ class SimilaritySpec:
     """How layers are compared."""
 
     rows: int = 2048
-    """Users whose readout is compared, a seeded sample of the test histories."""
+    """Validation users whose states are compared and who are ranked without layers: a seeded sample."""
+    measures: list[MeasureName] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+    """How states are compared. Cost with rows x rows: cka-rbf, rsa, mutual-knn, cknna; with the cube of the width:
+    procrustes, svcca, pwcca. The last two need more rows than dimensions."""
+    positions: Literal["last-item", "items", "all"] = "last-item"
+    """Where states are read, once per user. `last-item`: at the readout, or before a prompt's suffix. `items`: at a
+    random item. `all`: at a random position, tokens of the prompt included."""
+    greedy: bool = False
+    """Also remove layers one after the other by NDCG@10; done in any case where a selection `greedy:k` asks for it."""
+    n_permutations: int = 100
+    """Shuffles of the rows behind what the measures read by chance."""
     n_boot: int = 200
     """Resamples behind the intervals."""
     seed: int = 0
-    """Seed of the sample."""
+    """Seed of the sample, the positions and the shuffles."""
 
     def __post_init__(self) -> None:
         _require_seeds("similarity.seed", self.seed)
-        if self.rows < 5 or self.n_boot < 100:
+        if self.rows < 5 or self.n_boot < 100 or self.n_permutations < 20:
             raise InputError(
-                f"similarity.rows must be at least 5 and n_boot at least 100; got {self.rows} and {self.n_boot}"
+                "similarity.rows must be at least 5, n_boot at least 100 and n_permutations at least 20; got "
+                f"{self.rows}, {self.n_boot} and {self.n_permutations}"
             )
+        if not self.measures or len(set(self.measures)) < len(self.measures):
+            got = ", ".join(self.measures) or "none"
+            raise InputError(f"similarity.measures must name at least one measure, each once; got {got}")
 
 
 @dataclass(frozen=True)

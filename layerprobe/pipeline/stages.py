@@ -1,6 +1,6 @@
 """The stages of a study, each a function of the study folder: skipped where done, gone on with where cut off.
 
-data, items, teach, probe, similarity, decide, distill, export, report. A stage reads what earlier ones wrote and
+data, items, teach, similarity, probe, decide, distill, export, report. A stage reads what earlier ones wrote and
 nothing else, so any of them can be run alone once those before it are there.
 """
 
@@ -10,15 +10,12 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
-from layerprobe import columns, processes
+from layerprobe import processes
 from layerprobe.data.audit import OrderAudit
-from layerprobe.data.batches import query_batch
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.progress import Steps
 from layerprobe.data.splits import PARTS
@@ -26,22 +23,25 @@ from layerprobe.data.synthetic import generate
 from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
+from layerprobe.pipeline.cuts import CutValues
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
 from layerprobe.pipeline.probed_exits import fitted_heads, heads_depend_on
-from layerprobe.pipeline.recommender_jobs import control_job, load_teacher, shared_dependencies, variant_job
+from layerprobe.pipeline.recommender_jobs import (
+    control_job,
+    load_teacher,
+    shared_dependencies,
+    teacher_key,
+    variant_job,
+)
 from layerprobe.pipeline.spec import DataSpec, StudySpec, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
-from layerprobe.probing.importance import layer_removed
 from layerprobe.probing.probe_heads import HEADS
 from layerprobe.recommender.baselines import Markov1, Popularity, TfIdf
-from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.similarity.table import importance_table, similarity_table
-from layerprobe.store.atomic import replacing, write_csv, write_parquet
-from layerprobe.store.run_folder import file_hash_of, hash_value, is_done, mark_done
-from layerprobe.training.checkpoint import MODEL
+from layerprobe.store.atomic import replacing, write_parquet
+from layerprobe.store.run_folder import DONE, hash_value, is_done, mark_done
 from layerprobe.training.log import say
 
 
@@ -185,11 +185,13 @@ def teach_stage(study: Study) -> None:
 
 
 def probe_stage(study: Study) -> None:
-    """Trains every variant and its twins in the control arms, ranks every exit and removes every layer once."""
+    """Ranks the teacher cut to each selection and its exits, then trains the variants and their control twins."""
     if study.family.merged_line is not None:
         say(study.family.merged_line)
+    cuts = CutValues(study)
+    for selection in study.control_selections:
+        cuts.of(selection.layers)
     _exits(study)
-    _drop_one(study)
     for seed in study.spec.probe.seeds:
         for selection in study.selections:
             train_and_rank(variant_job(study, selection, seed), study.ranking, study.tracking)
@@ -199,75 +201,15 @@ def probe_stage(study: Study) -> None:
                 train_and_rank(control_job(study, control, selection, seed), study.ranking, study.tracking)
 
 
-def _teacher_key(study: Study, **more: object) -> str:
-    return hash_value(
-        {"teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"), **shared_dependencies(study), **more}
-    )
-
-
 def _exits(study: Study) -> None:
     folder = study.folder / "exits"
-    key = _teacher_key(study, **heads_depend_on(study))
-    if processes.agreed(lambda: is_done(folder, key)):
+    key = teacher_key(study, **heads_depend_on(study))
+    if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
+    processes.on_main(lambda: (folder / DONE).unlink(missing_ok=True))
     teacher = load_teacher(study)
     scorer = ExitScorer(teacher, fitted_heads(study, teacher))
     started = time.monotonic()
     found = _ranks(study, scorer)
     say(f"exits: {len(scorer.names)} ranked from one forward pass, {time.monotonic() - started:.0f} s")
     processes.on_main(lambda: _write_ranks(folder, key, found, [folder / HEADS]))
-
-
-def _drop_one(study: Study) -> None:
-    """Measures, on validation users, the share of NDCG@10 lost when one layer is skipped and nothing retrained."""
-    folder = study.folder / "similarity" / "drop-one"
-    key = _teacher_key(study)
-    if processes.agreed(lambda: is_done(folder, key)):
-        return
-    teacher = load_teacher(study)
-    full = study.ranking.ndcg_valid(teacher)
-    rows = []
-    for layer in range(teacher.n_layers):
-        with layer_removed(teacher.backbone, layer):
-            lost = 1 - study.ranking.ndcg_valid(teacher) / full if full > 0 else 0.0
-        rows.append({columns.MEASURE: columns.DROP_ONE, columns.LAYER: layer, columns.VALUE: lost})
-    processes.on_main(lambda: _write_drop_one(folder, key, rows))
-
-
-def _write_drop_one(folder: Path, key: str, rows: list[dict[str, Any]]) -> None:
-    write_csv(folder / "drop_one.csv", pd.DataFrame(rows, columns=list(columns.IMPORTANCE)))
-    mark_done(folder, key, [folder / "drop_one.csv"])
-
-
-def similarity_stage(study: Study) -> None:
-    """Compares all pairs of `hidden[0..L]` at the last item of a sample of test histories."""
-    _drop_one(study)
-    processes.on_main(lambda: _compare_layers(study))
-
-
-def _compare_layers(study: Study) -> None:
-    spec, folder = study.spec.similarity, study.folder / "similarity"
-    key = _teacher_key(study, similarity=to_plain(spec), alpha=study.spec.evaluation.alpha)
-    if is_done(folder, key):
-        return
-    hidden = readout_states(study, load_teacher(study))
-    label = f"last item of {hidden.shape[1]} test histories"
-    table = similarity_table(hidden, label, spec.n_boot, study.spec.evaluation.alpha, spec.seed)
-    write_parquet(folder / "similarity.parquet", table)
-    drop_one = pd.read_csv(folder / "drop-one" / "drop_one.csv")
-    write_csv(folder / "importance.csv", pd.concat([importance_table(hidden), drop_one], ignore_index=True))
-    mark_done(folder, key, [folder / "similarity.parquet", folder / "importance.csv"])
-
-
-def readout_states(study: Study, teacher: Recommender) -> torch.Tensor:
-    """Returns `hidden[0..L]` at the last item of a seeded sample of test histories, float32 [L + 1, rows, width]."""
-    queries = study.data.split.queries("test")
-    spec = study.spec.similarity
-    generator = np.random.default_rng(spec.seed)
-    rows = np.sort(generator.permutation(len(queries))[: spec.rows])
-    parts = []
-    with torch.inference_mode():
-        for chunk in np.array_split(rows, -(-len(rows) // study.spec.evaluation.batch_size)):
-            batch = query_batch(study.data.split, queries, chunk, teacher.max_len)
-            parts.append(teacher.hidden_at_items(batch.to(teacher.device)).cpu())
-    return torch.cat(parts, dim=1)

@@ -12,7 +12,7 @@ import torch
 
 from layerprobe import processes
 from layerprobe.backbone.load import backbone_content, count_layers
-from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
@@ -30,6 +30,7 @@ from layerprobe.training.engine import mixed_precision
 from layerprobe.training.tracking import FOLDER, Tracking
 
 STUDY = "study.yaml"
+SELECTIONS = "selections.json"
 PROVENANCE = "provenance.json"
 FREE_KEYS = (
     "decision",
@@ -66,7 +67,19 @@ class Study:
         """Depth of the teacher."""
         return count_layers(self.spec.backbone)
 
-    @cached_property
+    @property
+    def measured(self) -> Measured:
+        """Layers kept by the measured forms, as far as the similarity stage has measured them."""
+        path = self.folder / "similarity" / SELECTIONS
+        return {form: found["kept"] for form, found in read_json(path).items()} if path.exists() else {}
+
+    @property
+    def asked_forms(self) -> set[str]:
+        """Measured forms that variants or the student are chosen by."""
+        texts = [*map(str, self.spec.probe.selections or []), self.spec.distill.selection or ""]
+        return {form[0] for form in (measured_form(text, self.n_layers) for text in texts) if form is not None}
+
+    @property
     def family(self) -> Family:
         """What is studied, each set of layers once; whatever keeps all layers is the teacher, `first:L`.
 
@@ -81,7 +94,7 @@ class Study:
         if wrong:
             raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
         texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
-        return distinct_selections([*texts, *map(str, probe.selections or [])], self.n_layers)
+        return distinct_selections([*texts, *map(str, probe.selections or [])], self.n_layers, self.measured)
 
     @property
     def selections(self) -> tuple[LayerSelection, ...]:
@@ -154,12 +167,26 @@ class Study:
         """The student's layers where the spec names them; None where they are left to the decision.
 
         Raises:
-            InputError: it does not parse, or reaches beyond the teacher.
+            InputError: it does not parse, reaches beyond the teacher, or has still to be measured.
         """
         spec = self.spec.distill
         if spec.selection is not None:
-            return parse_selection(spec.selection, self.n_layers)
+            return parse_selection(spec.selection, self.n_layers, self.measured)
         return None if spec.depth is None else parse_selection(f"first:{spec.depth}", self.n_layers)
+
+    @property
+    def student_depth(self) -> int | None:
+        """Depth of the student where the spec names its layers, measured yet or not.
+
+        Raises:
+            InputError: it does not parse, or reaches beyond the teacher.
+        """
+        text = self.spec.distill.selection
+        form = None if text is None else measured_form(text, self.n_layers)
+        if form is not None:
+            return form[1]
+        selection = self.student_selection
+        return None if selection is None else selection.depth
 
     def can_distil(self, depth: int) -> bool:
         """Tells whether a student of `depth` layers has the blocks that its loss terms need."""
@@ -179,7 +206,7 @@ class Study:
         spec = self.spec
         if self.n_layers < 1:
             raise InputError(f"the teacher must keep at least one layer; backbone.keep {spec.backbone.keep} keeps none")
-        if len(self.selections) < 2:
+        if len(self.selections) + len(self.family.pending) < 2:
             got = spec.probe.selections if spec.probe.depths is None else spec.probe.depths
             raise InputError(
                 f"probe.depths or probe.selections must hold a depth below the teacher's {self.n_layers}; got {got}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class Family:
     Attributes:
         selections: by depth, then in the order given; no two keep the same layers.
         merged: texts that keep the layers of an earlier text, as (text, earlier text).
+        pending: texts whose layers have still to be measured, such as `bi:2`, each with its depth.
     """
 
     selections: tuple[LayerSelection, ...]
     merged: tuple[tuple[str, str], ...]
+    pending: tuple[tuple[str, int], ...] = ()
 
     @property
     def merged_line(self) -> str | None:
@@ -32,12 +34,13 @@ class Family:
         return f"selections that keep the same layers run once: {pairs}"
 
 
-def distinct_selections(texts: Sequence[str], n_layers: int) -> Family:
+def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured | None = None) -> Family:
     """Parses the texts; of those that keep the same layers the first stays.
 
     Args:
         texts: text forms; one given twice counts once.
         n_layers: layers of the backbone.
+        measured: the layers kept by the measured forms, as far as they have been measured; the others are pending.
 
     Raises:
         InputError: a text does not parse or does not fit the backbone.
@@ -46,12 +49,16 @@ def distinct_selections(texts: Sequence[str], n_layers: int) -> Family:
     >>> [selection.text for selection in found.selections], found.merged
     (['keep:0,3', 'first:2'], (('ends:2', 'keep:0,3'),))
     """
-    parsed = [parse_selection(text, n_layers) for text in dict.fromkeys(texts)]
+    measured = measured or {}
+    forms = {text: measured_form(text, n_layers) for text in dict.fromkeys(texts)}
+    waiting = tuple((text, form[1]) for text, form in forms.items() if form is not None and form[0] not in measured)
+    known = [text for text in forms if text not in dict(waiting)]
+    parsed = [parse_selection(text, n_layers, measured) for text in known]
     first: dict[tuple[int, ...], LayerSelection] = {}
     for selection in parsed:
         first.setdefault(selection.layers, selection)
     merged = [(each.text, first[each.layers].text) for each in parsed if first[each.layers] is not each]
-    return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged))
+    return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged), waiting)
 
 
 def keeps_first(selection: LayerSelection) -> bool:

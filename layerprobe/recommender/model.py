@@ -153,10 +153,38 @@ class Recommender(SequenceModel):
         The same as `hidden` unless a prompt suffix follows: there the readout starts from a token all users share, so
         `hidden[0]` would be one and the same vector.
         """
-        found = self._input(batch)
-        with captured_hidden(self.backbone, batch.row, batch.pos + found.before) as states:
+        return self._hidden_at(batch, None)
+
+    def hidden_anywhere(self, batch: SequenceBatch, pos: torch.Tensor) -> torch.Tensor:
+        """Returns `hidden[0..L]` at one position of each row, prompt included, [L + 1, batch, width].
+
+        Args:
+            batch: histories; what it reads does not matter.
+            pos: a place in prefix, items and suffix of each row, counted from the first, below `n_places`, [batch].
+        """
+        return self._hidden_at(batch, pos)
+
+    def n_places(self, batch: SequenceBatch) -> torch.Tensor:
+        """Returns how many positions each row has with its prompt, padding not counted, [batch]."""
+        return batch.lengths + self.prompt.n_before + len(self.suffix)
+
+    def _hidden_at(self, batch: SequenceBatch, places: torch.Tensor | None) -> torch.Tensor:
+        """Returns the states at the items that are read or, where places are given, anywhere."""
+        found = self._input(batch, repeat=places is not None)
+        row, pos = (batch.row, batch.pos + found.before) if places is None else (torch.arange(len(batch)), places)
+        with captured_hidden(self.backbone, row.to(self.device), pos.to(self.device)) as states:
             self.network(**found.arguments)
         return states.stacked()
+
+    def read_with_all_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Returns `read(batch)` and `hidden[0..L]` at every position, [batch, pos, width] each, in one graph.
+
+        The prefix is repeated for every row, so that it has states of each user's own.
+        """
+        found = self._input(batch, repeat=True)
+        with captured_hidden(self.backbone, None, None) as states:
+            vectors = self._read(found)
+        return vectors, states.every()
 
     def read_with_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns `read(batch)` and `hidden(batch)` of the same forward pass."""
@@ -182,11 +210,16 @@ class Recommender(SequenceModel):
     def _head(self, states: torch.Tensor) -> torch.Tensor:
         return at_least_float32(self.head(self.head_dropout(states.to(self.head.weight.dtype))))
 
-    def _input(self, batch: SequenceBatch) -> BackboneInput:
-        """Returns the backbone's input of a batch; its prefix is already run where it is shared."""
+    def _input(self, batch: SequenceBatch, repeat: bool = False) -> BackboneInput:
+        """Returns the backbone's input of a batch; its prefix is already run where it is shared.
+
+        Args:
+            batch: what is read.
+            repeat: whether to put the prefix before every row also where it could be shared.
+        """
         self._check_positions(batch)
         items = self.input_dropout(self.input_adapter(self.item_table[batch.items]))
-        prefix, shared = self._prefix(), self.shares_prefix
+        prefix, shared = self._prefix(), self.shares_prefix and not repeat
         before = 0 if shared else len(prefix)
         parts = [part for part in (prefix[None].expand(len(batch), -1, -1)[:, :before], items) if part.shape[1]]
         pos = batch.pos + before

@@ -3,29 +3,43 @@
 Takes states [rows, dim], hands on one value per pair of states. The debiased estimator is the default: the biased one
 reads .98 on independent data of 64 rows and 4096 columns. One pass serves all pairs, in one of two exact forms:
 
-- `feature`: cross-covariances [dim, dim] plus the diagonal corrections of the unbiased estimator. No rows x rows
-  matrix exists, so it is exact on as many rows as fit in memory. Cheaper when dim < rows.
-- `gram`: products of Gram matrices, a slice of their rows at a time. Cheaper when dim >= rows.
+- `feature`: cross-products [dim, dim] of features plus what the unbiased estimator's diagonal needs (`features`).
+- `gram`: products of Gram matrices [rows, rows], a slice of their rows at a time (`gram`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
 from layerprobe.errors import InputError
-from layerprobe.similarity.states import PairScores, States, as_states, layer_pairs
+from layerprobe.similarity.features import feature_rows, feature_sums
+from layerprobe.similarity.frames import centred
+from layerprobe.similarity.gram import gram_rows, gram_totals, linear_kernel
+from layerprobe.similarity.hsic import (
+    MIN_ROWS,
+    PairPlan,
+    RowSums,
+    Sums,
+    biased_cka,
+    biased_scores,
+    debiased_cka,
+    debiased_scores,
+    linear_rows,
+    linear_sums,
+    pair_plan,
+    square,
+)
+from layerprobe.similarity.states import Pairs, PairScores, States, checked_states
 
 Form = Literal["auto", "feature", "gram"]
 
-MIN_ROWS = 4
-"""The unbiased estimator divides by rows - 3."""
-
-# Spread this small against the size of the values it was computed from is rounding error.
-_ROUNDING = 1e-12
-_GRAM_ENTRIES = 2**24
+_SMALL_PRODUCTS = 2.5
+"""An operation in products of [states, entries] takes this many times what one in products of states takes, measured
+for 17 states on one thread: the former wait for memory."""
 
 
 def linear_cka(x: torch.Tensor, y: torch.Tensor, form: Form = "auto") -> float:
@@ -76,43 +90,28 @@ def linear_cka_biased(x: torch.Tensor, y: torch.Tensor) -> float:
     >>> round(linear_cka_biased(x, x[:, :1]), 4)  # X'X = diag(2, 2), Y'Y = 2, Y'X = (2, 0): 4 / (sqrt(8) 2)
     0.7071
     """
-    a, b = _centred([x, y], min_rows=2)
-    if max(a.shape[1], b.shape[1]) < len(a):
-        cross, self_a, self_b = (float((left.T @ right).square().sum()) for left, right in ((a, b), (a, a), (b, b)))
-    else:
-        gram_a, gram_b = a @ a.T, b @ b.T
-        cross, self_a, self_b = (float((k * q).sum()) for k, q in ((gram_a, gram_b), (gram_a,) * 2, (gram_b,) * 2))
-    return min(cross / (self_a * self_b) ** 0.5, 1.0)
+    plan = pair_plan(2)
+    return float(biased_cka(plan, _sums(checked_states([x, y], 2), plan, "auto"))[1])
 
 
 def cka_matrix(hidden: States, form: Form = "auto") -> np.ndarray:
     """Returns the debiased linear CKA of all pairs of S states in one pass: float64 [S, S], symmetric, diagonal 1.
 
     Args:
-        hidden: states [S, rows, dim] or a sequence of matrices with the same rows.
-        form: `feature`, `gram`, or `auto`: `feature` when every dim < rows.
+        hidden: states [S, rows, dim] or a sequence of matrices with the same rows. The feature form makes no float64
+            copy of them; for states that do not fit in memory either, see `features.CKASums`.
+        form: `feature`, `gram`, or `auto`, the one with fewer operations.
 
     Raises:
         InputError: as for `linear_cka`, naming the state.
     """
-    states = _centred(hidden, MIN_ROWS)
-    first, second = layer_pairs(len(states))
-    norms = _squared_norms(states)
-    inner = (norms @ norms.T)[first, second]
-    if _uses_features(states, form):
-        totals = torch.stack([(states[a].T @ states[b]).square().sum() for a, b in zip(first, second, strict=True)])
-        totals = totals - inner
-    else:
-        totals = _gram_products(states).sum(dim=1)
-    hsic = _unbiased_hsic(totals, -norms.sum(dim=1), inner, norms.shape[1])
-    values = _normalised(hsic, norms).cpu().numpy()
-    matrix = np.empty((len(states), len(states)))
-    matrix[first, second] = matrix[second, first] = values
-    return matrix
+    states = checked_states(hidden, MIN_ROWS)
+    plan = pair_plan(len(states))
+    return square(debiased_cka(plan, _sums(states, plan, form)))
 
 
-def cka_pairs(hidden: States, form: Form = "auto") -> PairScores:
-    """Returns the debiased linear CKA of all pairs of states a <= b with its exact jackknife pseudo-values.
+def cka_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "auto") -> PairScores:
+    """Returns the debiased linear CKA of pairs of states with its exact jackknife pseudo-values.
 
     Row i's part in the score is `n CKA - (n-1) CKA without row i`: every term is recomputed without the row, centring
     included, in closed form. Their variance over n is the jackknife variance of CKA. For independent states that
@@ -123,105 +122,75 @@ def cka_pairs(hidden: States, form: Form = "auto") -> PairScores:
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows, at least 5 of them.
+        pairs: indices a and b of the pairs to compare, any number of any states; all pairs a <= b if not given.
         form: as for `cka_matrix`.
 
     Raises:
-        InputError: as for `linear_cka`; fewer than 5 rows; or a state whose spread rests on two rows.
+        InputError: as for `linear_cka`; fewer than 5 rows; a state whose spread rests on two rows; or pairs that name
+            no state.
     """
-    states = _centred(hidden, MIN_ROWS + 1)
-    first, second = layer_pairs(len(states))
-    norms = _squared_norms(states)
-    n = norms.shape[1]
-    products = _feature_products(states, norms) if _uses_features(states, form) else _gram_products(states)
-    inner = norms[first] * norms[second]
-    total, total_inner, sums = products.sum(dim=1), inner.sum(dim=1), -norms.sum(dim=1)
-    values = _normalised(_unbiased_hsic(total, sums, total_inner, n), norms)
-
-    without = _unbiased_hsic(
-        total[:, None] - 2 * products,
-        sums[:, None] + 2 * norms,
-        total_inner[:, None] - inner - _crossed_sums(states, norms) + products,
-        n - 1,
-    )
-    pseudo = n * values[:, None] - (n - 1) * _normalised(without, norms)
-    return PairScores(values.cpu().numpy(), pseudo.T.cpu().numpy())
+    states = checked_states(hidden, MIN_ROWS + 1)
+    plan = pair_plan(len(states), pairs)
+    return debiased_scores(plan, _row_sums(states, plan, form))
 
 
-def _centred(hidden: States, min_rows: int) -> list[torch.Tensor]:
-    """Column-centred states with entries of at most about 1; CKA ignores shift and scale, floating point does not."""
-    centred = []
-    for index, state in enumerate(as_states(hidden, min_rows)):
-        scaled = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-        spread = scaled - scaled.mean(dim=0)
-        if float(spread.norm()) <= _ROUNDING * float(scaled.norm()):
-            raise InputError(
-                f"CKA needs states that differ between rows; state {index} is constant over its {len(state)} rows "
-                f"(zero self-HSIC): read it at a position where the users differ, not after a prompt's fixed end"
-            )
-        centred.append(spread)
-    return centred
+def cka_biased_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "auto") -> PairScores:
+    """Returns the biased linear CKA (`linear_cka_biased`) of pairs of states with its exact jackknife pseudo-values.
+
+    The intervals made of them are about the biased value and lie above the truth with it: when rows are few beside
+    the columns they can exclude 0 for independent states.
+
+    Args:
+        hidden: states [S, rows, dim] or a sequence of matrices with the same rows, at least 3 of them.
+        pairs: as for `cka_pairs`.
+        form: as for `cka_matrix`.
+
+    Raises:
+        InputError: as for `linear_cka_biased`; fewer than 3 rows; a state whose spread rests on one row; or pairs that
+            name no state.
+    """
+    states = checked_states(hidden, 3)
+    plan = pair_plan(len(states), pairs)
+    return biased_scores(plan, _row_sums(states, plan, form))
 
 
-def _squared_norms(states: list[torch.Tensor]) -> torch.Tensor:
-    """The Gram diagonals, [S, rows]; minus them are the row sums of the centred Grams without their diagonals."""
-    return torch.stack([state.square().sum(dim=1) for state in states])
+def _sums(states: Sequence[torch.Tensor], plan: PairPlan, form: Form) -> Sums:
+    if _uses_features(states, plan, form, passes=1):
+        return feature_sums(states, plan)
+    spreads = centred(states)
+    n_rows, device = len(spreads[0]), spreads[0].device
+    norms = _squared_norms(spreads)
+    total = gram_totals([linear_kernel(spread) for spread in spreads], n_rows, device)
+    inner = norms @ norms.T
+    pairs = plan.first, plan.second
+    return linear_sums(plan, n_rows, total[pairs], norms.sum(dim=1), inner[pairs])
 
 
-def _uses_features(states: list[torch.Tensor], form: Form) -> bool:
+def _row_sums(states: Sequence[torch.Tensor], plan: PairPlan, form: Form) -> RowSums:
+    if _uses_features(states, plan, form, passes=2):
+        return feature_rows(states, plan)
+    spreads = centred(states)
+    norms = _squared_norms(spreads)
+    products, _ = gram_rows([linear_kernel(spread) for spread in spreads], len(spreads[0]), spreads[0].device)
+    mixed = torch.stack([spread @ (spread.T @ norms.T) for spread in spreads])
+    mixed = mixed[plan.first, :, plan.second] + mixed[plan.second, :, plan.first]
+    inner = norms[plan.first] * norms[plan.second]
+    return linear_rows(plan, products[:, plan.first, plan.second].T + inner, norms, mixed)
+
+
+def _squared_norms(spreads: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The Gram diagonals, [states, rows]."""
+    return torch.stack([spread.square().sum(dim=1) for spread in spreads])
+
+
+def _uses_features(states: Sequence[torch.Tensor], plan: PairPlan, form: Form, passes: int) -> bool:
+    """Whether the feature form is asked for or costs less; `passes`: 1 for totals, 2 for rows."""
     if form not in ("auto", "feature", "gram"):
         raise InputError(f"form must be auto, feature or gram; got {form!r}")
-    return form == "feature" or (form == "auto" and all(state.shape[1] < len(state) for state in states))
-
-
-def _feature_products(states: list[torch.Tensor], norms: torch.Tensor) -> torch.Tensor:
-    """`sum_j K_a[i, j] K_b[i, j]` over j != i for all pairs, [pairs, rows], without a Gram matrix."""
-    first, second = layer_pairs(len(states))
-    products = [
-        ((states[a] @ (states[a].T @ states[b])) * states[b]).sum(dim=1) for a, b in zip(first, second, strict=True)
-    ]
-    return torch.stack(products) - norms[first] * norms[second]
-
-
-def _gram_products(states: list[torch.Tensor]) -> torch.Tensor:
-    """The same sums from slices of the Gram matrices, [pairs, rows]."""
-    first, second = layer_pairs(len(states))
-    n = len(states[0])
-    step = max(1, _GRAM_ENTRIES // (len(states) * n))
-    products = []
-    for start in range(0, n, step):
-        grams = torch.stack([state[start : start + step] @ state.T for state in states], dim=1)
-        inside = torch.arange(len(grams), device=grams.device)
-        grams[inside, :, start + inside] = 0
-        products.append((grams @ grams.mT)[:, first, second])
-    return torch.cat(products).T
-
-
-def _crossed_sums(states: list[torch.Tensor], norms: torch.Tensor) -> torch.Tensor:
-    """`sum_j K_a[i, j] 1'K_b[j] + K_b[i, j] 1'K_a[j]` over j != i for all pairs, [pairs, rows]."""
-    first, second = layer_pairs(len(states))
-    crossed = torch.stack([(state @ (state.T @ norms.T)).T for state in states])
-    crossed = norms[:, None] * norms[None] - crossed
-    return (crossed + crossed.transpose(0, 1))[first, second]
-
-
-def _unbiased_hsic(total: torch.Tensor, sums: torch.Tensor, inner: torch.Tensor, n: int) -> torch.Tensor:
-    """HSIC of all pairs from `tr KQ` [pairs, ...], `1'K1` [S, ...] and `1'KQ1` [pairs, ...] over n rows."""
-    first, second = layer_pairs(len(sums))
-    mean_term = sums[first] * sums[second] / ((n - 1) * (n - 2))
-    return (total + mean_term - 2 / (n - 2) * inner) / (n * (n - 3))
-
-
-def _normalised(hsic: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-    """CKA of all pairs from their HSIC [pairs, ...]; refuses states without self-HSIC."""
-    first, second = layer_pairs(len(norms))
-    own = hsic[first == second]
-    floor = _ROUNDING * norms.square().mean(dim=1) / norms.shape[1]
-    flat = (own.reshape(len(norms), -1) <= floor[:, None]).any(dim=1).nonzero()[:, 0].tolist()
-    if flat:
-        alike = "all rows but one are equal or all are equally far apart"
-        what = "after one of them is left out" if hsic.ndim > 1 else alike
-        raise InputError(
-            f"CKA needs a self-HSIC above 0; state {flat[0]} has none over {norms.shape[1]} rows, {what}: "
-            "read more users, or leave outlier rows out of all states"
-        )
-    return (hsic / (own[first] * own[second]).sqrt()).clamp(-1, 1)
+    if form != "auto":
+        return form == "feature"
+    # Multiplications: half of rows^2 x dim for each state's Gram matrix, half of rows^2 for each ordered pair of
+    # states; against rows x dim_a x dim_b for each pair asked for. Parts of rows double both but the Gram matrices.
+    n_rows, dims = len(states[0]), [state.shape[1] for state in states]
+    gram = n_rows * (sum(dims) + passes * _SMALL_PRODUCTS * len(dims) ** 2) / 2
+    return passes * sum(dims[a] * dims[b] for a, b in plan) < gram

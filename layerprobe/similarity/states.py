@@ -45,12 +45,21 @@ def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
     Casting comes before any product: in bfloat16 the angular distance of neighbouring layers doubles.
 
     Raises:
+        InputError: as for `checked_states`.
+    """
+    return [as_float64(state) for state in checked_states(hidden, min_rows)]
+
+
+def checked_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
+    """Returns the states as they are, checked, for measures that cast a slice of rows at a time.
+
+    Raises:
         InputError: no state, a state that is not a matrix, different row counts, fewer than `min_rows` rows, no
             columns, or values that are NaN or infinite.
     """
     if not len(hidden):
         raise InputError("similarity needs at least one state [rows, dim]; got none")
-    states = [_as_float64(state) for state in hidden]
+    states = [state.detach() for state in hidden]
     if any(state.ndim != 2 or not state.shape[1] for state in states):
         shapes = [tuple(state.shape) for state in states]
         raise InputError(f"each state must be a matrix [rows, dim >= 1]; got {shapes}")
@@ -63,9 +72,9 @@ def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
     return states
 
 
-def _as_float64(state: torch.Tensor) -> torch.Tensor:
-    # Apple's GPUs have no float64.
-    device = "cpu" if state.device.type == "mps" else state.device
+def as_float64(state: torch.Tensor) -> torch.Tensor:
+    """Returns the state, or rows of it, in float64: on its own device, or on the CPU if that has no float64."""
+    device = "cpu" if state.device.type == "mps" else state.device  # Apple's GPUs
     return state.detach().to(device, torch.float64)
 
 

@@ -1,95 +1,213 @@
-"""`SimilarityTable` and `ImportanceTable`: the tidy tables of a study's `similarity/` folder.
+"""The tidy tables of a study's `similarity/` folder: states compared with each other, with chance, with a student.
 
-Takes `hidden` [L + 1, rows, dim], one row per user at the readout; hands on one row per measure and pair of states,
-and one per measure and layer. The study writes them as `similarity.parquet` and `importance.csv`.
+Takes `hidden` [L + 1, rows, dim], one row per user; hands on one row per measure and pair of states, with intervals
+over users. What single layers matter is in `similarity.importance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from layerprobe import columns
+from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
-from layerprobe.similarity.cka import cka_pairs
+from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_named
 from layerprobe.similarity.states import PairScores, States, layer_pairs
-from layerprobe.similarity.vectors import block_influence, cosine_pairs
 
-PAIR_MEASURES: dict[str, Callable[[States], PairScores]] = {"cka": cka_pairs, "cosine": cosine_pairs}
-"""Measures of `similarity_table`; all of them lie in [-1, 1]."""
+LEAST_PERMUTATIONS = 20
 
-LAYER_MEASURES: dict[str, Callable[[States], np.ndarray]] = {"block-influence": block_influence}
-"""Measures of `importance_table`; the least important layer has the lowest value."""
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn: percentiles of resamples of the users.
+
+    Every measure hands on one part per user whose mean is the score up to a bias of order 1 / users, and the parts are
+    resampled, not the users: a user drawn twice would be his own nearest neighbour and lift every measure.
+    Users must be independent rows: several positions of one user make the intervals too narrow.
+    """
+
+    n_boot: int = 1000
+    """Resamples, at least 100."""
+    alpha: float = 0.05
+    """1 - the intervals' nominal coverage, in (0, 1)."""
+    seed: int = 0
+    """Seed of the resamples; calls with equal users, resamples and seed share them."""
+
+    def bounds(self, scores: PairScores, low: float = -np.inf, high: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+        """Returns low and high of each score's interval, cut at the measure's range.
+
+        Raises:
+            InputError: n_boot or alpha is out of range.
+        """
+        parts = scores.row_parts - scores.row_parts.mean(axis=0)
+        below, above = mean_intervals(parts, self.alpha, self.n_boot, self.seed)
+        return (scores.estimates + below).clip(low, high), (scores.estimates + above).clip(low, high)
+
+
+DEFAULT_RESAMPLING = Resampling()
 
 
 def similarity_table(
-    hidden: States, rows_label: str, n_boot: int = 1000, alpha: float = 0.05, seed: int = 0
+    hidden: States,
+    rows_label: str,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    resampling: Resampling = DEFAULT_RESAMPLING,
 ) -> pd.DataFrame:
-    """Returns every pair measure for the full square of states, with percentile intervals over rows.
-
-    All measures and pairs share one set of resamples of the rows. Cosine: the mean of the resampled per-row cosines.
-    CKA: the mean of the resampled jackknife pseudo-values around the estimate (see `cka_pairs`), which has the
-    jackknife's variance; resampling the rows of a U-statistic itself would be biased upwards. Rows must be
-    independent: one per user, since several positions of one user make the intervals too narrow.
+    """Returns every measure for the full square of states, with intervals over users.
 
     Args:
         hidden: states 0..L, [L + 1, rows, dim], before the final norm; at least 5 rows.
         rows_label: which rows these are, for example `readout`; stored in column `rows`.
-        n_boot: resamples, at least 100.
-        alpha: 1 - the intervals' nominal coverage, in (0, 1).
-        seed: seed of the resamples.
+        measures: names in `similarity.measures.MEASURES`.
+        resampling: how the intervals are drawn.
 
     Returns:
         Columns `columns.SIMILARITY`, one row per (measure, layer_a, layer_b); the values are symmetric in the layers.
 
     Raises:
-        InputError: states a measure refuses (not finite, constant, zero vectors, fewer than 5 rows), alpha or n_boot
+        InputError: an unknown measure, states a measure refuses (not finite, constant, too few rows), alpha or n_boot
             out of range.
     """
-    tables = []
-    for measure, scores_of in PAIR_MEASURES.items():
-        scores = scores_of(hidden)
-        low, high = mean_intervals(scores.row_parts - scores.row_parts.mean(axis=0), alpha, n_boot, seed)
-        tables.append(_full_square(measure, scores, low, high, len(hidden)))
-    table = pd.concat(tables, ignore_index=True)
-    facts = {columns.DIM: hidden[0].shape[1], columns.ROWS: rows_label}
-    return table.assign(**facts)
+    return square_table(pair_scores(hidden, measures), hidden, rows_label, resampling)
 
 
-def importance_table(hidden: States) -> pd.DataFrame:
-    """Returns every layer measure that needs the states alone: columns `columns.IMPORTANCE`, one row per layer.
-
-    Args:
-        hidden: states 0..L, [L + 1, rows, dim], before the final norm. With L = 0 the table is empty.
+def pair_scores(hidden: States, measures: Sequence[str]) -> dict[str, PairScores]:
+    """Returns the scores of all pairs of states a <= b by each measure: computed once, read by every table.
 
     Raises:
-        InputError: states a measure refuses (not finite, zero vectors, no rows).
+        InputError: an unknown measure, or states a measure refuses (not finite, constant, zero vectors, too few rows).
     """
-    tables = []
-    for measure, importance_of in LAYER_MEASURES.items():
-        values = importance_of(hidden)
-        layers = np.arange(len(values))
-        tables.append(pd.DataFrame({columns.MEASURE: measure, columns.LAYER: layers, columns.VALUE: values}))
-    return pd.concat(tables, ignore_index=True)
+    return {name: measure.pairs(hidden, None) for name, measure in measures_named(measures).items()}
 
 
-def _full_square(measure: str, scores: PairScores, low: np.ndarray, high: np.ndarray, n_states: int) -> pd.DataFrame:
-    """One row per (layer_a, layer_b); `low` and `high` are relative to the estimates."""
+def square_table(
+    found: dict[str, PairScores], hidden: States, rows_label: str, resampling: Resampling = DEFAULT_RESAMPLING
+) -> pd.DataFrame:
+    """Returns `pair_scores` of these states as `similarity_table` does."""
+    n_states = len(hidden)
     first, second = (index.numpy() for index in layer_pairs(n_states))
     pair = np.empty((n_states, n_states), dtype=np.int64)
     pair[first, second] = pair[second, first] = np.arange(len(first))
-    pair = pair.ravel()
-    layer_a, layer_b = np.indices((n_states, n_states)).reshape(2, -1)
+    layers = np.indices((n_states, n_states)).reshape(2, -1)
+    table = _rows(found, pair.ravel(), (layers[0], layers[1]), resampling)
+    return table.assign(**_facts(hidden, rows_label))
+
+
+def student_table(
+    teacher: States,
+    student: States,
+    rows_label: str,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    resampling: Resampling = DEFAULT_RESAMPLING,
+) -> pd.DataFrame:
+    """Returns every measure between each state of a teacher and each of a student on the same users.
+
+    Args:
+        teacher: its states 0..L, [L + 1, rows, dim]; `layer_a` counts them.
+        student: its states 0..l of the same users in the same order; `layer_b` counts them.
+        rows_label: which rows these are.
+        measures: names in `similarity.measures.MEASURES`.
+        resampling: how the intervals are drawn.
+
+    Returns:
+        Columns `columns.SIMILARITY`; `dim` is the teacher's.
+
+    Raises:
+        InputError: as for `similarity_table`; a measure that compares coordinates and states of different dims.
+    """
+    first = torch.arange(len(teacher)).repeat_interleave(len(student))
+    second = torch.arange(len(student)).repeat(len(teacher))
+    both, pairs = [*teacher, *student], (first, second + len(teacher))
+    found = {name: measure.pairs(both, pairs) for name, measure in measures_named(measures).items()}
+    table = _rows(found, np.arange(len(first)), (first.numpy(), second.numpy()), resampling)
+    return table.assign(**_facts(teacher, rows_label))
+
+
+def null_table(
+    hidden: States,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    n_permutations: int = 100,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Returns what each measure reads between a state and the last one when the last one's rows are shuffled.
+
+    Shuffled rows belong to other users, so all that is left is chance and what the measure makes of n and dim: about 0
+    for `cka`, k / (n - 1) for `mutual-knn`, far above 0 for `cka-biased`, `procrustes`, `svcca` and `pwcca`.
+
+    Args:
+        hidden: states 0..L, [L + 1, rows, dim].
+        measures: names in `similarity.measures.MEASURES`.
+        n_permutations: shuffles, at least 20; all measures and states share them.
+        alpha: `ci_low` and `ci_high` hold 1 - alpha of the shuffled values.
+        seed: seed of the shuffles.
+
+    Returns:
+        Columns `columns.NULL`, one row per measure and state k < L, with `layer_b` = L; `value` is the mean.
+
+    Raises:
+        InputError: as for `similarity_table`; fewer than 20 shuffles.
+    """
+    if n_permutations < LEAST_PERMUTATIONS:
+        raise InputError(f"a null needs at least {LEAST_PERMUTATIONS} permutations; got {n_permutations}")
+    tables = [
+        _null_rows(name, _shuffled(measure, hidden, n_permutations, seed), alpha)
+        for name, measure in measures_named(measures).items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shuffled(measure: Measure, hidden: States, n_permutations: int, seed: int) -> np.ndarray:
+    """Returns the values of all states but the last with shuffled copies of the last, [n_permutations, L]."""
+    generator = torch.Generator().manual_seed(seed)
+    n_states, found = len(hidden), []
+    states = [hidden[k] for k in range(n_states)]
+    for start in range(0, n_permutations, n_states):  # as many copies at a time as there are states
+        n_copies = min(n_states, n_permutations - start)
+        orders = [torch.randperm(len(states[-1]), generator=generator) for _ in range(n_copies)]
+        first = torch.arange(n_states - 1).repeat(n_copies)
+        second = torch.arange(n_copies).repeat_interleave(n_states - 1) + n_states - 1
+        scores = measure.pairs([*states[:-1], *(states[-1][order] for order in orders)], (first, second))
+        found.append(scores.estimates.reshape(n_copies, n_states - 1))
+    return np.concatenate(found)
+
+
+def _null_rows(name: str, values: np.ndarray, alpha: float) -> pd.DataFrame:
+    n_layers = values.shape[1]
+    low, high = np.quantile(values, [alpha / 2, 1 - alpha / 2], axis=0)
     return pd.DataFrame(
         {
-            columns.MEASURE: measure,
-            columns.LAYER_A: layer_a,
-            columns.LAYER_B: layer_b,
-            columns.VALUE: scores.estimates[pair],
-            columns.CI_LOW: (scores.estimates + low).clip(-1, 1)[pair],
-            columns.CI_HIGH: (scores.estimates + high).clip(-1, 1)[pair],
-            columns.N_ROWS: len(scores.row_parts),
+            columns.MEASURE: name,
+            columns.LAYER_A: np.arange(n_layers),
+            columns.LAYER_B: n_layers,
+            columns.VALUE: values.mean(axis=0),
+            columns.CI_LOW: low,
+            columns.CI_HIGH: high,
+            columns.N_PERMUTATIONS: len(values),
         }
     )
+
+
+def _rows(
+    found: dict[str, PairScores], pair: np.ndarray, layers: tuple[np.ndarray, np.ndarray], resampling: Resampling
+) -> pd.DataFrame:
+    """Returns one row per measure and entry of `pair`, which says whose score it takes."""
+    tables = []
+    for name, measure in measures_named(tuple(found)).items():
+        scores = found[name]
+        low, high = resampling.bounds(scores, measure.low, measure.high)
+        numbers = {columns.VALUE: scores.estimates, columns.CI_LOW: low, columns.CI_HIGH: high}
+        table = pd.DataFrame({columns.MEASURE: name, columns.LAYER_A: layers[0], columns.LAYER_B: layers[1]})
+        table = table.assign(**{column: values[pair] for column, values in numbers.items()})
+        tables.append(table.assign(**{columns.N_ROWS: len(scores.row_parts)}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _facts(hidden: States, rows_label: str) -> dict[str, Any]:
+    return {columns.DIM: hidden[0].shape[1], columns.ROWS: rows_label}

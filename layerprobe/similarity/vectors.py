@@ -7,12 +7,14 @@ coordinate shared by every row ("rogue dimension") lifts the plain ones towards 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from layerprobe.errors import InputError
-from layerprobe.similarity.states import PairScores, States, as_states, layer_pairs
+from layerprobe.similarity.pairing import score_pairs
+from layerprobe.similarity.states import Pairs, PairScores, States, as_states
 
 # A centred row this small against the state's uncentred size is rounding error of the mean.
 _ROUNDING = 1e-12
@@ -34,7 +36,7 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> float:
     >>> cosine(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))  # (1 + 0) / 2
     0.5
     """
-    return float(_row_cosines(*_unit_states([x, y])).mean())
+    return float(_row_cosines(*_units_of_one_dim([x, y])).mean())
 
 
 def centred_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -53,7 +55,7 @@ def centred_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
     >>> centred_cosine(rows, torch.tensor([[50.0, 1.0], [50.0, -1.0]]))  # (1, 0) against (0, 1)
     0.0
     """
-    return float(_row_cosines(*_unit_states([x, y], centred=True)).mean())
+    return float(_row_cosines(*_units_of_one_dim([x, y], centred=True)).mean())
 
 
 def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -72,9 +74,7 @@ def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     >>> angular_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))  # 45 of 180 degrees
     0.25
     """
-    u, v = _unit_states([x, y])
-    shares = 2 / math.pi * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
-    return float(shares.clamp_max(1).mean())
+    return float(_row_angles(*_units_of_one_dim([x, y])).mean())
 
 
 def block_influence(hidden: States) -> np.ndarray:
@@ -95,21 +95,80 @@ def block_influence(hidden: States) -> np.ndarray:
     >>> block_influence(hidden)
     array([0., 1.])
     """
-    units = _unit_states(hidden)
+    units = _units_of_one_dim(hidden)
     losses = [float(_half_squared_gaps(u, v).mean()) for u, v in zip(units, units[1:], strict=False)]
     return np.array(losses, dtype=np.float64)
 
 
-def cosine_pairs(hidden: States) -> PairScores:
-    """Returns the plain mean cosine of all pairs of states a <= b with its per-row values; bias 0.
+def cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
+    """Returns the plain mean cosine of the pairs of states with its per-row values; bias 0.
+
+    Args:
+        hidden: states [S, rows, dim].
+        pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `cosine`.
+        InputError: as for `cosine`; or pairs of states that are not there.
     """
-    units = _unit_states(hidden)
-    first, second = layer_pairs(len(units))
-    rows = torch.stack([_row_cosines(units[a], units[b]) for a, b in zip(first, second, strict=True)], dim=1)
-    return PairScores(rows.mean(dim=0).cpu().numpy(), rows.cpu().numpy())
+    return _mean_of_rows(_units_of_one_dim(hidden), _row_cosines, pairs)
+
+
+def centred_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
+    """Returns the centred mean cosine of the pairs of states with its per-row values.
+
+    The values hold the mean rows fixed. Measured on Gaussian, skewed and clustered rows, this moves the standard error
+    by less than a tenth.
+
+    Args:
+        hidden: states [S, rows, dim], at least 2 rows.
+        pairs: the pairs to score; None for all pairs a <= b.
+
+    Raises:
+        InputError: as for `centred_cosine`; or pairs of states that are not there.
+    """
+    return _mean_of_rows(_units_of_one_dim(hidden, centred=True), _row_cosines, pairs)
+
+
+def angular_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
+    """Returns the angular distance of the pairs of states, a distance in [0, 1], with its per-row values; bias 0.
+
+    Args:
+        hidden: states [S, rows, dim].
+        pairs: the pairs to score; None for all pairs a <= b.
+
+    Raises:
+        InputError: as for `cosine`; or pairs of states that are not there.
+    """
+    return _mean_of_rows(_units_of_one_dim(hidden), _row_angles, pairs)
+
+
+def unit_states(hidden: States, min_rows: int = 1, centred: bool = False) -> list[torch.Tensor]:
+    """Returns the states with rows of length 1, float64 [rows, dim]; dims may differ between states.
+
+    Args:
+        hidden: states [S, rows, dim] or a sequence of matrices with the same rows.
+        min_rows: the fewest rows the measure is defined on.
+        centred: whether the mean row is subtracted first.
+
+    Raises:
+        InputError: as for `as_states`, or rows without a direction.
+    """
+    return [_unit_rows(index, state, centred) for index, state in enumerate(as_states(hidden, min_rows))]
+
+
+def _mean_of_rows(
+    units: list[torch.Tensor], rows_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], pairs: Pairs | None
+) -> PairScores:
+    def score(u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = rows_of(u, v)
+        return rows.mean(), rows
+
+    return score_pairs(units, pairs, score)
+
+
+def _row_angles(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    shares = 2 / math.pi * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
+    return shares.clamp_max(1)
 
 
 def _row_cosines(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -120,12 +179,12 @@ def _half_squared_gaps(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return (u - v).square().sum(dim=1) / 2
 
 
-def _unit_states(hidden: States, centred: bool = False) -> list[torch.Tensor]:
-    states = as_states(hidden, min_rows=2 if centred else 1)
-    widths = sorted({state.shape[1] for state in states})
+def _units_of_one_dim(hidden: States, centred: bool = False) -> list[torch.Tensor]:
+    units = unit_states(hidden, min_rows=2 if centred else 1, centred=centred)
+    widths = sorted({state.shape[1] for state in units})
     if len(widths) > 1:
         raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
-    return [_unit_rows(index, state, centred) for index, state in enumerate(states)]
+    return units
 
 
 def _unit_rows(index: int, state: torch.Tensor, centred: bool) -> torch.Tensor:

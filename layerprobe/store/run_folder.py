@@ -38,17 +38,25 @@ def mark_done(folder: Path, key: str, files: Iterable[Path]) -> None:
     write_json(folder / DONE, {"key": key, "files": hashes})
 
 
-def is_done(folder: Path, key: str) -> bool:
+def is_done(folder: Path, key: str, derived: bool = False) -> bool:
     """Tells whether `folder` holds the finished result for `key`.
 
+    Args:
+        folder: where the stage writes.
+        key: hash of everything its result depends on.
+        derived: whether a result of another key may be made anew, as tables may that take little time.
+
     Raises:
-        InputError: the folder holds the finished result of another key, or a file it lists is missing or changed.
+        InputError: the folder holds the finished result of another key and is not derived, or a file it lists is
+            missing or changed.
     """
     marker = folder / DONE
     if not marker.exists():
         return False
     done = read_json(marker)
     if done["key"] != key:
+        if derived:
+            return False
         raise InputError(
             f"{folder} holds a finished result of another specification (key {done['key'][:12]}, now {key[:12]}); "
             "nothing is overwritten: choose another --out or delete that folder"

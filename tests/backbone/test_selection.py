@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layerprobe.backbone.selection import LayerSelection, parse_selection
+from layerprobe.backbone.selection import LayerSelection, measured_form, parse_selection
 from layerprobe.errors import InputError
 
 KEPT = [
@@ -102,8 +102,8 @@ REFUSED = [
     ("random:4@-1", "random:K@SEED"),
     ("keep:0, 1", "is not understood"),
     ("keep:-1", "is not understood"),
-    ("bi:4", "needs the removal order bi of measured layer importance; measured here: nothing"),
-    ("angular:4", "removal order angular"),
+    ("bi:4", "needs the measured importance of a teacher's layers; measured here: nothing"),
+    ("angular:4", "needs the measured importance"),
     ("cka:9", "depth must lie in 0 to 8"),
     ("greedy:4", "use one of: first:K"),
 ]
@@ -123,15 +123,32 @@ def test_a_selection_built_by_hand_is_checked_too(layers: tuple[int, ...]) -> No
         LayerSelection(layers, "bi:2", 8)
 
 
+KEPT = [[], [1], [1, 3], [0, 1, 3], [0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize("form", ["bi", "angular", "cka", "greedy"])
-def test_measured_forms_keep_the_layers_that_are_removed_last(form: str) -> None:
-    orders = {form: [2, 0, 3, 1]}
-    kept = [parse_selection(f"{form}:{k}", 4, orders).layers for k in range(5)]
-    assert kept == [(), (1,), (1, 3), (0, 1, 3), (0, 1, 2, 3)]
-    assert str(parse_selection(f"{form}:2", 4, orders)) == f"{form}:2"
+def test_measured_forms_keep_what_was_measured_at_that_depth(form: str) -> None:
+    kept = [parse_selection(f"{form}:{k}", 4, {form: KEPT}).layers for k in range(5)]
+    assert kept == [tuple(layers) for layers in KEPT]
+    assert str(parse_selection(f"{form}:2", 4, {form: KEPT})) == f"{form}:2"
+    assert measured_form(f"{form}:2", 4) == (form, 2)
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [0, 1, 2, 2], [1, 2, 3, 4]])
-def test_an_order_that_is_no_permutation_of_the_layers_is_refused(order: list[int]) -> None:
-    with pytest.raises(InputError, match="must name each of 4 layers once"):
-        parse_selection("bi:2", 4, {"bi": order})
+def test_only_measured_texts_are_measured_forms_and_their_depth_is_checked() -> None:
+    assert measured_form("first:2", 4) is None
+    assert measured_form("bi:", 4) is None
+    with pytest.raises(InputError, match="depth must lie in 0 to 4"):
+        measured_form("bi:5", 4)
+
+
+WRONG = [
+    (4, {"cka": KEPT}, "measured here: cka"),
+    (5, {"bi": KEPT}, "bi was measured on 4 layers; 'bi:2' is asked of 5"),
+    (4, {"bi": [[], [1], [1], [0, 1, 3], [0, 1, 2, 3]]}, "bi was measured on 4 layers"),
+]
+
+
+@pytest.mark.parametrize(("n_layers", "measured", "message"), WRONG)
+def test_what_was_not_measured_on_this_backbone_is_refused(n_layers: int, measured: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_selection("bi:2", n_layers, measured)

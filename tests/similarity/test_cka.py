@@ -51,15 +51,15 @@ def test_feature_form_equals_gram_form(n_rows: int, dim: int) -> None:
     states = related_states(4, n_rows, dim)
     np.testing.assert_allclose(cka_matrix(states, "feature"), cka_matrix(states, "gram"), rtol=0, atol=1e-12)
     np.testing.assert_allclose(
-        cka_pairs(states, "feature").row_parts, cka_pairs(states, "gram").row_parts, rtol=0, atol=1e-9
+        cka_pairs(states, form="feature").row_parts, cka_pairs(states, form="gram").row_parts, rtol=0, atol=1e-9
     )
 
 
 def test_gram_slices_do_not_change_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     states = related_states(3, 40, 60)
-    whole = cka_pairs(states, "gram").row_parts
-    monkeypatch.setattr("layerprobe.similarity.cka._GRAM_ENTRIES", 3 * 40 * 7)  # slices of 7 rows, the last of 5
-    np.testing.assert_allclose(cka_pairs(states, "gram").row_parts, whole, rtol=0, atol=1e-10)
+    whole = cka_pairs(states, form="gram").row_parts
+    monkeypatch.setattr("layerprobe.similarity.gram._ENTRIES", 3 * 40 * 7)  # slices of 7 rows, the last of 5
+    np.testing.assert_allclose(cka_pairs(states, form="gram").row_parts, whole, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("dim", [8, 300])
@@ -151,7 +151,7 @@ def test_pseudo_values_are_the_ones_of_recomputing_without_each_row(form: Form) 
     n_rows = 12
     states = related_states(3, n_rows, 5)
     pairs = np.triu_indices(3)
-    scores = cka_pairs(states, form)
+    scores = cka_pairs(states, form=form)
     np.testing.assert_allclose(scores.estimates, cka_matrix(states)[pairs], rtol=0, atol=1e-13)
     for row in range(n_rows):
         without = cka_matrix(torch.cat([states[:, :row], states[:, row + 1 :]], dim=1))[pairs]

@@ -1,0 +1,74 @@
+"""Gathers what the cheap scores say of every studied selection, and what fine-tuning made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.ranks import FULL
+from layerprobe.pipeline.cuts import known_cuts
+from layerprobe.pipeline.study import Study
+from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
+from layerprobe.probing.selections import keeps_first
+from layerprobe.store.atomic import write_csv
+
+CUT = "cut-ndcg"
+"""The teacher ranked with the selection's layers alone, nothing retrained."""
+TO_FULL = "cka-to-full"
+
+
+def write_worth(study: Study, variants: Mapping[LayerSelection, Sequence[pd.DataFrame]]) -> None:
+    """Writes `predictiveness.csv` and `predicted.csv`.
+
+    Args:
+        study: a study whose similarity and probe stages are done.
+        variants: per selection the ranks of its variants, one table per seed.
+    """
+    options = study.spec.decision
+    selections = tuple(each for each in variants if each.depth)
+    values = [
+        np.mean([_metric(study, ranks, "test") for ranks in variants[selection]], axis=0) for selection in selections
+    ]
+    curve = MeasuredCurve(selections, np.stack(values, axis=1))
+    worth, points = predictiveness(
+        _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
+    )
+    write_csv(study.folder / "predicted.csv", points)
+    write_csv(study.folder / "predictiveness.csv", worth)
+
+
+def _metric(study: Study, ranks: pd.DataFrame, part: str) -> np.ndarray:
+    """Returns the decision's metric per user, among the whole catalogue."""
+    asked = ranks.loc[(ranks[columns.SPLIT] == part) & (ranks[columns.PROTOCOL] == FULL)]
+    return metric_values(asked, study.spec.decision.metric, study.spec.decision.k)
+
+
+def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
+    """Returns every score of every selection, higher promising more; NaN where a score speaks of `first:k` alone."""
+    folder = study.folder / "similarity"
+    found = layer_predictions(pd.read_csv(folder / "importance.csv"), pd.read_csv(folder / "blocks.csv"), selections)
+    cuts = known_cuts(study)
+    found[CUT] = np.array([cuts[each.layers].mean() for each in selections])
+    table = pd.read_parquet(folder / "similarity.parquet")
+    last = table.loc[(table[columns.MEASURE] == "cka") & (table[columns.LAYER_B] == study.n_layers)]
+    if len(last):
+        found[TO_FULL] = _of_first(selections, last.set_index(columns.LAYER_A)[columns.VALUE].to_dict())
+    for kind in EXIT_KINDS:
+        by_depth = {each.depth: _exit(study, kind, each.depth) for each in selections if keeps_first(each)}
+        found[kind] = _of_first(selections, by_depth)
+    return found
+
+
+def _exit(study: Study, kind: str, k: int) -> float:
+    """Returns the validation value of an exit."""
+    return float(_metric(study, pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet"), "valid").mean())
+
+
+def _of_first(selections: Sequence[LayerSelection], by_depth: Mapping[int, float]) -> np.ndarray:
+    return np.array([by_depth[each.depth] if keeps_first(each) else np.nan for each in selections])

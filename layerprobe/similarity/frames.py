@@ -1,0 +1,59 @@
+"""Shift and scale of states before CKA, which ignores both; floating point does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from layerprobe.errors import InputError
+from layerprobe.similarity.states import as_float64
+
+# Spread this small against the size of the values it was computed from is rounding error.
+_ROUNDING = 1e-12
+_EXPONENTS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What one state is scaled and then shifted by.
+
+    Attributes:
+        scale: a power of two, so that no digit changes, that brings entries to at most about 1.
+        shift: the mean of the scaled columns, shape (dim,).
+    """
+
+    scale: float
+    shift: torch.Tensor
+
+    @staticmethod
+    def of(rows: torch.Tensor) -> Frame:
+        """Returns the frame that centres these rows [rows, dim] of one state."""
+        rows = as_float64(rows)
+        exponent = int(torch.frexp(rows.abs().max())[1])
+        scale = 2.0 ** -min(max(exponent, -_EXPONENTS), _EXPONENTS)
+        return Frame(scale, (rows * scale).mean(dim=0))
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns the rows in this frame, float64."""
+        return (as_float64(rows) * self.scale).sub_(self.shift)
+
+
+def centred(states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Returns the states scaled and column-centred, float64; refuses constant ones."""
+    frames = [Frame.of(state) for state in states]
+    spreads = [frame(state) for frame, state in zip(frames, states, strict=True)]
+    for index, (frame, spread) in enumerate(zip(frames, spreads, strict=True)):
+        squares = float(spread.square().sum())
+        refuse_constant(index, len(spread), squares, squares + len(spread) * float(frame.shift.square().sum()))
+    return spreads
+
+
+def refuse_constant(index: int, n_rows: int, spread: float, size: float) -> None:
+    """Refuses state `index` if its squared entries sum to `size` but to next to nothing about the mean, `spread`."""
+    if spread <= _ROUNDING**2 * size:
+        raise InputError(
+            f"CKA needs states that differ between rows; state {index} is constant over its {n_rows} rows "
+            f"(zero self-HSIC): read it at a position where the users differ, not after a prompt's fixed end"
+        )
