@@ -101,7 +101,7 @@ def _write_tables(study: Study, key: str, users: np.ndarray, lost: PairScores, g
     importance = [
         importance_table(found, len(hidden), resampling),
         _importance_rows(columns.DROP_ONE, lost, resampling),
-        _importance_rows(TAYLOR, _predicted(study, teacher, users), resampling),
+        _importance_rows(TAYLOR, _predicted(study, teacher, users), resampling, 0.0),
     ]
     kept = kept_layers(found, len(hidden)) | ({} if greedy is None else {GREEDY: kept_by_order(greedy)})
     write_parquet(folder / "similarity.parquet", square_table(asked, hidden, label, resampling))
@@ -121,16 +121,19 @@ def _say_kept(kept: dict[str, Kept]) -> None:
         say(f"layers kept by {form}: {text}")
 
 
-def _importance_rows(measure: str, scores: PairScores, resampling: Resampling) -> pd.DataFrame:
-    """Returns scores per layer as rows of `importance.csv`."""
-    low, high = resampling.bounds(scores)
+def _importance_rows(measure: str, scores: PairScores, resampling: Resampling, least: float = -np.inf) -> pd.DataFrame:
+    """Returns scores per layer as rows of `importance.csv`; `least` is the lowest value the measure can have."""
+    low, high = resampling.bounds(scores, least)
     table = {columns.LAYER: np.arange(len(low)), columns.VALUE: scores.estimates}
     table |= {columns.CI_LOW: low, columns.CI_HIGH: high, columns.N_ROWS: len(scores.row_parts)}
     return pd.DataFrame({columns.MEASURE: measure, **table})
 
 
 def _predicted(study: Study, teacher: Recommender, users: np.ndarray) -> PairScores:
-    """Returns the predicted rise of the validation loss without each layer; as many users at a time as in training."""
+    """Returns by how much the validation loss is predicted to change without each layer, whether up or down.
+
+    As many users at a time as in a pass of training, which is known to fit in memory.
+    """
     training = study.spec.training
     longest = study.spec.recommender.max_len + teacher.prompt.n_before + len(teacher.suffix)
     size = training.batch_size if training.max_tokens is None else max(1, training.max_tokens // longest)
@@ -139,6 +142,7 @@ def _predicted(study: Study, teacher: Recommender, users: np.ndarray) -> PairSco
         for batch, _ in _batches(study, teacher, users, min(size, training.batch_size))
     ]
     values = np.concatenate(rises)
+    values = values * np.where(values.mean(axis=0) < 0, -1.0, 1.0)
     return PairScores(values.mean(axis=0), values)
 
 

@@ -45,7 +45,7 @@ def predicted_rise(model: Recommender, batch: SequenceBatch) -> np.ndarray:
     way is long and the loss bends.
 
     Source: Molchanov et al. 2017, arXiv 1611.06440, section 2.2, equation 7, for the activations of a whole layer. How
-    we differ: they take the absolute value of the mean, we keep the sign of the sum per user. The Taylor score of
+    we differ: they take the absolute value per feature map, we hand on each user's signed sum. The Taylor score of
     Shortened LLaMA (Kim et al. 2024, arXiv 2402.02834) sums |weight x gradient| over a layer's weights instead, which
     predicts the removal of single weights, not of the layer.
 

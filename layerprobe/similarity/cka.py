@@ -99,7 +99,7 @@ def cka_matrix(hidden: States, form: Form = "auto") -> np.ndarray:
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows. The feature form makes no float64
-            copy of them; for states that do not fit in memory either, see `features.CKASums`.
+            copy of them; for states that do not fit in memory either, see `cka_sums.CKASums`.
         form: `feature`, `gram`, or `auto`, the one with fewer operations.
 
     Raises:

@@ -18,7 +18,7 @@ from layerprobe.similarity.states import Pairs, PairScores, States
 MIN_ROWS = 4
 """Six distances, and three without one row."""
 
-# Squared distances closer than this, against the squared lengths of the rows they come from, are equal up to rounding.
+# Squared distances closer than this, against the squared lengths of their rows, are equal up to rounding.
 _ROUNDING = 1e-12
 
 
@@ -31,7 +31,7 @@ def rsa(x: torch.Tensor, y: torch.Tensor) -> float:
 
     Source: Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2:4. The distance is free there (theirs is 1 -
     Pearson correlation); ours is the Euclidean distance, so that shift and rotation change nothing. Distances whose
-    squares differ by less than 1e-12 of the rows' squared lengths (around the mean row) share their mean rank.
+    squares differ by less than 1e-12 of the rows' squared lengths (around the median row) share their mean rank.
 
     Args:
         x: state [rows, dim_x], at least 4 rows.
@@ -108,6 +108,8 @@ def _squared_distances(
     state: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The squared distances of the pairs of rows and the size of the numbers they were computed from."""
+    # Around the median row, since an outlier draws the mean away and every row would take its rounding error.
+    state = state - state.median(dim=0).values
     squares = state.square().sum(dim=1)
     sizes = squares[first] + squares[second]
     return sizes - 2 * (state @ state.T)[first, second], sizes

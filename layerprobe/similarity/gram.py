@@ -29,7 +29,7 @@ def gram_totals(kernels: Sequence[Kernel], n_rows: int, device: torch.device) ->
         # Each pair of rows counts twice, but inside the slice's own square it is met twice already.
         grams[:, :, : rows.stop - rows.start] *= 0.5**0.5
         entries = grams.view(len(kernels), -1)
-        total += 2 * entries @ entries.T
+        total.addmm_(entries, entries.T, alpha=2)
     return total
 
 

@@ -21,7 +21,8 @@ import torch
 from layerprobe.errors import InputError
 from layerprobe.similarity.cka import cka_biased_pairs, cka_pairs, linear_cka, linear_cka_biased
 from layerprobe.similarity.kernels import rbf_cka, rbf_cka_pairs
-from layerprobe.similarity.neighbours import cknna, cknna_pairs, mutual_knn, mutual_knn_pairs, rsa, rsa_pairs
+from layerprobe.similarity.distances import rsa, rsa_pairs
+from layerprobe.similarity.neighbours import cknna, cknna_pairs, mutual_knn, mutual_knn_pairs
 from layerprobe.similarity.states import Pairs, PairScores, States
 from layerprobe.similarity.subspace import procrustes, procrustes_pairs, pwcca, pwcca_pairs, svcca, svcca_pairs
 from layerprobe.similarity.vectors import (

@@ -79,8 +79,8 @@ def mutual_knn_pairs(hidden: States, pairs: Pairs | None = None, k: int = 10) ->
 def cknna(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
     """Returns the debiased linear CKA over mutual nearest neighbours only, in [-1, 1].
 
-    1: equal up to rotation and the length of rows. Independent states read a little below k / (rows - 1): the rows that
-    are neighbours in both by chance are alike in both.
+    1: equal up to rotation and the length of rows. Independent states read about k / (rows - 1), not 0: rows that are
+    neighbours in both by chance are alike in both.
 
     `CKNNA = A(K, Q) / sqrt(A(K, K) A(Q, Q))`, where `A(K, Q)` sums `K_ij Q_ij` over the rows j that are among the k
     nearest neighbours of i in both states, and K, Q are the U-centred Gram matrices of the normalised rows (Szekely and
@@ -96,7 +96,7 @@ def cknna(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
         k: neighbours per row, from 1 to rows - 2.
 
     Raises:
-        InputError: as for `mutual_knn`, also if rows are all equally alike without one of them.
+        InputError: as for `mutual_knn`, also if one row is part of all pairs of neighbours.
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # neighbours: 0 and 1, 2 and 3
     >>> round(cknna(x, x[[0, 1, 3, 2]] * 5, k=1), 12)
@@ -233,8 +233,8 @@ def _alike(index: int, near: _Neighbours) -> _Alike:
     without = _without_each(near, squares)
     if float(without.min()) <= _ROUNDING**2 * n * k:
         raise InputError(
-            f"CKNNA needs neighbours that are nearer than other rows; in state {index} all {n} rows but one are equally "
-            "alike: read more users, or leave the outlier row out of all states"
+            f"CKNNA needs neighbours that do not all go through one row; those of state {index} do, with k {k} and {n} "
+            "rows: ask for more neighbours, or leave that row out of all states"
         )
     return _Alike(near, centred, squares.sum(), without)
 

@@ -60,7 +60,8 @@ def procrustes_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
     """Returns the Procrustes similarity of the pairs of states with the influence of each row.
 
     Row i's part is the estimate plus its influence: with norms 1 and `X'Y = U S V'` it is
-    `s + n x_i' U V' y_i - s n (|x_i|^2 + |y_i|^2) / 2`; the last term corrects for both norms. The mean is the estimate.
+    `s + n x_i' U V' y_i - s n (|x_i|^2 + |y_i|^2) / 2`; the last term corrects for both norms. The parts' mean is the
+    estimate.
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows. Where dim > rows they are first
@@ -103,8 +104,8 @@ def svcca(x: torch.Tensor, y: torch.Tensor) -> float:
 def svcca_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
     """Returns the SVCCA of the pairs of states with the influence of each row.
 
-    Row i's part is the mean over k of `rho_k + u_ik v_ik - rho_k (u_ik^2 + v_ik^2) / 2`, with u, v the canonical variates
-    at variance 1; the directions kept are held fixed. The mean is the estimate.
+    Row i's part is the mean over k of `rho_k + u_ik v_ik - rho_k (u_ik^2 + v_ik^2) / 2`, with u, v the canonical
+    variates at variance 1; the directions kept are held fixed. The parts' mean is the estimate.
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows.
@@ -149,7 +150,8 @@ def pwcca_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
     """Returns the PWCCA of the pairs of states, the first of each giving the weights, with the influence of each row.
 
     In the default pairs a <= b the weights are the lower layer's; ask for (b, a) to get the other direction. Row i's
-    part is that of `svcca_pairs` with the weighted mean over k; the weights are held fixed. The mean is the estimate.
+    part is that of `svcca_pairs` with the weighted mean over k; the weights are held fixed. The parts' mean is the
+    estimate.
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows.

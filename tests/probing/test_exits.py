@@ -1,4 +1,4 @@
-"""Exits and single-layer removal: read early or skip a layer, and leave the model as it was."""
+"""Exits: read early, and leave the model as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from layerprobe.data.batches import query_batch
 from layerprobe.data.splits import Split
 from layerprobe.evaluation.ranks import Protocols, rank_targets
 from layerprobe.probing.exits import ExitScorer
-from layerprobe.probing.importance import layer_removed
 from layerprobe.probing.variant import RecipeOptions, build_recommender
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import ModelScorer
@@ -59,26 +58,3 @@ def test_all_exits_come_from_one_forward_pass(model: Recommender, batch) -> None
     scorer = ExitScorer(model)
     assert len(list(scorer.scores(batch))) == len(scorer.names) == 2 * 5
     assert len(calls) == 1
-
-
-@pytest.mark.parametrize("layer", range(4))
-def test_a_removed_layer_is_skipped_and_put_back(
-    layer: int, model: Recommender, batch, item_table: torch.Tensor, recipe: RecipeOptions
-) -> None:
-    before = model.read(batch)
-    with layer_removed(model.backbone, layer):
-        without = model.read(batch)
-    cut = build_recommender(recipe, item_table, f"drop:{layer}", 0).eval()
-    torch.testing.assert_close(without, cut.read(batch), atol=1e-6, rtol=0)
-    assert torch.equal(model.read(batch), before)
-
-
-def test_a_layer_is_put_back_after_an_error(model: Recommender) -> None:
-    with pytest.raises(ZeroDivisionError), layer_removed(model.backbone, 1):
-        raise ZeroDivisionError
-    assert model.n_layers == 4
-
-
-def test_a_layer_that_is_not_there_cannot_be_removed(model: Recommender) -> None:
-    with pytest.raises(IndexError, match=r"\[0, 4\)"), layer_removed(model.backbone, 4):
-        pass

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from layerprobe.errors import InputError
-from layerprobe.similarity.vectors import angular_distance, block_influence, centred_cosine, cosine, cosine_pairs
+from layerprobe.similarity.vectors import (
+    angular_distance,
+    angular_pairs,
+    block_influence,
+    centred_cosine,
+    centred_cosine_pairs,
+    cosine,
+    cosine_pairs,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,6 +48,43 @@ def test_all_pairs_equal_the_single_pairs_and_their_rows() -> None:
         np.testing.assert_allclose(
             scores.row_parts[:, position], slow_cosines(hidden[a], hidden[b]), rtol=0, atol=1e-14
         )
+
+
+def slow_angles(x: torch.Tensor, y: torch.Tensor) -> list[float]:
+    return [math.acos(c) / math.pi for c in slow_cosines(x, y)]
+
+
+def slow_centred(x: torch.Tensor, y: torch.Tensor) -> list[float]:
+    return slow_cosines(x - x.mean(dim=0), y - y.mean(dim=0))
+
+
+PAIR_FORMS = [
+    (cosine_pairs, cosine, slow_cosines),
+    (centred_cosine_pairs, centred_cosine, slow_centred),
+    (angular_pairs, angular_distance, slow_angles),
+]
+
+
+@pytest.mark.parametrize(("of_pairs", "plain", "slow_rows"), PAIR_FORMS)
+def test_pairs_asked_for_come_in_their_order(of_pairs, plain, slow_rows) -> None:
+    hidden = normal(4, 20, 5) + 0.3
+    asked = [(3, 0), (1, 2), (1, 2), (0, 3)]
+    scores = of_pairs(hidden, (torch.tensor([a for a, _ in asked]), torch.tensor([b for _, b in asked])))
+    assert scores.row_parts.shape == (20, 4)
+    for position, (a, b) in enumerate(asked):
+        assert scores.estimates[position] == pytest.approx(plain(hidden[a], hidden[b]), abs=1e-15)
+        expected = slow_rows(hidden[a], hidden[b])
+        np.testing.assert_allclose(scores.row_parts[:, position], expected, rtol=0, atol=1e-14)
+    assert of_pairs(hidden).estimates.shape == (10,)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "came"), [([0, 4], [1, 1], "(4, 1)"), ([0], [-1], "(0, -1)"), ([], [], "none")]
+)
+def test_refuses_pairs_of_states_that_are_not_there(first: list[int], second: list[int], came: str) -> None:
+    with pytest.raises(InputError) as caught:
+        cosine_pairs(normal(4, 20, 5), (torch.tensor(first), torch.tensor(second)))
+    assert str(caught.value) == f"pairs must name at least one pair of the states 0 to 3; got {came}"
 
 
 def test_equal_states_are_exactly_alike_and_opposite_ones_exactly_opposite() -> None:
@@ -114,7 +159,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("measure", [cosine, angular_distance, lambda x, y: block_influence([x, y])])
+@pytest.mark.parametrize(
+    "measure",
+    [cosine, angular_distance, *(lambda x, y, f=f: f([x, y]) for f in (block_influence, cosine_pairs, angular_pairs))],
+)
 @pytest.mark.parametrize(("x", "y", "message"), REFUSED)
 def test_refuses_with_the_numbers(measure, x: torch.Tensor, y: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -128,3 +176,5 @@ def test_centred_cosine_refuses_rows_equal_to_the_mean_and_a_single_row() -> Non
         centred_cosine(GOOD, torch.tensor([0.1, 0.3, 0.7]).expand(10, 3))  # their mean is off by rounding
     with pytest.raises(InputError, match="at least 2 rows; got 1"):
         centred_cosine(GOOD[:1], GOOD[:1])
+    with pytest.raises(InputError, match="at least 2 rows; got 1"):
+        centred_cosine_pairs([GOOD[:1], GOOD[:1]])
