@@ -26,7 +26,7 @@ from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.data.batches import query_batch
 from layerprobe.data.splits import Split
 from layerprobe.evaluation.ranks import Protocols, Scorer, rank_targets
-from layerprobe.probing.exits import EXIT_KINDS, ExitScorer
+from layerprobe.probing.exits import OWN_HEAD, ExitScorer
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.recommender.sasrec import SASRec, SASRecOptions
 from layerprobe.recommender.sequence_model import ModelScorer
@@ -90,7 +90,7 @@ def measure(case: Case, rounds: int) -> dict[str, list[float]]:
     every, alone = ExitScorer(model), ModelScorer(model)
     works = {
         "alone": ranking(alone, split, case.sampled),
-        "normed": ranking(ExitScorer(model, ("exit-norm",)), split, case.sampled),
+        "normed": ranking(ExitScorer(model, kinds=("exit-norm",)), split, case.sampled),
         "all": ranking(every, split, case.sampled),
         "forward": forward(model, split),
     }
@@ -111,7 +111,7 @@ def row(case: Case, times: dict[str, list[float]]) -> str:
     alone, normed, every, forward = (statistics.median(times[name]) for name in ("alone", "normed", "all", "forward"))
     pair = Pair(times["all"], times["alone"])
     low, high = pair.range
-    extra = (every - alone) / ((LAYERS + 1) * len(EXIT_KINDS) - 1) / case.users
+    extra = (every - alone) / ((LAYERS + 1) * len(OWN_HEAD) - 1) / case.users
     return (
         f"| {case.like.items:,} | {case.width} | {case.users:,} | {forward:.2f} | {alone:.2f} | {normed:.2f} | "
         f"{every:.2f} | {normed / alone:.2f} | **{pair.ratio:.2f}** | {low:.2f} to {high:.2f} | {extra * 1e6:.0f} |"
@@ -124,8 +124,8 @@ def table(found: dict[Case, dict[str, list[float]]], users_per_second: float) ->
     lines = [
         "# Ranking all exits in one pass",
         "",
-        f"{LAYERS} layers, {exits} depths (0 to {LAYERS}) read in {len(EXIT_KINDS)} ways: {exits} normed exits, "
-        f"{exits * len(EXIT_KINDS)} in all. Prompt of {PREFIX} tokens, shared; newest {MAX_LEN} items; item vectors "
+        f"{LAYERS} layers, {exits} depths (0 to {LAYERS}) read in {len(OWN_HEAD)} ways: {exits} normed exits, "
+        f"{exits * len(OWN_HEAD)} in all. Prompt of {PREFIX} tokens, shared; newest {MAX_LEN} items; item vectors "
         f"of {DIM}; float32; batches of {BATCH} users alike in length. Whole catalogue and sampled negatives (999; 900 "
         f"of the small catalogue). Processor seconds, medians of {rounds} rounds in turns.",
         f"Asked: all exits at most {ASKED} times the last one alone. The last normed exit counts exactly as the model.",

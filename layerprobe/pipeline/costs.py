@@ -23,8 +23,9 @@ from layerprobe.distillation.teacher_cache import TeacherCache
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.pipeline.model_folder import Ranking
 from layerprobe.probing.exits import ExitScorer
+from layerprobe.probing.probe_heads import HeadFit, own_heads
 from layerprobe.probing.variant import RecipeOptions, build_recommender
-from layerprobe.recommender.losses import next_item_objective_with
+from layerprobe.recommender.losses import LossOptions, next_item_objective_with
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.training.engine import Engine
@@ -49,6 +50,8 @@ class Cost:
         exits: seconds of ranking all exits.
         teacher: seconds of the frozen pass over one step's examples that a student asks for.
         teacher_bytes: bytes of that pass beyond the weights.
+        heads: seconds of fitting the heads of all exits to one step's examples.
+        heads_bytes: bytes of that beyond the weights.
     """
 
     step: float
@@ -60,6 +63,8 @@ class Cost:
     exits: float = 0.0
     teacher: float = 0.0
     teacher_bytes: float = 0.0
+    heads: float = 0.0
+    heads_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ def measure_model(model: SequenceModel, training: TrainingOptions, ranking: Rank
         final=share * _seconds(lambda: _rank(ModelScorer(model), shown), model.device),
         rank=rank,
     )
-    return _with_teaching(cost, model, batches, shown, share) if isinstance(model, Recommender) else cost
+    if not isinstance(model, Recommender):
+        return cost
+    return _with_heads(_with_teaching(cost, model, batches, shown, share), model, batches, training.loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,10 +214,23 @@ def _with_teaching(cost: Cost, model: Recommender, batches: TrainBatches, shown:
     taken = peak_bytes(lambda: teach(widest), model.device)
     return replace(
         cost,
-        exits=share * _seconds(lambda: _rank(ExitScorer(model), shown), model.device),
+        exits=share * _seconds(lambda: _rank(ExitScorer(model, own_heads(model)), shown), model.device),
         teacher=_seconds(lambda: teach(plan[len(plan) // 2]), model.device),
         teacher_bytes=taken,
     )
+
+
+def _with_heads(cost: Cost, model: Recommender, batches: TrainBatches, loss: LossOptions) -> Cost:
+    """Adds what fitting the heads of all exits takes."""
+    plan = batches.plan(0)
+    widest = max(plan, key=lambda chosen: step_positions(batches, chosen))
+    fit = HeadFit(model, 1.0, len(plan), loss)
+
+    def take(chosen: np.ndarray) -> None:
+        fit.step(batches.portions(chosen))
+
+    taken = peak_bytes(lambda: take(widest), model.device)
+    return replace(cost, heads=_seconds(lambda: take(plan[len(plan) // 2]), model.device), heads_bytes=taken)
 
 
 def _rank(scorer: Scorer, ranking: Ranking) -> None:

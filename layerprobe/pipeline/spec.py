@@ -22,6 +22,7 @@ from layerprobe.data.synthetic import SyntheticOptions
 from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.probing.decide import DecisionOptions
+from layerprobe.probing.probe_heads import ProbeHeadOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
@@ -134,6 +135,8 @@ class ProbeSpec:
     start: Literal["backbone", "teacher"] = "backbone"
     """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls start
     from their own random weights all the same."""
+    heads: ProbeHeadOptions = field(default_factory=ProbeHeadOptions)
+    """How the heads of the exits `exit-probe` are fitted to the frozen teacher."""
 
     def __post_init__(self) -> None:
         if self.selections is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,7 @@ from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline.cuts import CutValues
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
+from layerprobe.pipeline.probed_exits import fitted_heads, heads_depend_on
 from layerprobe.pipeline.recommender_jobs import (
     control_job,
     load_teacher,
@@ -35,11 +36,12 @@ from layerprobe.pipeline.recommender_jobs import (
 from layerprobe.pipeline.spec import DataSpec, StudySpec, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import ExitScorer
+from layerprobe.probing.probe_heads import HEADS
 from layerprobe.recommender.baselines import Markov1, Popularity, TfIdf
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.atomic import replacing, write_parquet
-from layerprobe.store.run_folder import hash_value, is_done, mark_done
+from layerprobe.store.run_folder import DONE, hash_value, is_done, mark_done
 from layerprobe.training.log import say
 
 
@@ -169,12 +171,12 @@ def _ranks(study: Study, scorer: Scorer) -> dict[str, pd.DataFrame]:
     return rank_targets(scorer, ranking.split, PARTS, ranking.protocols, ranking.batch_size)
 
 
-def _write_ranks(folder: Path, key: str, found: dict[str, pd.DataFrame]) -> None:
-    """Writes one table of ranks per output and marks the folder done."""
+def _write_ranks(folder: Path, key: str, found: dict[str, pd.DataFrame], beside: Sequence[Path] = ()) -> None:
+    """Writes one table of ranks per output and marks the folder done, with the files that lie there already."""
     paths = [folder / f"ranks-{name}.parquet" for name in found]
     for path, ranks in zip(paths, found.values(), strict=True):
         write_parquet(path, ranks)
-    mark_done(folder, key, paths)
+    mark_done(folder, key, [*paths, *beside])
 
 
 def teach_stage(study: Study) -> None:
@@ -201,11 +203,13 @@ def probe_stage(study: Study) -> None:
 
 def _exits(study: Study) -> None:
     folder = study.folder / "exits"
-    key = teacher_key(study)
-    if processes.agreed(lambda: is_done(folder, key)):
+    key = teacher_key(study, **heads_depend_on(study))
+    if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
-    scorer = ExitScorer(load_teacher(study))
+    processes.on_main(lambda: (folder / DONE).unlink(missing_ok=True))
+    teacher = load_teacher(study)
+    scorer = ExitScorer(teacher, fitted_heads(study, teacher))
     started = time.monotonic()
     found = _ranks(study, scorer)
     say(f"exits: {len(scorer.names)} ranked from one forward pass, {time.monotonic() - started:.0f} s")
-    processes.on_main(lambda: _write_ranks(folder, key, found))
+    processes.on_main(lambda: _write_ranks(folder, key, found, [folder / HEADS]))

@@ -38,6 +38,7 @@ FREE_KEYS = (
     "probe.selections",
     "probe.controls",
     "probe.seeds",
+    "probe.heads",
     "distill",
     "similarity",
     "evaluation.alpha",

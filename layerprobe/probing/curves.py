@@ -18,7 +18,18 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_columns, metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
 
-KINDS = ("variant", "exit-raw", "exit-norm", "distilled", "random-init", "sasrec", "popularity", "markov-1", "tfidf")
+KINDS = (
+    "variant",
+    "exit-raw",
+    "exit-norm",
+    "exit-probe",
+    "distilled",
+    "random-init",
+    "sasrec",
+    "popularity",
+    "markov-1",
+    "tfidf",
+)
 BOOTSTRAP_SEED = 0
 """The same resamples for every point, so that bands of two points differ by the points alone."""
 

@@ -198,8 +198,11 @@ class Recommender(SequenceModel):
 
         `read_hidden(hidden(batch)[-1])` equals `read(batch)`.
         """
-        states = states.to(self.backbone.dtype)
-        return self._head(final_norm_of(self.backbone)(states) if normed else states)
+        return self._head(self.normed(states) if normed else states.to(self.backbone.dtype))
+
+    def normed(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns pre-norm states [..., width] after the final norm, in the backbone's own precision."""
+        return final_norm_of(self.backbone)(states.to(self.backbone.dtype))
 
     def _read(self, found: BackboneInput) -> torch.Tensor:
         return self._head(self.network(**found.arguments).last_hidden_state[found.row, found.pos])

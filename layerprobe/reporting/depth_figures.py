@@ -1,7 +1,7 @@
 """The two figures of a metric against depth. They answer two different questions and are never mixed.
 
 `variants_figure`: what a model with k layers reaches when it is fine-tuned with k layers; each point is a training.
-`exits_figure`: what one trained full model reaches when its user vector is read after k layers; nothing is retrained.
+`exits_figure`: what one trained full model reaches when its user vector is read after k layers; no layer is retrained.
 Source: the motivating figure of SLMRec, arXiv 2405.17890, which draws both.
 """
 
@@ -36,7 +36,17 @@ FLOOR_LOOKS = {
     "markov-1": (figures.QUIET, (0, (3, 2))),
     "popularity": (figures.QUIET, (0, (1, 2))),
 }
-EXIT_LOOKS = {"exit-norm": (figures.GREEN, "o", "-"), "exit-raw": (figures.VERMILION, "s", "--")}
+EXIT_LOOKS = {
+    "exit-probe": (figures.BLUE, "^", "-"),
+    "exit-norm": (figures.GREEN, "o", "-"),
+    "exit-raw": (figures.VERMILION, "s", "--"),
+}
+
+EXIT_LABELS = {
+    "exit-probe": "by a head fitted at k",
+    "exit-norm": "through the final norm",
+    "exit-raw": "raw, without the norm",
+}
 
 
 @mpl.rc_context(figures.STYLE)
@@ -73,21 +83,24 @@ def variants_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
 
 @mpl.rc_context(figures.STYLE)
 def exits_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
-    """Draws the exits of one trained full model, through its final norm and raw, and the floors.
+    """Draws the exits of one trained full model, by heads of their own, through its own head and raw, and the floors.
 
     Args:
         table: `tables.exits_table`.
         n_layers: L, the depth of the full model, which is marked.
         caption: as for `variants_figure`.
     """
-    names = {"exit-norm": "through the final norm", "exit-raw": "raw, without the norm"}
-    title = "One trained full model, read after k layers: nothing is retrained"
-    figure, panels = _frame(table.assign(**{PLACE: table[columns.DEPTH]}), caption, title, list(names.values()))
+    looks = {kind: look for kind, look in EXIT_LOOKS.items() if kind in set(table[columns.KIND])}
+    entries = [(EXIT_LABELS[kind], look) for kind, look in looks.items()]
+    title = "One trained full model, read after k layers: no layer is retrained"
+    figure, panels = _frame(
+        table.assign(**{PLACE: table[columns.DEPTH]}), caption, title, [text for text, _ in entries]
+    )
     for axes, points in panels:
-        for kind, look in EXIT_LOOKS.items():
+        for kind, look in looks.items():
             _draw_series(axes, points.loc[points[columns.KIND] == kind], look, with_band=True)
         _finish(axes, points, n_layers, "input")
-    _legend(figure, [(names[kind], look) for kind, look in EXIT_LOOKS.items()])
+    _legend(figure, entries)
     return figure
 
 

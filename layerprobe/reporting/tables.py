@@ -58,7 +58,7 @@ def exits_table(
     protocol: str = "full",
     split: str = "test",
 ) -> pd.DataFrame:
-    """Picks both kinds of exits of the one full model, and the floors; columns as `variants_table`."""
+    """Picks all kinds of exits of the one full model, and the floors; columns as `variants_table`."""
     return _points(curve, (*EXITS, *FLOORS), metrics, protocol, split)
 
 

@@ -8,6 +8,7 @@ METRIC_NAMES = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 KIND_NAMES = {
     "variant": "fine-tuned",
     "random-init": "random initialisation",
+    "exit-probe": "exit, probed",
     "exit-norm": "exit, normed",
     "exit-raw": "exit, raw",
     "distilled": "distilled student",
@@ -17,7 +18,7 @@ KIND_NAMES = {
     "popularity": "popularity",
 }
 CONTROLS = ("random-init",)
-EXITS = ("exit-norm", "exit-raw")
+EXITS = ("exit-probe", "exit-norm", "exit-raw")
 FLOORS = ("sasrec", "tfidf", "markov-1", "popularity")
 UNKNOWN = "-"
 

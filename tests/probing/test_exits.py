@@ -46,7 +46,7 @@ def test_a_raw_exit_has_no_norm(model: Recommender, batch) -> None:
 
 
 def test_the_last_normed_exit_ranks_exactly_as_the_model(model: Recommender, split: Split) -> None:
-    exits = rank_targets(ExitScorer(model, ("exit-norm",)), split, ["test"], Protocols(sampled=2))
+    exits = rank_targets(ExitScorer(model, kinds=("exit-norm",)), split, ["test"], Protocols(sampled=2))
     alone = rank_targets(ModelScorer(model), split, ["test"], Protocols(sampled=2))
     assert list(exits) == [f"exit-norm-{k}" for k in range(5)]
     pd.testing.assert_frame_equal(exits["exit-norm-4"], alone["model"])
