@@ -1,4 +1,4 @@
-"""Probe heads: the best linear readers of a frozen teacher's states, one per depth, from one stream of training data."""
+"""Probe heads: the best linear readers of a frozen teacher's states, one per depth, from one stream of batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from layerprobe import processes
 from layerprobe.backbone.architecture import layers_of
-from layerprobe.backbone.load import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.sequences import Sequences
@@ -108,7 +107,7 @@ def test_every_training_target_counts_and_no_other_item_does(split: Split, model
 def test_a_head_finds_what_is_linear_in_its_state(
     split: Split, model: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From layer 2 on the state spells the target, in directions the model's own head does not know; before, nothing."""
+    """From layer 2 on the state spells the target, in directions the model's own head cannot read; before, nothing."""
     generator = torch.Generator().manual_seed(2)
     codes, noise = torch.randn(13, 16, generator=generator), torch.randn(500, 16, generator=generator)
 
