@@ -90,7 +90,7 @@ def test_the_angular_distance_of_chance_is_not_called_high() -> None:
 
 
 def test_measures_that_order_the_states_otherwise_are_named() -> None:
-    rising, falling = [0.1, 0.2, 0.3, 0.4, 1.0], [0.4, 0.3, 0.2, 0.1, 1.0]
+    rising, falling = [0.1, 0.2, 0.3, 0.9, 1.0], [0.4, 0.3, 0.2, 0.1, 1.0]
     found = agreement(curves(cka=rising, rsa=falling, cknna=[0.2, 0.1, 0.3, 0.4, 1.0]))
     # Ranks 1 2 3 4 against 2 1 3 4: 1 - 6 * 2 / (4 * 15); against 4 3 2 1: -1; 2 1 3 4 against 4 3 2 1: the negative.
     assert found["correlation"].to_list() == pytest.approx([-1, -0.8, 0.8])

@@ -180,10 +180,10 @@ def test_rsa_shares_ranks_among_distances_that_tie_but_for_rounding() -> None:
 
 
 def test_neighbours_that_tie_fall_to_the_lower_row_even_after_rounding() -> None:
-    x = normal(30, 3)[torch.arange(60) % 30]  # each row twice, so every cosine ties
-    turned = x @ orthogonal(3) * 0.1
-    assert mutual_knn(x, turned, k=4) == 1.0
-    assert cknna(x, turned, k=4) == pytest.approx(1.0, abs=1e-12)
+    x = torch.cartesian_prod(*[torch.tensor([1.0, -1.0]).double()] * 6)  # 6 rows at cosine 4/6, 15 at 2/6
+    turned = x @ orthogonal(6) * 0.1  # equal cosines now differ in their last digits
+    assert mutual_knn(x, turned, k=10) == 1.0
+    assert cknna(x, turned, k=10) == pytest.approx(1.0, abs=1e-12)
     square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     # nearest of 0: 1 before 3; of 1: 0 before 2; of 2: 1 before 3; of 3: 0 before 2
     other = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.3], [1.0, -0.2]])
