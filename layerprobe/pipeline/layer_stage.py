@@ -17,7 +17,7 @@ import torch
 from layerprobe import columns, processes
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Queries, Split
-from layerprobe.pipeline.cuts import CutValues, sampled_users
+from layerprobe.pipeline.cuts import CutValues, known_cuts, sampled_users
 from layerprobe.pipeline.recommender_jobs import load_teacher, teacher_key
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import SELECTIONS, Study
@@ -110,9 +110,22 @@ def _write_tables(study: Study, key: str, users: np.ndarray, lost: PairScores, g
     write_csv(folder / "states.csv", state_table(hidden))
     write_csv(folder / "importance.csv", pd.concat(importance, ignore_index=True))
     write_csv(folder / "blocks.csv", block_table(found, len(hidden), resampling))
+    _write_greedy(folder / "greedy.csv", study, greedy)
     write_json(folder / SELECTIONS, {form: {"kept": sets} for form, sets in kept.items()})
     mark_done(folder, key, [folder / name for name in FILES])
     _say_kept(kept)
+
+
+def _write_greedy(path: Path, study: Study, order: list[int] | None) -> None:
+    """Writes what the cut teacher is worth after each removal; takes an older file away where there was none."""
+    if order is None:
+        path.unlink(missing_ok=True)
+        return
+    cuts = known_cuts(study)
+    kept = [tuple(sets) for sets in kept_by_order(order)[:0:-1]]  # depth 0 is never ranked
+    rows = {columns.STEP: range(len(kept)), columns.LAYER: [None, *order[:-1]]}
+    table = pd.DataFrame(rows | {columns.VALUE: [cuts[layers].mean() for layers in kept]})
+    write_csv(path, table.astype({columns.LAYER: "Int64"}))
 
 
 def _say_kept(kept: dict[str, Kept]) -> None:

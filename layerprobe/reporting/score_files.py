@@ -23,14 +23,8 @@ BARS = (columns.MEASURE, columns.LAYER, columns.VALUE)
 """Columns of `importance.csv` in studies made before it had intervals."""
 
 
-@dataclass(frozen=True)
-class Order:
-    """One way to order the layers, and what it keeps."""
-
-    least_first: tuple[int, ...]
-    """Layers, 0-based, the least important first."""
-    kept: tuple[tuple[int, ...], ...]
-    """Kept layers for depth k = 0..L, so `kept[k]` has k of them."""
+Kept = tuple[tuple[int, ...], ...]
+"""The layers that one measured form keeps at depth k = 0..L, so entry k has k of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +38,7 @@ class ScoreFiles:
         importance: `similarity/importance.csv`, columns `columns.IMPORTANCE`; intervals and rows are missing (NaN) in
             studies made before they were stored.
         blocks: `similarity/blocks.csv`, columns `columns.BLOCKS`.
-        orders: `similarity/selections.json`, by the name of the form: `bi`, `angular`, `cka`, `greedy`.
+        kept: `similarity/selections.json`, by the name of the form: `bi`, `angular`, `cka`, `greedy`.
         greedy: `similarity/greedy.csv`: step, layer removed (missing for the whole model), value after it.
         student: `similarity/student.parquet`, columns `columns.SIMILARITY`; `layer_a` counts the teacher's layers.
         predictiveness: `predictiveness.csv`, columns `columns.PREDICTIVENESS`.
@@ -56,7 +50,7 @@ class ScoreFiles:
     states: pd.DataFrame | None
     importance: pd.DataFrame | None
     blocks: pd.DataFrame | None
-    orders: dict[str, Order] | None
+    kept: dict[str, Kept] | None
     greedy: pd.DataFrame | None
     student: pd.DataFrame | None
     predictiveness: pd.DataFrame | None
@@ -76,7 +70,7 @@ def read_score_files(folder: Path) -> ScoreFiles:
         states=_numbers(similarity / "states.csv", columns.STATES),
         importance=_read_importance(similarity / "importance.csv"),
         blocks=_numbers(similarity / "blocks.csv", columns.BLOCKS),
-        orders=_read_orders(similarity / "selections.json"),
+        kept=_read_kept(similarity / "selections.json"),
         greedy=_numbers(similarity / "greedy.csv", GREEDY),
         student=optional_table(similarity / "student.parquet", pd.read_parquet, columns.SIMILARITY),
         predictiveness=_numbers(folder / "predictiveness.csv", columns.PREDICTIVENESS),
@@ -100,24 +94,22 @@ def _read_importance(path: Path) -> pd.DataFrame | None:
     return with_numbers(path, with_columns(path, table, columns.IMPORTANCE), columns.IMPORTANCE)
 
 
-def _read_orders(path: Path) -> dict[str, Order] | None:
+def _read_kept(path: Path) -> dict[str, Kept] | None:
     stored = optional(path, read_json)
     if stored is None:
         return None
-    if not isinstance(stored, dict) or not all(_is_order(one) for one in stored.values()):
+    if not isinstance(stored, dict) or not all(_is_kept(one) for one in stored.values()):
         raise InputError(
-            f"{path} must hold, for each form, `order` (every layer once) and `kept` (k layers for k = 0..L); "
-            f"it does not; {AGAIN}"
+            f"{path} must hold, for each form, `kept` (k ascending layers for k = 0..L); it does not; {AGAIN}"
         )
-    return {name: Order(tuple(one["order"]), tuple(map(tuple, one["kept"]))) for name, one in stored.items()}
+    return {name: tuple(map(tuple, one["kept"])) for name, one in stored.items()}
 
 
-def _is_order(one: Any) -> bool:
-    if not isinstance(one, Mapping) or not all(isinstance(one.get(name), list) for name in ("order", "kept")):
+def _is_kept(one: Any) -> bool:
+    if not isinstance(one, Mapping) or not isinstance(one.get("kept"), list) or not one["kept"]:
         return False
-    order, kept = one["order"], one["kept"]
-    layers = list(range(len(order)))
-    fits = all(
-        isinstance(found, list) and len(found) == k and set(found) <= set(layers) for k, found in enumerate(kept)
+    layers = set(range(len(one["kept"]) - 1))
+    return all(
+        isinstance(found, list) and len(found) == k and found == sorted(layers & set(found))
+        for k, found in enumerate(one["kept"])
     )
-    return fits and len(kept) == len(order) + 1 and sorted(order) == layers

@@ -62,7 +62,7 @@ UNITS = {
     ANGULAR: "angle / pi",
     "cka-drop": "1 - CKA(input, output)",
     columns.DROP_ONE: "NDCG@10 lost, % of full",
-    "taylor": "rise of the loss, nats",
+    "taylor": "change of the loss, nats",
 }
 
 BAR_TEXTS = {
@@ -81,8 +81,8 @@ BAR_TEXTS = {
         "NDCG@10 is measured on validation users. A negative loss means that the model is better without the layer."
     ),
     "taylor": (
-        "Taylor is the rise of the loss that a first-order expansion predicts when the layer is skipped. It "
-        "holds for small changes and a layer is seldom one."
+        "Taylor is the size of the change of the loss, up or down, that a first-order expansion predicts when the "
+        "layer is skipped. It holds for small changes and a layer is seldom one."
     ),
 }
 

@@ -77,7 +77,7 @@ def test_the_stage_writes_exactly_its_files_with_their_columns(measured: Path) -
     names = {path.name for path in folder.iterdir()}
     cuts = {name for name in names if name.startswith("cuts-")}
     assert len(cuts) == 1
-    assert names - cuts == TABLES | {"done.json", "student.parquet", "student.json"}
+    assert names - cuts == TABLES | {"done.json", "greedy.csv", "student.parquet", "student.json"}
     for name, expected in (
         ("null.csv", columns.NULL),
         ("states.csv", columns.STATES),
@@ -170,9 +170,13 @@ def test_greedy_takes_at_each_step_the_layer_that_costs_least(study: Study, meas
         now = tuple(kept[depth])
         rests = {layer: cuts[tuple(other for other in now if other != layer)].mean() for layer in now}
         best = max(rests.values())
-        assert tuple(kept[depth - 1]) == tuple(
-            other for other in now if other != max(layer for layer, value in rests.items() if value == best)
-        )
+        gone = max(layer for layer, value in rests.items() if value == best)
+        assert tuple(kept[depth - 1]) == tuple(other for other in now if other != gone)
+    steps = pd.read_csv(measured / "similarity" / "greedy.csv")
+    assert [list(row) for row in steps[["step", "value"]].to_numpy()] == [
+        [step, pytest.approx(cuts[tuple(kept[4 - step])].mean())] for step in range(4)
+    ]
+    assert steps["layer"].tolist()[1:] == [(set(kept[5 - step]) - set(kept[4 - step])).pop() for step in range(1, 4)]
 
 
 def test_cheap_scores_are_judged_against_the_fine_tuned_variants(study: Study, measured: Path) -> None:

@@ -155,8 +155,8 @@ def rows_of(text: str, start: str) -> list[list[str]]:
 def test_the_table_of_orders_says_what_each_form_keeps(own_study: Path) -> None:
     folder = own_study / "similarity"
     orders = {
-        "bi": {"order": [2, 0, 1], "kept": [[], [1], [0, 1], [0, 1, 2]]},
-        "angular": {"order": [1, 2, 0], "kept": [[], [2], [0, 2], [0, 1, 2]]},
+        "bi": {"kept": [[], [1], [0, 1], [0, 1, 2]]},
+        "angular": {"kept": [[], [2], [0, 2], [0, 1, 2]]},
     }
     write_json(folder / "selections.json", orders)
     (folder / "greedy.csv").unlink()
@@ -168,7 +168,7 @@ def test_the_table_of_orders_says_what_each_form_keeps(own_study: Path) -> None:
         ["2", "0, 1", "0, 2"],
         ["3", "0-2", "0-2"],
     ]
-    assert "First to go: 2, 0, 1 by block influence; 1, 2, 0 by angular distance of blocks." in found
+    assert "The first to go: 2 by block influence; 1 by angular distance of blocks." in found
     assert "NDCG@10, greedy" not in found
 
 
@@ -192,10 +192,10 @@ def test_the_orders_of_a_deep_model_are_folded(rich_study: Path, fake_study: Pat
 def test_only_the_bars_there_are_get_explained(own_study: Path) -> None:
     path = own_study / "similarity" / "importance.csv"
     table = pd.read_csv(path)
-    assert "Taylor is the rise of the loss" in layers_section(read_study(own_study)).markdown
+    assert "Taylor is the size of the change of the loss" in layers_section(read_study(own_study)).markdown
     table[table["measure"] == "block-influence"].to_csv(path, index=False)
     found = layers_section(read_study(own_study)).markdown
-    assert "Taylor is the rise of the loss" not in found
+    assert "Taylor is the size of the change of the loss" not in found
     assert "- Block influence is 1 minus the mean cosine" in found
 
 
@@ -228,7 +228,7 @@ def test_a_model_without_layers_has_a_section_too(own_study: Path) -> None:
         table[(table["layer_a"] == 0) & (table["layer_b"] == 0)].to_parquet(folder / name)
     for name in ("importance.csv", "blocks.csv", "null.csv", "greedy.csv"):
         pd.read_csv(folder / name).head(0).to_csv(folder / name, index=False)
-    write_json(folder / "selections.json", {"bi": {"order": [], "kept": [[]]}})
+    write_json(folder / "selections.json", {"bi": {"kept": [[]]}})
     found = layers_section(read_study(own_study))
     assert {named.name for named in found.figures} == {"similarity", "to-final", "similarity-student"}
     assert rows_of(found.markdown, "| k ")[2:] == [["0", "none"]]

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from layerprobe.errors import InputError
-from layerprobe.reporting.score_files import Order
 from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.study_files import read_study
 from layerprobe.store.atomic import read_json, write_json
@@ -32,11 +31,11 @@ from layerprobe.store.atomic import read_json, write_json
         ("similarity/blocks.csv", "", "blocks.csv cannot be read"),
         ("similarity/greedy.csv", "step,layer,value\n1,last,0.5\n", "numbers in the column layer; got 'last'"),
         ("similarity/selections.json", "[", "selections.json cannot be read"),
-        ("similarity/selections.json", "[]", "selections.json must hold, for each form, `order`"),
-        ("similarity/selections.json", '{"bi": {"order": [0]}}', "must hold, for each form, `order`"),
-        ("similarity/selections.json", '{"bi": {"order": [0, 0], "kept": [[], [0], [0, 1]]}}', "every layer once"),
-        ("similarity/selections.json", '{"bi": {"order": [0, 1], "kept": [[], [0]]}}', "k layers for k = 0..L"),
-        ("similarity/selections.json", '{"bi": {"order": [0], "kept": [[], [1]]}}', "k layers for k = 0..L"),
+        ("similarity/selections.json", "[]", "selections.json must hold, for each form, `kept`"),
+        ("similarity/selections.json", '{"bi": {"order": [0]}}', "must hold, for each form, `kept`"),
+        ("similarity/selections.json", '{"bi": {"kept": [[], [0], [1, 0]]}}', "k ascending layers"),
+        ("similarity/selections.json", '{"bi": {"kept": [[], [0], [0]]}}', "k ascending layers for k = 0..L"),
+        ("similarity/selections.json", '{"bi": {"kept": [[], [1]]}}', "k ascending layers for k = 0..L"),
         ("predictiveness.csv", "score,correlation\n", "predictiveness.csv .*; missing: ci_low"),
         ("predicted.csv", "score,selection,depth,value,measured\na,first:1,1,x,1\n", "column value; got 'x'"),
         ("slices.csv", "slice,value\n", "slices.csv must have the columns .*; missing: kind, selection"),
@@ -111,6 +110,6 @@ def test_an_older_importance_has_no_intervals_and_that_is_said(own_study: Path) 
 
 
 def test_orders_keep_what_the_file_says(own_study: Path) -> None:
-    stored = {"bi": {"order": [1, 0], "kept": [[], [0], [0, 1]]}}
+    stored = {"bi": {"kept": [[], [0], [0, 1]]}}
     write_json(own_study / "similarity" / "selections.json", stored)
-    assert read_study(own_study).scores.orders == {"bi": Order((1, 0), ((), (0,), (0, 1)))}
+    assert read_study(own_study).scores.kept == {"bi": ((), (0,), (0, 1))}

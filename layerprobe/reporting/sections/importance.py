@@ -9,7 +9,7 @@ from layerprobe.reporting import markdown
 from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.importance_figure import blocks_figure, importance_figure
 from layerprobe.reporting.layer_tables import best_starts
-from layerprobe.reporting.score_files import Order
+from layerprobe.reporting.score_files import Kept
 from layerprobe.reporting.score_names import ANGULAR, BAR_TEXTS, FORMS
 from layerprobe.reporting.sections.section import Part, absent
 from layerprobe.reporting.selections import layers_text
@@ -25,7 +25,7 @@ BLOCKS_TEXT = (
 )
 ORDERS_TEXT = (
     "What each score would keep: the layers of every depth k, 0-based. These are the selections `bi:k`, `angular:k`, "
-    "`cka:k` and `greedy:k`, as far as the study has them. First to go: {firsts}."
+    "`cka:k` and `greedy:k`, as far as the study has them. The first to go: {firsts}."
 )
 GREEDY_TEXT = "The last column is NDCG@10 on validation users after greedy removal down to k, nothing retrained."
 
@@ -73,29 +73,29 @@ def _best_text(rows: pd.DataFrame) -> str:
 
 
 def _orders(study: StudyFiles) -> Part:
-    orders = study.scores.orders
+    orders = study.scores.kept
     if not orders:
-        return Part([absent("the orders that the scores give", "similarity/selections.json", RUN)])
-    greedy = _greedy_values(study.scores.greedy, len(next(iter(orders.values())).least_first))
-    n_layers = max(len(order.least_first) for order in orders.values())
+        return Part([absent("the layers that the scores keep", "similarity/selections.json", RUN)])
+    n_layers = len(next(iter(orders.values()))) - 1
+    greedy = _greedy_values(study.scores.greedy, n_layers)
     headers = ["k", *(f"`{name}:k`" for name in orders), *(["NDCG@10, greedy"] if greedy else [])]
     rows = [
         [
             str(k),
-            *(layers_text(order.kept[k]) for order in orders.values()),
+            *(layers_text(kept[k]) for kept in orders.values()),
             *([greedy.get(k, UNKNOWN)] if greedy else []),
         ]
         for k in range(n_layers + 1)
     ]
     table = markdown.table(headers, rows, left=1 + len(orders))
     shown = table if n_layers <= MOST_OPEN else markdown.folded("Layers kept at each depth", table)
-    text = ORDERS_TEXT.format(firsts="; ".join(_first_text(name, order) for name, order in orders.items()))
+    text = ORDERS_TEXT.format(firsts="; ".join(_first_text(name, kept) for name, kept in orders.items()))
     return Part([f"{text} {GREEDY_TEXT}" if greedy else text, shown])
 
 
-def _first_text(name: str, order: Order) -> str:
-    first = ", ".join(map(str, order.least_first[:3])) or "none"
-    return f"{first} by {FORMS.get(name, name)}"
+def _first_text(name: str, kept: Kept) -> str:
+    gone = set(range(len(kept) - 1)) - set(kept[-2] if len(kept) > 1 else ())
+    return f"{', '.join(map(str, sorted(gone))) or 'none'} by {FORMS.get(name, name)}"
 
 
 def _greedy_values(greedy: pd.DataFrame | None, n_layers: int) -> dict[int, str]:

@@ -139,7 +139,7 @@ def _orders(shape: ScoreShape) -> dict[str, dict[str, list]]:
     swapped = [*last_first[1:2], *last_first[:1], *last_first[2:]]
     orders = {"bi": last_first, "angular": last_first, "cka": swapped, "greedy": last_first}
     return {
-        name: {"order": order, "kept": [sorted(order[len(order) - k :]) for k in range(len(order) + 1)]}
+        name: {"kept": [sorted(order[len(order) - k :]) for k in range(len(order) + 1)]}
         for name, order in orders.items()
     }
 
