@@ -53,6 +53,11 @@ class LayerSelection:
         return len(self.layers)
 
     @property
+    def resolved(self) -> str:
+        """The text, or `keep:...` where it means nothing without the study that measured it."""
+        return f"keep:{','.join(map(str, self.layers))}" if _MEASURED.fullmatch(self.text) else self.text
+
+    @property
     def folder(self) -> str:
         """The text as a folder name: `:` becomes `-`, what a file system or shell may read otherwise becomes `_`."""
         return re.sub(r"[^A-Za-z0-9.-]", "_", self.text.replace(":", "-"))

@@ -12,6 +12,7 @@ from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
 from layerprobe.probing.variant import check_recipe, repeated_positions
+from layerprobe.similarity.measures import require_rows
 from layerprobe.training.log import say
 from layerprobe.training.options import train_batches
 
@@ -60,6 +61,21 @@ def check_steps(study: Study, split: Split) -> None:
             train_batches(split, max_len, training, seed=0, extra=carried)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
+
+
+def check_similarity(study: Study, n_users: int | None = None) -> None:
+    """Checks that the measures asked for can be taken of so many users.
+
+    Args:
+        study: what is asked for.
+        n_users: evaluated users; None where the data are not there yet.
+
+    Raises:
+        InputError: one of them needs more rows.
+    """
+    spec = study.spec.similarity
+    n_rows = spec.rows if n_users is None else min(spec.rows, n_users)
+    require_rows(spec.measures, n_rows, backbone_config(study.spec.backbone).hidden_size)
 
 
 def check_controls(study: Study) -> None:

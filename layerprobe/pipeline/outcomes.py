@@ -242,12 +242,13 @@ def _student_of(model: SequenceModel) -> Recommender:
 
 def export_stage(study: Study) -> None:
     """Writes the deployable folder `student/` from the distilled student."""
-    job = distill_job(study, student_selection(study))
+    selection = student_selection(study)
+    job = distill_job(study, selection)
     model = load_trained(job.folder, job.build)
     assert isinstance(model, StudentInTraining)
     source = StudentSource(
         name=study.spec.name,
-        selection=job.point.selection,
+        selection=selection.resolved,
         teacher_depth=study.n_layers,
         teacher_sha256=file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
         student_sha256=file_hash_of(job.folder, f"checkpoint/{MODEL}"),

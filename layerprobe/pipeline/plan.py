@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from layerprobe import processes
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.errors import InputError
-from layerprobe.pipeline.checks import check_steps
+from layerprobe.pipeline.checks import check_similarity, check_steps
 from layerprobe.pipeline.costs import shallow_depths
 from layerprobe.pipeline.estimate import Estimator, Need
 from layerprobe.pipeline.machine import Machine, this_machine
@@ -82,6 +82,7 @@ def plan(study: Study) -> Plan:
         raise InputError(f"data.path must be the log's file or folder; there is nothing at {path}")
     data = _data(study)
     check_steps(study, data.split)
+    check_similarity(study, len(data.split.evaluated))
     planned = planned_models(study)
     estimator = Estimator(study, data.split)
     machine = this_machine(study.folder, available_device())

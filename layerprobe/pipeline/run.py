@@ -7,7 +7,7 @@ from pathlib import Path
 
 from layerprobe import processes
 from layerprobe.pipeline import outcomes, stages
-from layerprobe.pipeline.checks import check_steps
+from layerprobe.pipeline.checks import check_similarity, check_steps
 from layerprobe.pipeline.layer_stage import similarity_stage
 from layerprobe.pipeline.plan import require_room
 from layerprobe.pipeline.study import Study
@@ -82,6 +82,7 @@ def run_stages(study: Study, last: str | None = None) -> Path:
 def _after_data(study: Study) -> None:
     """Refuses what cannot be trained on these data or this machine, then writes down what the folder is a study of."""
     processes.on_main(lambda: check_steps(study, study.data.split))
+    processes.on_main(lambda: check_similarity(study, len(study.data.split.evaluated)))
     require_room(study)  # all processes: they agree on what the machine has
     if not processes.agreed(study.is_recorded):
         processes.on_main(study.record)

@@ -213,6 +213,7 @@ class Study:
             )
         self.tracking.check()
         checks.check_inputs(self)
+        checks.check_similarity(self)
         checks.check_controls(self)
         checks.check_student(self)
 

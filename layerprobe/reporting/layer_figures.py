@@ -1,4 +1,4 @@
-"""Figures of single layers and of pairs of states: similarity heat maps and importance bars."""
+"""Heat maps of similarity: all pairs of states of one model, and the states of a teacher against those of a student."""
 
 from __future__ import annotations
 
@@ -10,110 +10,119 @@ from matplotlib.figure import Figure
 
 from layerprobe import columns
 from layerprobe.reporting import figures
-from layerprobe.reporting.depth_figures import depth_ticks
-from layerprobe.reporting.tables import similarity_matrix
+from layerprobe.reporting.depth_figures import MOST_TICKS
+from layerprobe.reporting.depth_figures import depth_ticks as all_ticks
+from layerprobe.reporting.layer_tables import pair_matrix, similarity_matrix
+from layerprobe.reporting.score_names import DISTANCES, measure_of
 
-HEAT_SIZE, HEAT_STEP, BAR_STEP = 3.15, 4.4, 4.4
-PER_ROW = 2
-MOST_NUMBERED_STATES = 11
-SHARE_RANGE, SIGNED_RANGE = (0.0, 1.0), (-1.0, 1.0)
-ONE_SIDED = ("cka", "angular")
-MEASURE_NAMES = {
-    "cka": "linear CKA, debiased",
-    "cosine": "mean cosine",
-    "block-influence": "block influence",
-    columns.DROP_ONE: "loss of NDCG@10 without the layer",
-}
-BAR_UNITS = {"block-influence": "1 - cosine(input, output)", columns.DROP_ONE: "loss, % of full model"}
-IN_PERCENT = (columns.DROP_ONE,)
+SIZES = {2: 3.15, 3: 1.95}
+"""Inches of the longer side of a map, by how many stand in a row."""
+MOST_WIDE = 4
+"""Up to so many maps, two stand in a row; more of them three."""
+LEFT, MARGIN, ABOVE, BELOW, TITLE_ROOM = 0.55, 0.4, 0.4, 0.55, 0.3
+THINNEST = 1.0
+SMALLEST_CELL = 0.27
+"""Inches a cell needs for its number."""
 
 
 @mpl.rc_context(figures.STYLE)
 def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """Draws one heat map per measure over all pairs of states, on a fixed colour scale.
 
-    The scale is 0 to 1 for CKA and angular distance, -1 to 1 for the others (cosines), so maps of two studies compare.
-    Small maps carry their numbers.
+    The scale is 0 to 1 where a measure cannot be negative but by noise, else -1 to 1, so maps of two studies compare.
+    Yellow (scales from 0) or brown (scales from -1) always means alike, also for a distance. Small maps carry their
+    numbers.
 
     Args:
         similarity: rows of `similarity.parquet`.
         caption: footnote; says on which rows it was measured, and the commit.
     """
     maps = list(similarity[[columns.MEASURE, columns.ROWS]].drop_duplicates().itertuples(index=False, name=None))
-    n_rows = -(-len(maps) // PER_ROW)
-    foot = figures.footnote_height(caption)
-    figure = figures.new_figure(foot + n_rows * (HEAT_SIZE + 0.95) + 0.25)
-    figures.title(figure, "Similarity of the states after each layer (at the readout, before the final norm)")
-    figures.footnote(figure, caption)
     several = len({rows for _, rows in maps}) > 1
-    for position, (measure, rows) in enumerate(maps):
-        row, column = divmod(position, PER_ROW)
-        bottom = foot + 0.55 + (n_rows - 1 - row) * (HEAT_SIZE + 0.95)
-        axes = figures.panel(figure, 0.55 + column * HEAT_STEP, bottom, HEAT_SIZE, HEAT_SIZE)
-        _heat(axes, similarity_matrix(similarity, measure, rows), measure)
-        name = MEASURE_NAMES.get(str(measure), str(measure))
-        axes.set_title(f"{name}, {rows}" if several else name, loc="left", fontsize=10)
-    return figure
-
-
-def _heat(axes: Axes, matrix: np.ndarray, measure: str) -> None:
-    low, high = SHARE_RANGE if measure.startswith(ONE_SIDED) else SIGNED_RANGE
-    image = axes.imshow(matrix, vmin=low, vmax=high, cmap="viridis" if low == 0 else "PuOr", origin="lower")
-    bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    figure = axes.get_figure(root=True)
-    if figure is not None:
-        figure.colorbar(image, cax=bar)
-    n_layers = len(matrix) - 1
-    ticks = depth_ticks(n_layers)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.set_xlabel("state after k layers")
-    axes.set_ylabel("state after k layers")
-    for side in axes.spines.values():
-        side.set_visible(False)
-    if n_layers < MOST_NUMBERED_STATES:
-        _write_cells(axes, matrix, low, high)
-
-
-def _write_cells(axes: Axes, matrix: np.ndarray, low: float, high: float) -> None:
-    shares = (matrix - low) / (high - low)
-    for (row, column), value in np.ndenumerate(matrix):
-        if np.isnan(value):
-            continue
-        share = shares[row, column]
-        is_dark = share < 0.5 if low == 0 else abs(share - 0.5) > 0.27
-        text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else figures.INK)
+    found = [
+        (measure, f"{map_title(measure)}, {rows}" if several else map_title(measure), matrix)
+        for measure, rows, matrix in ((m, r, similarity_matrix(similarity, m, r)) for m, r in maps)
+    ]
+    title = "Similarity of the states after each layer (at the readout, before the final norm)"
+    return _maps(found, title, ("state after k layers", "state after k layers"), caption)
 
 
 @mpl.rc_context(figures.STYLE)
-def importance_figure(importance: pd.DataFrame, caption: str) -> Figure:
-    """Draws one bar chart per measure, one bar per layer (0-based: layer i maps state i to state i + 1).
+def student_figure(similarity: pd.DataFrame, caption: str) -> Figure:
+    """Draws one heat map per measure, the teacher's states upwards and the student's to the right.
 
     Args:
-        importance: rows of `importance.csv`.
-        caption: footnote; says what the measures mean, and the commit.
+        similarity: rows of `student.parquet`.
+        caption: as for `similarity_figure`.
     """
-    groups = list(importance.groupby(columns.MEASURE, sort=False))
-    n_rows = -(-len(groups) // PER_ROW)
+    groups = similarity.groupby(columns.MEASURE, sort=False)
+    found = [(str(measure), map_title(str(measure)), pair_matrix(rows)) for measure, rows in groups]
+    title = "Similarity of the teacher's states to the student's"
+    return _maps(found, title, ("student, after k layers", "teacher, after k layers"), caption)
+
+
+def map_title(measure: str) -> str:
+    """Returns the name of a measure, with a word where 0 is the end that means alike."""
+    return f"{measure_of(measure).name}{' (0 = same)' if measure in DISTANCES else ''}"
+
+
+def _maps(found: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[str, str], caption: str) -> Figure:
+    per_row = 2 if len(found) <= MOST_WIDE else 3
+    longest = max(max(matrix.shape) for _, _, matrix in found)
+    width, height = (
+        max(SIZES[per_row] * size / longest, THINNEST)
+        for size in (max(matrix.shape[1] for _, _, matrix in found), max(matrix.shape[0] for _, _, matrix in found))
+    )
+    n_rows = -(-len(found) // per_row)
     foot = figures.footnote_height(caption)
-    figure = figures.new_figure(foot + n_rows * 2.85 + 0.25)
-    figures.title(figure, "What each layer does")
+    figure = figures.new_figure(foot + n_rows * (height + ABOVE + BELOW) + TITLE_ROOM)
+    figures.title(figure, title)
     figures.footnote(figure, caption)
-    for position, (measure, rows) in enumerate(groups):
-        row, column = divmod(position, PER_ROW)
-        bottom = foot + 0.55 + (n_rows - 1 - row) * 2.85
-        _bars(figures.panel(figure, 0.8 + column * BAR_STEP, bottom, 3.5, 1.95), rows, str(measure))
+    for position, (measure, name, matrix) in enumerate(found):
+        row, column = divmod(position, per_row)
+        bottom = foot + BELOW + (n_rows - 1 - row) * (height + ABOVE + BELOW)
+        axes = figures.panel(figure, LEFT + column * (figures.WIDTH - MARGIN) / per_row, bottom, width, height)
+        _heat(axes, matrix, measure, (width, height))
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel(labels[0])
+        if column == 0:
+            axes.set_ylabel(labels[1])
     return figure
 
 
-def _bars(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
-    layer = rows[columns.LAYER].to_numpy()
-    value = rows[columns.VALUE].to_numpy() * (100 if measure in IN_PERCENT else 1)
-    axes.bar(layer, value, color=figures.BLUE, width=0.7)
-    axes.axhline(0, color=figures.INK, lw=0.8)
-    axes.set_title(MEASURE_NAMES.get(measure, measure), loc="left", fontsize=10)
-    axes.set_ylabel(BAR_UNITS.get(measure, measure))
-    axes.set_xlabel("layer")
-    axes.set_xticks(depth_ticks(int(layer.max())))
-    axes.grid(axis="y", color=figures.PALE, lw=0.7)
+def _heat(axes: Axes, matrix: np.ndarray, measure: str, size: tuple[float, float]) -> None:
+    width, height = size
+    low = measure_of(measure).low
+    colours = "PuOr_r" if low < 0 else "viridis_r" if measure in DISTANCES else "viridis"
+    image = axes.imshow(matrix, vmin=low, vmax=1, cmap=colours, origin="lower", aspect="auto")
+    bar = axes.inset_axes((1 + 0.09 / width, 0.0, 0.12 / width, 1.0))
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.colorbar(image, cax=bar)
+    bar.set_yticks(np.linspace(low, 1, 5))
+    bar.tick_params(labelsize=8)
+    axes.set_xticks(depth_ticks(matrix.shape[1] - 1, width))
+    axes.set_yticks(depth_ticks(matrix.shape[0] - 1, height))
+    for side in axes.spines.values():
+        side.set_visible(False)
+    if min(width / matrix.shape[1], height / matrix.shape[0]) >= SMALLEST_CELL:
+        write_cells(axes, matrix, np.asarray(image.norm(matrix)), low < 0, measure in DISTANCES)
+
+
+def depth_ticks(n_layers: int, inches: float) -> list[int]:
+    """Returns 0..L or some of them, fewer on a short axis; the first and the last always."""
+    step = max(1, round(SIZES[2] / inches)) if n_layers > MOST_TICKS / 2 else 1
+    ticks = all_ticks(n_layers)
+    kept = [tick for tick in ticks[:-1:step] if n_layers - tick >= step * (ticks[1] - ticks[0] if n_layers else 1)]
+    return [*kept, n_layers] if n_layers else ticks
+
+
+def write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray, is_signed: bool, is_distance: bool) -> None:
+    """Writes the value of each cell, white on dark; `shares` are the places on the colour scale, 0 to 1."""
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isnan(value):
+            continue
+        share = float(shares[row, column])
+        is_dark = abs(share - 0.5) > 0.27 if is_signed else (share > 0.5) if is_distance else (share < 0.5)
+        text = f"{value:.2f}".replace("0.", ".", 1) if 0.005 <= abs(value) < 0.995 else f"{round(value)}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else figures.INK)

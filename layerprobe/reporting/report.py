@@ -17,6 +17,7 @@ from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
+from layerprobe.reporting.sections.worth import worth_section
 from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.reporting.tables import check_consistency
 from layerprobe.store.atomic import write_text
@@ -30,10 +31,22 @@ SECTIONS = (
     decision_section,
     slices_section,
     layers_section,
+    worth_section,
     student_section,
     provenance_section,
 )
-FIGURE_NAMES = ("depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance")
+FIGURE_NAMES = (
+    "depth-variants",
+    "depth-exits",
+    "decision-margin",
+    "slices",
+    "similarity",
+    "to-final",
+    "similarity-student",
+    "importance",
+    "blocks",
+    "predicted",
+)
 
 
 def write_report(study: Path, out: Path | None = None) -> Path:

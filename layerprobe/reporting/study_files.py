@@ -6,17 +6,17 @@ Takes the folder, hands on tables and plain values. Only `curve.csv` must be the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.probing.curves import read_curve, typed_cells
+from layerprobe.reporting.reading import optional, optional_table, read, with_columns
+from layerprobe.reporting.score_files import ScoreFiles, read_score_files
 from layerprobe.store.atomic import read_json, read_yaml
 
 CURVE_FILE = "curve.csv"
@@ -29,7 +29,6 @@ SLICE_NUMBERS = {
     columns.CI_LOW: "float64",
     columns.CI_HIGH: "float64",
 }
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +56,7 @@ class StudyFiles:
         facts: `data/facts.json`: counts after every step, lengths, order audit.
         provenance: `provenance.json`.
         spec: `study.yaml`, resolved.
-        similarity: `similarity/similarity.parquet`.
-        importance: `similarity/importance.csv`.
+        scores: the tables of `similarity/`, `predictiveness.csv` and `predicted.csv`.
         teacher: the full-depth model of `teacher/`.
         students: the models of `distillation/`, by folder name.
     """
@@ -72,8 +70,7 @@ class StudyFiles:
     facts: dict[str, Any] | None
     provenance: dict[str, Any] | None
     spec: dict[str, Any] | None
-    similarity: pd.DataFrame | None
-    importance: pd.DataFrame | None
+    scores: ScoreFiles
     teacher: ModelFiles | None
     students: tuple[ModelFiles, ...]
 
@@ -109,15 +106,14 @@ def read_study(folder: Path) -> StudyFiles:
     return StudyFiles(
         folder=folder,
         curve=read_curve(folder / CURVE_FILE),
-        slices=_optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
-        decision=_optional(folder / "decision.json", read_json),
-        controls=_optional(folder / "controls.json", read_json),
+        slices=optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
+        decision=optional(folder / "decision.json", read_json),
+        controls=optional(folder / "controls.json", read_json),
         layers=_read_layers(folder),
-        facts=_optional(folder / "data" / "facts.json", read_json),
-        provenance=_optional(folder / "provenance.json", read_json),
-        spec=_optional(folder / "study.yaml", read_yaml),
-        similarity=_optional_table(folder / "similarity" / "similarity.parquet", pd.read_parquet, columns.SIMILARITY),
-        importance=_optional_table(folder / "similarity" / "importance.csv", pd.read_csv, columns.IMPORTANCE),
+        facts=optional(folder / "data" / "facts.json", read_json),
+        provenance=optional(folder / "provenance.json", read_json),
+        spec=optional(folder / "study.yaml", read_yaml),
+        scores=read_score_files(folder),
         teacher=_read_model(folder / "teacher"),
         students=tuple(_read_students(folder / "distillation")),
     )
@@ -133,7 +129,7 @@ def _read_slices(path: Path) -> pd.DataFrame:
 
 def _read_layers(folder: Path) -> dict[str, list[int]]:
     places = ("teacher", "variants/*/seed-*", "distillation/*")
-    found = [_read(path, read_json) for place in places for path in sorted(folder.glob(f"{place}/metrics.json"))]
+    found = [read(path, read_json) for place in places for path in sorted(folder.glob(f"{place}/metrics.json"))]
     return {metrics[columns.SELECTION]: metrics["layers"] for metrics in found if metrics.get("layers") is not None}
 
 
@@ -147,31 +143,5 @@ def _read_model(folder: Path) -> ModelFiles | None:
     metrics, ranks = folder / "metrics.json", folder / "ranks.parquet"
     if not (metrics.exists() and ranks.exists()):
         return None
-    table = _checked(ranks, _read(ranks, pd.read_parquet), columns.RANKS)
-    return ModelFiles(folder.name, _read(metrics, read_json), table)
-
-
-def _optional(path: Path, reader: Callable[[Path], T]) -> T | None:
-    return _read(path, reader) if path.exists() else None
-
-
-def _optional_table(path: Path, reader: Callable[[Path], pd.DataFrame], names: tuple[str, ...]) -> pd.DataFrame | None:
-    return _checked(path, _read(path, reader), names) if path.exists() else None
-
-
-def _read(path: Path, reader: Callable[[Path], T]) -> T:
-    try:
-        return reader(path)
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read ({reason}); run the stage that writes it again") from error
-
-
-def _checked(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{path} must have the columns {', '.join(names)}; missing: {', '.join(missing)}; "
-            "run the stage that writes it again"
-        )
-    return table
+    table = with_columns(ranks, read(ranks, pd.read_parquet), columns.RANKS)
+    return ModelFiles(folder.name, read(metrics, read_json), table)

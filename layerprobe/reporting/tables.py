@@ -115,17 +115,6 @@ def _row_name(row: dict[str, Any]) -> str:
     return "" if keeps_first(selection_of(row)) else selection_of(row)
 
 
-def similarity_matrix(similarity: pd.DataFrame, measure: str, rows: str) -> np.ndarray:
-    """Returns one measure as a symmetric matrix [L + 1, L + 1]; NaN where no pair is stored."""
-    one = similarity.loc[(similarity[columns.MEASURE] == measure) & (similarity[columns.ROWS] == rows)]
-    first, second, value = (one[name].to_numpy() for name in (columns.LAYER_A, columns.LAYER_B, columns.VALUE))
-    size = int(max(first.max(), second.max())) + 1
-    matrix = np.full((size, size), np.nan)
-    matrix[second, first] = value
-    matrix[first, second] = value
-    return matrix
-
-
 def is_metric(curve: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> np.ndarray:
     """Tells which rows hold one of the (metric, k) pairs, shape (rows,)."""
     return _metric_index(curve).isin(pd.MultiIndex.from_tuples(list(metrics)))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from layerprobe.errors import InputError
 from layerprobe.similarity.frames import Frame, refuse_constant
 from layerprobe.similarity.hsic import PairPlan, RowSums, Sums, linear_rows, linear_sums
 
@@ -69,6 +70,7 @@ class CrossProducts:
             dim, shift = len(frame.shift), frame.shift
             size = block[-2, -1] + 2 * shift @ block[:dim, -1] + self.n_rows * shift @ shift
             refuse_constant(index, self.n_rows, float(norms[index]), float(size))
+            _refuse_overflow(index, block)
         pairs = zip(self._blocks, self.plan, strict=True)
         inner = torch.stack([squared[a] @ block @ squared[b] for block, (a, b) in pairs])
         total = torch.stack([cross.square().sum() for cross in self.centred()]) - inner
@@ -119,6 +121,14 @@ def _augmented(rows: torch.Tensor) -> torch.Tensor:
     augmented[:, -2] = rows.square().sum(dim=1)
     augmented[:, -1] = 1
     return augmented
+
+
+def _refuse_overflow(index: int, block: torch.Tensor) -> None:
+    if not block.isfinite().all():
+        raise InputError(
+            f"the rows of state {index} are too far apart to add up: some are over 1e70 times as large as those of the "
+            "first batch; look for the row that overflows"
+        )
 
 
 def _features(augmented: torch.Tensor) -> torch.Tensor:

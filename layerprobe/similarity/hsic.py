@@ -190,7 +190,7 @@ def biased_scores(plan: PairPlan, rows: RowSums) -> PairScores:
 def square(values: np.ndarray) -> np.ndarray:
     """Returns the values of all pairs a <= b of S states as a symmetric matrix [S, S]."""
     n_states = round(((8 * len(values) + 1) ** 0.5 - 1) / 2)
-    first, second = layer_pairs(n_states)
+    first, second = (index.numpy() for index in layer_pairs(n_states))
     matrix = np.empty((n_states, n_states))
     matrix[first, second] = matrix[second, first] = values
     return matrix

@@ -20,8 +20,8 @@ import torch
 
 from layerprobe.errors import InputError
 from layerprobe.similarity.cka import cka_biased_pairs, cka_pairs, linear_cka, linear_cka_biased
-from layerprobe.similarity.kernels import rbf_cka, rbf_cka_pairs
 from layerprobe.similarity.distances import rsa, rsa_pairs
+from layerprobe.similarity.kernels import rbf_cka, rbf_cka_pairs
 from layerprobe.similarity.neighbours import cknna, cknna_pairs, mutual_knn, mutual_knn_pairs
 from layerprobe.similarity.states import Pairs, PairScores, States
 from layerprobe.similarity.subspace import procrustes, procrustes_pairs, pwcca, pwcca_pairs, svcca, svcca_pairs
@@ -34,6 +34,8 @@ from layerprobe.similarity.vectors import (
     cosine_pairs,
 )
 
+NEIGHBOURS = 10
+"""Neighbours that `mutual-knn` and `cknna` look at in tables."""
 MeasureName = Literal[
     "cka",
     "cka-biased",
@@ -60,6 +62,8 @@ class Measure:
         low, high: the range.
         same: the value of a state and itself: 1, and 0 for a distance.
         same_space: whether coordinates are compared as they are, so that both states need one dim and one basis.
+        above_dim: whether it needs more rows than dimensions.
+        least_rows: rows it needs in any case, with its usual options.
     """
 
     of: Callable[[torch.Tensor, torch.Tensor], float]
@@ -68,6 +72,8 @@ class Measure:
     high: float
     same: float = 1.0
     same_space: bool = False
+    above_dim: bool = False
+    least_rows: int = 5
 
 
 MEASURES: dict[str, Measure] = {
@@ -78,11 +84,11 @@ MEASURES: dict[str, Measure] = {
     "cosine-centred": Measure(centred_cosine, centred_cosine_pairs, -1, 1, same_space=True),
     "angular": Measure(angular_distance, angular_pairs, 0, 1, same=0.0, same_space=True),
     "procrustes": Measure(procrustes, procrustes_pairs, 0, 1),
-    "svcca": Measure(svcca, svcca_pairs, 0, 1),
-    "pwcca": Measure(pwcca, pwcca_pairs, 0, 1),
+    "svcca": Measure(svcca, svcca_pairs, 0, 1, above_dim=True),
+    "pwcca": Measure(pwcca, pwcca_pairs, 0, 1, above_dim=True),
     "rsa": Measure(rsa, rsa_pairs, -1, 1),
-    "mutual-knn": Measure(mutual_knn, mutual_knn_pairs, 0, 1),
-    "cknna": Measure(cknna, cknna_pairs, -1, 1),
+    "mutual-knn": Measure(mutual_knn, mutual_knn_pairs, 0, 1, least_rows=NEIGHBOURS + 2),
+    "cknna": Measure(cknna, cknna_pairs, -1, 1, least_rows=NEIGHBOURS + 2),
 }
 DEFAULT_MEASURES: tuple[MeasureName, ...] = ("cka", "cosine", "cosine-centred", "mutual-knn")
 """What a study draws unless told otherwise: each holds at any number of rows and dimensions and takes seconds."""
@@ -99,3 +105,19 @@ def measures_named(names: Sequence[str]) -> dict[str, Measure]:
         got = unknown[0] if unknown else ", ".join(names) or "none"
         raise InputError(f"measures must be some of {', '.join(MEASURES)}, each once; got {got}")
     return {name: MEASURES[name] for name in names}
+
+
+def require_rows(names: Sequence[str], n_rows: int, dim: int) -> None:
+    """Checks, before states are computed, that the measures can be taken of so many rows and dimensions.
+
+    Raises:
+        InputError: a measure needs more rows.
+    """
+    for name, measure in measures_named(names).items():
+        least = max(measure.least_rows, dim + 1 if measure.above_dim else 0)
+        if n_rows < least:
+            why = f" for states of {dim} dimensions" if measure.above_dim else ""
+            raise InputError(
+                f"{name} needs at least {least} rows{why}; got {n_rows}: compare more users, or leave {name} out of "
+                "similarity.measures"
+            )

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "builders"))
+from fake_scores import RATES
 from fake_study import FakeShape, write_fake_study
 
 # Doctest collection imports files by name, and there may be one module named conftest only.
 collect_ignore = ["conftest.py"]
+
+
+ALL_MEASURES = ("cka", "cosine", "cosine-centred", "angular", *list(RATES)[1:])
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +28,22 @@ def fake_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def rich_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deeper study with two seeds, other selections and no titles; read it, do not change it."""
-    shape = FakeShape(n_layers=13, n_users=60, seeds=(0, 1), selections=("last:2", "random:3@7"), has_titles=False)
+    shape = FakeShape(
+        n_layers=13,
+        n_users=60,
+        seeds=(0, 1),
+        selections=("last:2", "random:3@7"),
+        has_titles=False,
+        measures=("cka", "cosine", "angular"),
+    )
     return write_fake_study(tmp_path_factory.mktemp("rich") / "study", shape)
 
 
 @pytest.fixture(scope="session")
 def mixed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of several selections per depth with a control arm; read it, do not change it."""
-    shape = FakeShape(selections=("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1"), has_controls=True)
+    selections = ("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1")
+    shape = FakeShape(selections=selections, has_controls=True, measures=("cka", "cosine", "angular", "mutual-knn"))
     return write_fake_study(tmp_path_factory.mktemp("mixed") / "study", shape)
 
 
@@ -42,7 +54,11 @@ def deep_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counted = tuple(f"{form}:{k}" for form in ("last", "uniform", "ends") for k in (4, 8, 14))
     drawn = tuple(f"random:8@{seed}" for seed in range(5))
     shape = FakeShape(
-        n_layers=28, n_users=60, selections=(*counted, "every:2", "every:4", *drawn, *kept), has_controls=True
+        n_layers=28,
+        n_users=60,
+        selections=(*counted, "every:2", "every:4", *drawn, *kept),
+        has_controls=True,
+        measures=ALL_MEASURES,
     )
     return write_fake_study(tmp_path_factory.mktemp("deep") / "study", shape)
 

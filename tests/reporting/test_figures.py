@@ -17,13 +17,23 @@ from matplotlib.transforms import Bbox
 
 from layerprobe.reporting.depth_figures import depth_ticks
 from layerprobe.reporting.figures import NamedFigure, legend_lines, new_figure, save_figure
-from layerprobe.reporting.layer_figures import importance_figure, similarity_figure
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import draw_exits, draw_variants
 from layerprobe.reporting.series import places, variant_series
 from layerprobe.reporting.study_files import StudyFiles, read_study
 
-NAMES = ("depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance")
+NAMES = (
+    "depth-variants",
+    "depth-exits",
+    "decision-margin",
+    "slices",
+    "similarity",
+    "to-final",
+    "similarity-student",
+    "importance",
+    "blocks",
+    "predicted",
+)
 
 
 @pytest.fixture(scope="module", params=["fake_study", "rich_study", "mixed_study", "deep_study"])
@@ -235,37 +245,6 @@ def test_ticks_hold_both_ends_and_do_not_crowd() -> None:
         assert ticks[0] == 0
         assert ticks[-1] == n_layers
         assert len(ticks) <= 13
-
-
-def similarity(n_states: int, measure: str) -> pd.DataFrame:
-    first, second = np.indices((n_states, n_states)).reshape(2, -1)
-    table = pd.DataFrame({"layer_a": first, "layer_b": second, "value": 0.25})
-    return table.assign(measure=measure, rows="all")
-
-
-@pytest.mark.parametrize(("measure", "limits"), [("cka", (0, 1)), ("cosine", (-1, 1))])
-def test_heat_maps_have_a_fixed_scale(measure: str, limits: tuple[float, float]) -> None:
-    axes = similarity_figure(similarity(3, measure), "caption").axes[0]
-    assert axes.images[0].get_clim() == limits
-
-
-@pytest.mark.parametrize(("n_states", "n_numbers"), [(3, 9), (11, 121), (12, 0)])
-def test_small_heat_maps_carry_their_numbers(n_states: int, n_numbers: int) -> None:
-    axes = similarity_figure(similarity(n_states, "cka"), "caption").axes[0]
-    assert [text.get_text() for text in axes.texts] == [".25"] * n_numbers
-
-
-def test_bars_show_losses_in_per_cent_and_influence_as_it_is() -> None:
-    rows = [
-        ("block-influence", 0, 0.4),
-        ("block-influence", 1, 0.1),
-        ("drop-one-ndcg", 0, 0.5),
-        ("drop-one-ndcg", 1, -0.01),
-    ]
-    figure = importance_figure(pd.DataFrame(rows, columns=["measure", "layer", "value"]), "caption")
-    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
-    assert heights[0] == pytest.approx([0.4, 0.1])
-    assert heights[1] == pytest.approx([50, -1])
 
 
 def test_a_saved_figure_has_no_date_and_brings_its_numbers(tmp_path: Path) -> None:

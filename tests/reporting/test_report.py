@@ -23,10 +23,12 @@ from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import Section
 from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
+from layerprobe.reporting.sections.worth import worth_section
 from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.store.atomic import read_json, write_json
 
-NAMES = {"depth-variants", "depth-exits", "decision-margin", "slices", "similarity", "importance"}
+LAYER_NAMES = {"similarity", "to-final", "similarity-student", "importance", "blocks"}
+NAMES = {"depth-variants", "depth-exits", "decision-margin", "slices", *LAYER_NAMES, "predicted"}
 ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
 
 
@@ -53,7 +55,8 @@ def test_a_report_lies_in_the_study_and_loses_figures_it_no_longer_has(own_study
     (own_study / "report" / "figures").mkdir(parents=True)
     (own_study / "report" / "figures" / "similarity.svg").write_text("old", encoding="utf-8")
     (own_study / "report" / "figures" / "mine.svg").write_text("not ours", encoding="utf-8")
-    for name in ("decision.json", "slices.csv", "similarity/similarity.parquet", "similarity/importance.csv"):
+    shutil.rmtree(own_study / "similarity")
+    for name in ("decision.json", "slices.csv", "predicted.csv"):
         (own_study / name).unlink()
     curve = pd.read_csv(own_study / "curve.csv")
     curve[curve["kind"] != "variant"].to_csv(own_study / "curve.csv", index=False)
@@ -140,8 +143,25 @@ ABSENT = [
     ("decision.json", decision_section, "a decision (no `decision.json`)", set()),
     ("slices.csv", slices_section, "slices of users (no `slices.csv`)", set()),
     ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
-    ("similarity/similarity.parquet", layers_section, "similarity of states (no", {"importance"}),
-    ("similarity/importance.csv", layers_section, "importance of layers (no", {"similarity"}),
+    (
+        "similarity/similarity.parquet",
+        layers_section,
+        "similarity of states (no",
+        LAYER_NAMES - {"similarity", "to-final"},
+    ),
+    ("similarity/null.csv", layers_section, "what shuffled rows give (no `similarity/null.csv`)", LAYER_NAMES),
+    ("similarity/states.csv", layers_section, "what may fool the measures (no", LAYER_NAMES),
+    (
+        "similarity/student.parquet",
+        layers_section,
+        "similarity of teacher and student (no",
+        LAYER_NAMES - {"similarity-student"},
+    ),
+    ("similarity/importance.csv", layers_section, "importance of layers (no", LAYER_NAMES - {"importance"}),
+    ("similarity/blocks.csv", layers_section, "distances over runs of layers (no", LAYER_NAMES - {"blocks"}),
+    ("similarity/selections.json", layers_section, "the orders that the scores give (no", LAYER_NAMES),
+    ("predictiveness.csv", worth_section, "the worth of cheap scores (no `predictiveness.csv`)", {"predicted"}),
+    ("predicted.csv", worth_section, "predicted against measured values (no `predicted.csv`)", set()),
     ("distillation", student_section, "a distilled student (no `distillation/`)", set()),
     ("teacher/metrics.json", student_section, "the teacher (no `teacher/metrics.json`)", set()),
     ("provenance.json", provenance_section, "provenance (no `provenance.json`)", set()),
@@ -165,7 +185,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
     found = make_report(read_study(tmp_path))
     assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
-    assert found.text.count("Not in this study: ") == 9
+    assert found.text.count("Not in this study: ") == 16
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import pytest
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
+from layerprobe.reporting.layer_tables import similarity_matrix
 from layerprobe.reporting.study_files import read_study
 from layerprobe.reporting.tables import (
     check_consistency,
     exits_table,
     full_depth,
     margin_table,
-    similarity_matrix,
     variants_table,
 )
 

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from layerprobe.errors import InputError
+from layerprobe.reporting.score_files import Order
+from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.study_files import read_study
 from layerprobe.store.atomic import read_json, write_json
 
@@ -22,6 +24,21 @@ from layerprobe.store.atomic import read_json, write_json
         ("study.yaml", "a: [", "study.yaml cannot be read"),
         ("similarity/similarity.parquet", "no parquet", "similarity.parquet cannot be read"),
         ("similarity/importance.csv", "measure,value\n", "importance.csv must have the columns .*; missing: layer;"),
+        ("similarity/importance.csv", "measure,layer,value,ci_low\n", "importance.csv .*; missing: ci_high, n_rows;"),
+        ("similarity/importance.csv", "measure,layer,value\na,0,big\n", "numbers in the column value; got 'big'"),
+        ("similarity/student.parquet", "no parquet", "student.parquet cannot be read"),
+        ("similarity/null.csv", "measure\n", "null.csv must have the columns .*; missing: layer_a, layer_b, value"),
+        ("similarity/states.csv", "layer\n", "states.csv must have the columns .*; missing: n_rows, dim"),
+        ("similarity/blocks.csv", "", "blocks.csv cannot be read"),
+        ("similarity/greedy.csv", "step,layer,value\n1,last,0.5\n", "numbers in the column layer; got 'last'"),
+        ("similarity/selections.json", "[", "selections.json cannot be read"),
+        ("similarity/selections.json", "[]", "selections.json must hold, for each form, `order`"),
+        ("similarity/selections.json", '{"bi": {"order": [0]}}', "must hold, for each form, `order`"),
+        ("similarity/selections.json", '{"bi": {"order": [0, 0], "kept": [[], [0], [0, 1]]}}', "every layer once"),
+        ("similarity/selections.json", '{"bi": {"order": [0, 1], "kept": [[], [0]]}}', "k layers for k = 0..L"),
+        ("similarity/selections.json", '{"bi": {"order": [0], "kept": [[], [1]]}}', "k layers for k = 0..L"),
+        ("predictiveness.csv", "score,correlation\n", "predictiveness.csv .*; missing: ci_low"),
+        ("predicted.csv", "score,selection,depth,value,measured\na,first:1,1,x,1\n", "column value; got 'x'"),
         ("slices.csv", "slice,value\n", "slices.csv must have the columns .*; missing: kind, selection"),
         ("slices.csv", "slice,value\nhistory_length,many\n", "slices.csv cannot be read"),
         ("teacher/ranks.parquet", "", "ranks.parquet cannot be read"),
@@ -77,3 +94,23 @@ def test_groups_of_single_numbers_stay_text_and_floors_have_no_depth(own_study: 
     assert found.loc[found["kind"] == "sasrec", "depth"].isna().all()
     assert set(found.loc[found["kind"] == "sasrec", "selection"]) == {""}
     pd.testing.assert_series_equal(found["value"], table["value"])
+
+
+def test_an_older_importance_has_no_intervals_and_that_is_said(own_study: Path) -> None:
+    path = own_study / "similarity" / "importance.csv"
+    table = pd.read_csv(path)
+    table[["measure", "layer", "value"]].to_csv(path, index=False)
+    study = read_study(own_study)
+    assert study.scores.importance is not None
+    assert study.scores.importance[["ci_low", "ci_high", "n_rows"]].isna().all(axis=None)
+    pd.testing.assert_series_equal(study.scores.importance["value"], table["value"])
+    found = layers_section(study)
+    line = "Not in this study: intervals of importance (no `ci_low in similarity/importance.csv`). "
+    assert f"{line}Run the similarity stage." in found.paragraphs
+    assert "importance" in {named.name for named in found.figures}
+
+
+def test_orders_keep_what_the_file_says(own_study: Path) -> None:
+    stored = {"bi": {"order": [1, 0], "kept": [[], [0], [0, 1]]}}
+    write_json(own_study / "similarity" / "selections.json", stored)
+    assert read_study(own_study).scores.orders == {"bi": Order((1, 0), ((), (0,), (0, 1)))}

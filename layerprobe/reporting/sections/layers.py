@@ -1,64 +1,101 @@
-"""Section: similarity of the states after each layer, and what each layer does."""
+"""Section: similarity of the states after each layer, what may fool it, and what each layer does."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.reporting import markdown
 from layerprobe.reporting.figures import NamedFigure
-from layerprobe.reporting.layer_figures import importance_figure, similarity_figure
-from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.layer_figures import similarity_figure, student_figure
+from layerprobe.reporting.layer_tables import to_final
+from layerprobe.reporting.layer_words import agreement_sentence, null_sentences, state_warnings
+from layerprobe.reporting.score_names import DISTANCES
+from layerprobe.reporting.sections.importance import importance_parts
+from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import count
+from layerprobe.reporting.to_final_figure import to_final_figure
+from layerprobe.reporting.words import confidence, count, level
 
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
     "Each cell compares the user vectors of the full model after two numbers of layers. Blocks of high values are "
-    "layers that change little. Two states may look alike and still rank items differently, so the map is a hint "
-    "and the depth curve is the proof."
+    "layers that change little. Yellow (scales from 0) and brown (scales from -1) mean alike in every map, also in "
+    "one of a distance."
 )
-INFLUENCE_TEXT = (
-    "Block influence is 1 minus the mean cosine between a layer's input and output: 0 means that the layer does "
-    "nothing to the direction of the user vector."
+NO_PROOF = (
+    "**What such a map does not prove.** Two states may look alike and still rank items differently, and a layer whose "
+    "output looks like its input may do what all later layers need. A map says what the layers of the trained full "
+    "model do, not what a smaller model can learn. It is a hint; the depth curve is the proof."
 )
-DROP_TEXT = (
-    "The other bars skip one layer of the trained full model, retrain nothing, and show how much NDCG@10 is lost on "
-    "validation users. A negative loss means that the model is better without the layer."
+TO_FINAL_TEXT = "The last column of each map as a curve: how near the state after k layers is to the final one."
+NULL_TEXT = (
+    " The grey band is what the same measure gives when the users of one state are shuffled, so that nothing is shared "
+    "but chance."
+)
+STUDENT_TEXT = (
+    "The distilled student's states beside its teacher's, for the same users. A student that goes the teacher's way in "
+    "fewer steps has a bright line from the lower left to the upper right."
+)
+NO_WARNING = (
+    "No warning from the states: no outlier rows, no rogue dimension and no common direction large enough to make the "
+    "numbers."
 )
 
 
 def layers_section(study: StudyFiles) -> Section:
-    """Shows heat maps and importance bars, or says in one line that there are none."""
-    paragraphs: list[str] = []
-    drawn: list[NamedFigure] = []
-    if study.similarity is None or study.similarity.empty:
-        paragraphs.append(absent("similarity of states", "similarity/similarity.parquet", RUN))
-    else:
-        figure = similarity_figure(study.similarity, _similarity_caption(study, study.similarity))
-        drawn.append(NamedFigure("similarity", figure, study.similarity))
-        paragraphs += [SIMILARITY_TEXT, drawn[-1].markdown]
-    if study.importance is None or study.importance.empty:
-        paragraphs.append(absent("importance of layers", "similarity/importance.csv", RUN))
-    else:
-        figure = importance_figure(study.importance, _importance_caption(study))
-        drawn.append(NamedFigure("importance", figure, study.importance))
-        paragraphs += [_importance_text(study.importance), drawn[-1].markdown]
-    return Section("What the layers do", paragraphs, drawn)
+    """Shows heat maps, curves, warnings, importance and orders, or says in one line each what there is not."""
+    parts = [_similarity(study), _to_final(study), _warnings(study), _student(study), *importance_parts(study)]
+    paragraphs = [paragraph for part in parts for paragraph in part.paragraphs if paragraph]
+    return Section("What the layers do", paragraphs, [named for part in parts for named in part.figures])
 
 
-def _similarity_caption(study: StudyFiles, table: pd.DataFrame) -> str:
+def _similarity(study: StudyFiles) -> Part:
+    table = study.scores.similarity
+    if table is None or table.empty:
+        return Part([absent("similarity of states", "similarity/similarity.parquet", RUN)])
+    named = NamedFigure("similarity", similarity_figure(table, _caption(study, table)), table)
+    return Part([SIMILARITY_TEXT, named.markdown, NO_PROOF], [named])
+
+
+def _to_final(study: StudyFiles) -> Part:
+    table, null = study.scores.similarity, study.scores.null
+    missing = [] if null is not None else [absent("what shuffled rows give", "similarity/null.csv", RUN)]
+    if table is None or table.empty:
+        return Part(missing)
+    curves = to_final(table, null)
+    text, bands = TO_FINAL_TEXT, f"Blue: {confidence(study.alpha)}."
+    if null is not None and len(null):
+        text += NULL_TEXT
+        covered = "" if study.alpha is None else f"{level(1 - study.alpha)} of "
+        bands += f" Grey: {covered}{count(null[columns.N_PERMUTATIONS].min())} shuffles of the rows."
+    if curves[columns.MEASURE].isin(DISTANCES).any():
+        bands += " Angular distance is drawn as 1 - distance: unrelated rows give 0.5."
+    named = NamedFigure("to-final", to_final_figure(curves, f"{bands} {_caption(study, table)}"), curves)
+    sentences = markdown.bullets([line for line in (*null_sentences(curves), agreement_sentence(curves)) if line])
+    return Part([text, named.markdown, sentences, *missing], [named])
+
+
+def _warnings(study: StudyFiles) -> Part:
+    states = study.scores.states
+    if states is None or states.empty:
+        return Part([absent("what may fool the measures", "similarity/states.csv", RUN)])
+    found = state_warnings(states)
+    return Part([f"**Mind when reading the maps:**\n\n{markdown.bullets(found)}" if found else NO_WARNING])
+
+
+def _student(study: StudyFiles) -> Part:
+    table = study.scores.student
+    if table is None or table.empty:
+        how = "Run the distill and similarity stages."
+        return Part([absent("similarity of teacher and student", "similarity/student.parquet", how)])
+    named = NamedFigure("similarity-student", student_figure(table, _caption(study, table)), table)
+    return Part([STUDENT_TEXT, named.markdown], [named])
+
+
+def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
     first = table.iloc[0]
     return (
         f"{count(first[columns.N_ROWS])} users, {count(first[columns.DIM])} dimensions; rows: {first[columns.ROWS]}. "
         f"State 0 is the input, state L the output before the final norm. Study {study.name}, commit {study.commit}."
-    )
-
-
-def _importance_caption(study: StudyFiles) -> str:
-    return f"Layers count from 0: layer i maps state i to state i + 1. Study {study.name}, commit {study.commit}."
-
-
-def _importance_text(importance: pd.DataFrame) -> str:
-    return (
-        f"{INFLUENCE_TEXT} {DROP_TEXT}" if (importance[columns.MEASURE] == columns.DROP_ONE).any() else INFLUENCE_TEXT
     )

@@ -21,6 +21,14 @@ class Section:
         return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some paragraphs of a section and the figures they show."""
+
+    paragraphs: list[str]
+    figures: list[NamedFigure] = field(default_factory=list)
+
+
 def absent(what: str, where: str, how: str) -> str:
     """Returns the one line that stands in for a part the study does not have."""
     return f"Not in this study: {what} (no `{where}`). {how}"

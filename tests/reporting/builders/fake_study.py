@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fake_scores import ScoreShape, write_fake_scores
 
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
@@ -43,6 +44,8 @@ class FakeShape:
     has_controls: bool = False
     """Whether every variant with layers has a twin of random weights."""
     has_titles: bool = True
+    measures: tuple[str, ...] = ("cka", "cosine")
+    """Measures of similarity."""
 
 
 class FakeStudy:
@@ -70,7 +73,7 @@ class FakeStudy:
             self._controls()
         self._exits()
         self._student()
-        self._similarity()
+        self._scores()
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
@@ -216,34 +219,14 @@ class FakeStudy:
         point = self._point("distilled", f"first:{depth}", depth, 0)
         self._model(self.folder / "distillation" / "student", point, self.ranks(3.85, 300))
 
-    def _similarity(self) -> None:
-        states = np.arange(self.shape.n_layers + 1)
-        gap = np.abs(states[:, None] - states[None, :])
-        layers = states[:-1]
-        tables = [self._pairs("cka", np.exp(-0.25 * gap)), self._pairs("cosine", np.cos(0.45 * gap))]
-        write_parquet(self.folder / "similarity" / "similarity.parquet", pd.concat(tables, ignore_index=True))
-        bars = {"block-influence": 0.4 * np.exp(-0.8 * layers), "drop-one-ndcg": 0.7 * np.exp(-1.5 * layers) - 0.01}
-        rows = [
-            pd.DataFrame({columns.MEASURE: name, columns.LAYER: layers, columns.VALUE: v}) for name, v in bars.items()
-        ]
-        write_csv(self.folder / "similarity" / "importance.csv", pd.concat(rows, ignore_index=True))
-
-    def _pairs(self, measure: str, matrix: np.ndarray) -> pd.DataFrame:
-        first, second = np.indices(matrix.shape).reshape(2, -1)
-        value = matrix[first, second]
-        return pd.DataFrame(
-            {
-                columns.MEASURE: measure,
-                columns.LAYER_A: first,
-                columns.LAYER_B: second,
-                columns.VALUE: value,
-                columns.CI_LOW: value - 0.02,
-                columns.CI_HIGH: value + 0.02,
-                columns.N_ROWS: self.shape.n_users,
-                columns.DIM: WIDTH,
-                columns.ROWS: f"readout of {self.shape.n_users} test histories",
-            }
-        )
+    def _scores(self) -> None:
+        full = self.shape.n_layers
+        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures)
+        curve = pd.concat(self.curve, ignore_index=True)
+        is_point = (curve[columns.KIND] == "variant") & (curve[columns.METRIC] == "ndcg") & (curve[columns.K] == 10)
+        is_part = (curve[columns.SPLIT] == "test") & (curve[columns.PROTOCOL] == "full")
+        rows = curve[is_point & is_part].groupby([columns.SELECTION, columns.DEPTH], sort=False)[columns.VALUE].mean()
+        write_fake_scores(shape, {str(text): (int(str(depth)), value) for (text, depth), value in rows.items()})
 
     def _data(self) -> None:
         n_rows = int(self.lengths.sum())

@@ -1,0 +1,111 @@
+"""Parts of the section on layers: bars per layer, runs of layers, and the orders that follow from them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.importance_figure import blocks_figure, importance_figure
+from layerprobe.reporting.layer_tables import best_starts
+from layerprobe.reporting.score_files import Order
+from layerprobe.reporting.score_names import ANGULAR, BAR_TEXTS, FORMS
+from layerprobe.reporting.sections.section import Part, absent
+from layerprobe.reporting.selections import layers_text
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.words import UNKNOWN, confidence, count, four_digits
+
+RUN = "Run the similarity stage."
+MOST_OPEN = 12
+"""Up to so many layers the table of orders stands open; a longer one is folded."""
+BLOCKS_TEXT = (
+    "The same for runs of layers: how far the state after a run lies from the state before it, for every start and "
+    "length. {best} A run that turns the state little is the first to try to leave out."
+)
+ORDERS_TEXT = (
+    "What each score would keep: the layers of every depth k, 0-based. These are the selections `bi:k`, `angular:k`, "
+    "`cka:k` and `greedy:k`, as far as the study has them. First to go: {firsts}."
+)
+GREEDY_TEXT = "The last column is NDCG@10 on validation users after greedy removal down to k, nothing retrained."
+
+
+def importance_parts(study: StudyFiles) -> list[Part]:
+    """Shows bars, triangle and orders, or says in one line each that there are none."""
+    return [_bars(study), _blocks(study), _orders(study)]
+
+
+def _bars(study: StudyFiles) -> Part:
+    table = study.scores.importance
+    if table is None or table.empty:
+        return Part([absent("importance of layers", "similarity/importance.csv", RUN)])
+    caption = "Layers count from 0: layer i maps state i to state i + 1."
+    has_bounds = table[columns.CI_LOW].notna().any()
+    n_users = table[columns.N_ROWS].max()
+    if has_bounds:
+        caption += f" Whiskers: {confidence(study.alpha)}, up to {count(n_users)} of them; none where it is not known."
+    named = NamedFigure("importance", importance_figure(table, _signed(caption, study)), table)
+    known = [BAR_TEXTS[name] for name in table[columns.MEASURE].unique() if name in BAR_TEXTS]
+    missing = [] if has_bounds else [absent("intervals of importance", "ci_low in similarity/importance.csv", RUN)]
+    return Part([markdown.bullets(known), named.markdown, *missing], [named])
+
+
+def _blocks(study: StudyFiles) -> Part:
+    table = study.scores.blocks
+    rows = None if table is None else table.loc[table[columns.MEASURE] == ANGULAR]
+    if rows is None or rows.empty:
+        return Part([absent("distances over runs of layers", "similarity/blocks.csv", RUN)])
+    caption = (
+        f"Mean angle between the states before and after the run, as a share of pi, over "
+        f"{count(rows[columns.N_ROWS].max())} users: 0 the same direction, 0.5 orthogonal (end of the scale). Framed: "
+        f"the smallest of each length. Band: {confidence(study.alpha)}."
+    )
+    named = NamedFigure("blocks", blocks_figure(rows, _signed(caption, study)), rows)
+    return Part([BLOCKS_TEXT.format(best=_best_text(rows)), named.markdown], [named])
+
+
+def _best_text(rows: pd.DataFrame) -> str:
+    best = best_starts(rows)
+    half = best.iloc[(len(best) - 1) // 2]
+    start, length = int(half[columns.START]), int(half[columns.LENGTH])
+    which = f"layer {start}" if length == 1 else f"layers {start} to {start + length - 1}"
+    return f"Of the runs of {length}, {which} turn the state least, by {half[columns.VALUE]:.3f} of pi."
+
+
+def _orders(study: StudyFiles) -> Part:
+    orders = study.scores.orders
+    if not orders:
+        return Part([absent("the orders that the scores give", "similarity/selections.json", RUN)])
+    greedy = _greedy_values(study.scores.greedy, len(next(iter(orders.values())).least_first))
+    n_layers = max(len(order.least_first) for order in orders.values())
+    headers = ["k", *(f"`{name}:k`" for name in orders), *(["NDCG@10, greedy"] if greedy else [])]
+    rows = [
+        [
+            str(k),
+            *(layers_text(order.kept[k]) for order in orders.values()),
+            *([greedy.get(k, UNKNOWN)] if greedy else []),
+        ]
+        for k in range(n_layers + 1)
+    ]
+    table = markdown.table(headers, rows, left=1 + len(orders))
+    shown = table if n_layers <= MOST_OPEN else markdown.folded("Layers kept at each depth", table)
+    text = ORDERS_TEXT.format(firsts="; ".join(_first_text(name, order) for name, order in orders.items()))
+    return Part([f"{text} {GREEDY_TEXT}" if greedy else text, shown])
+
+
+def _first_text(name: str, order: Order) -> str:
+    first = ", ".join(map(str, order.least_first[:3])) or "none"
+    return f"{first} by {FORMS.get(name, name)}"
+
+
+def _greedy_values(greedy: pd.DataFrame | None, n_layers: int) -> dict[int, str]:
+    """Returns the value after each removal by the number of layers left; a row without a layer is the whole model."""
+    if greedy is None:
+        return {}
+    rows = greedy.sort_values(columns.STEP, kind="stable")
+    left = n_layers - rows[columns.LAYER].notna().cumsum()
+    return {int(k): four_digits(value) for k, value in zip(left, rows[columns.VALUE], strict=True)}
+
+
+def _signed(caption: str, study: StudyFiles) -> str:
+    return f"{caption} Study {study.name}, commit {study.commit}."

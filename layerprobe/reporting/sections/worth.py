@@ -1,0 +1,77 @@
+"""Section: whether a cheap score orders the selections as fine-tuning does."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.predicted_figure import predicted_figure
+from layerprobe.reporting.score_names import CEILING, TRIVIAL, score_name
+from layerprobe.reporting.sections.section import Part, Section, absent
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.words import UNKNOWN, count
+from layerprobe.reporting.worth import finding, ranked, with_interval
+
+TITLE = "Does a cheap score predict the curve?"
+RUN = "Run the similarity stage after the probe stage."
+TEXT = (
+    "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "
+    "says how good it should be; the rank correlation (Spearman) says whether the order is the measured one: 1 the "
+    "same order, 0 none, -1 the reverse. Deeper selections are mostly better, so a score that only counts layers "
+    "already does well: that is the row `depth`. No score can be expected to beat the ceiling, the fine-tuned values "
+    "of one half of the users against those of the other half."
+)
+NOTE = (
+    "Intervals are over users: they say how sure the correlation is for these selections, not for others. p is the "
+    "chance of such an order if the score knew nothing, for one score looked at alone; the sentence above multiplies "
+    "it by the number of scores, since the best was picked for being the best. All of it is one study: one data set, "
+    "one backbone, one way to train."
+)
+HEADERS = ["Score", "Rank correlation", "p", "Selections", "Users"]
+ROLES = {TRIVIAL: "depth (trivial: more layers)", CEILING: f"{score_name(CEILING)} (ceiling)"}
+
+
+def worth_section(study: StudyFiles) -> Section:
+    """States the finding first, then shows the points and the table, or says in one line each that there are none."""
+    worth, predicted = study.scores.predictiveness, study.scores.predicted
+    parts = [_table(worth), _figure(study, worth, predicted)]
+    paragraphs = [paragraph for part in parts for paragraph in part.paragraphs]
+    return Section(TITLE, paragraphs, [named for part in parts for named in part.figures])
+
+
+def _table(worth: pd.DataFrame | None) -> Part:
+    if worth is None or worth.empty:
+        return Part([absent("the worth of cheap scores", "predictiveness.csv", RUN)])
+    rows = [_cells(row) for _, row in ranked(worth).iterrows()]
+    return Part([f"**{finding(worth)}**", TEXT, markdown.table(HEADERS, rows), NOTE])
+
+
+def _cells(row: pd.Series) -> list[str]:
+    name, p_value = str(row[columns.SCORE]), row[columns.P_VALUE]
+    return [
+        ROLES.get(name, score_name(name)),
+        with_interval(row),
+        UNKNOWN if pd.isna(p_value) else f"{p_value:.2g}",
+        count(row[columns.N_SELECTIONS]),
+        count(row[columns.N_USERS]),
+    ]
+
+
+def _figure(study: StudyFiles, worth: pd.DataFrame | None, predicted: pd.DataFrame | None) -> Part:
+    if predicted is None or predicted.empty:
+        return Part([absent("predicted against measured values", "predicted.csv", RUN)])
+    known = pd.DataFrame(columns=list(columns.PREDICTIVENESS)) if worth is None else ranked(worth)
+    named = NamedFigure("predicted", predicted_figure(predicted, known, _caption(study, known)), predicted)
+    return Part([named.markdown], [named])
+
+
+def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
+    ceiling = worth.loc[worth[columns.SCORE] == CEILING]
+    text = "One point per selection: score (higher should be better) against test NDCG@10 after fine-tuning. "
+    if len(worth):
+        text += "Above each panel: rank correlation with its interval over users. "
+    if len(ceiling):
+        text += f"Ceiling, {score_name(CEILING)}: {with_interval(ceiling.iloc[0])}. "
+    return f"{text}Study {study.name}, commit {study.commit}."
