@@ -42,7 +42,8 @@ class ExitScorer:
             got = "none" if heads is None else len(heads.weights)
             raise ValueError(f"exit-probe needs a head for each of {model.n_layers + 1} depths; got {got}")
         self.model, self.heads = model, heads
-        self.exits = [(kind, k) for kind in kinds for k in range(model.n_layers + 1)]
+        depths = range(model.n_layers + 1)
+        self.exits: list[tuple[ExitKind, int]] = [(kind, k) for kind in kinds for k in depths]
         self.names = tuple(f"{kind}-{k}" for kind, k in self.exits)
         self.max_len = model.max_len
 

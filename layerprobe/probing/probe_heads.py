@@ -33,7 +33,7 @@ class ProbeHeadOptions:
 
     epochs: int = 2
     """Passes over the training users; each runs the frozen teacher once."""
-    step_size: float = 1.0
+    step_size: float = 0.5
     """How far the first step moves the score of an average item at an average state at most, in logits; later steps
     fall to 0 along a cosine. Free of the width and scale of states and item vectors, unlike a learning rate."""
     least_steps: int = 64

@@ -18,6 +18,7 @@ from layerprobe.evaluation.metrics import metric_values
 from layerprobe.pipeline import model_folder, outcomes
 from layerprobe.pipeline.demo import DEMO, demo_spec
 from layerprobe.pipeline.spec import StudySpec, load_spec, to_plain
+from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.store.atomic import read_json, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,12 +39,12 @@ def without_clock(study: Path) -> pd.DataFrame:
 
 
 def test_a_study_writes_exactly_its_files(finished: Path) -> None:
-    exits = {f"ranks-{kind}-{k}.parquet" for kind in ("exit-raw", "exit-norm") for k in range(5)}
+    exits = {f"ranks-{kind}-{k}.parquet" for kind in EXIT_KINDS for k in range(5)}
     assert files(finished / "teacher") == MODEL_FILES
     assert files(finished / "variants") == {f"first-{k}/seed-0/{name}" for k in (0, 2) for name in MODEL_FILES}
     assert files(finished / "distillation" / "student") == MODEL_FILES
     assert files(finished / "items") == MODEL_FILES | {"item_table.safetensors"}
-    assert files(finished / "exits") == exits | {"done.json"}
+    assert files(finished / "exits") == exits | {"probe_heads.safetensors", "done.json"}
     assert files(finished / "baselines") == {
         "ranks-popularity.parquet", "ranks-markov-1.parquet", "ranks-tfidf.parquet", "done.json",
     }  # fmt: skip
@@ -58,7 +59,7 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
 def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
     curve = pd.read_csv(finished / "curve.csv")
     points = set(zip(curve[columns.KIND], curve[columns.DEPTH].fillna(-1), strict=True))
-    expected = {("variant", k) for k in (0, 2, 4)} | {(kind, k) for kind in ("exit-raw", "exit-norm") for k in range(5)}
+    expected = {("variant", k) for k in (0, 2, 4)} | {(kind, k) for kind in EXIT_KINDS for k in range(5)}
     floors = {(name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")}
     assert points == expected | floors | {("distilled", 2)}
     ranks = pd.read_parquet(finished / "variants" / "first-2" / "seed-0" / "ranks.parquet")
@@ -88,6 +89,23 @@ def test_slices_hold_every_model_and_average_to_the_curve(finished: Path) -> Non
 def test_the_normed_exit_at_full_depth_is_the_teacher(finished: Path) -> None:
     exit_ranks = pd.read_parquet(finished / "exits" / "ranks-exit-norm-4.parquet")
     pd.testing.assert_frame_equal(exit_ranks, pd.read_parquet(finished / "teacher" / "ranks.parquet"))
+
+
+def test_other_options_of_the_probe_fit_the_heads_anew_and_train_nothing(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_folder, "Trainer", lambda *_a, **_k: pytest.fail("a finished model was trained again"))
+    before, heads = without_clock(copied), copied / "exits" / "probe_heads.safetensors"
+    old, study = heads.read_bytes(), write_study(tmp_path)
+    assert main(["probe", str(study), "--out", str(copied), "--probe.heads.step_size", "3"]) == 0
+    new, found = heads.read_bytes(), without_clock(copied)
+    assert new != old
+    probed = before[columns.KIND] == "exit-probe"
+    pd.testing.assert_frame_equal(found[~probed], before[~probed])
+    assert not found[probed].equals(before[probed])
+    assert main(["probe", str(study), "--out", str(copied)]) == 0
+    assert heads.read_bytes() == old
+    pd.testing.assert_frame_equal(without_clock(copied), before)
 
 
 def test_distillation_logs_every_term(finished: Path) -> None:

@@ -114,7 +114,7 @@ def is_drawn(values: pd.Series, figure: Figure) -> bool:
 
 def test_variants_and_exits_are_drawn_in_figures_of_their_own(study: StudyFiles) -> None:
     variants, exits = draw_variants(study), draw_exits(study)
-    shown = {"variant": variants, "exit-norm": exits, "exit-raw": exits}
+    shown = {"variant": variants, "exit-norm": exits, "exit-raw": exits, "exit-probe": exits}
     for kind, named in shown.items():
         other = exits if named is variants else variants
         rows = named.table[(named.table["kind"] == kind) & (named.table["metric"] == "ndcg")]

@@ -192,7 +192,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     ("kinds", "phrase", "gone"),
     [
         (("variant",), "Not in this study: variants", "depth-variants"),
-        (("exit-raw", "exit-norm"), "Not in this study: exits", "depth-exits"),
+        (("exit-raw", "exit-norm", "exit-probe"), "Not in this study: exits", "depth-exits"),
         (("tfidf", "distilled"), "Not in this study: TF-IDF, distilled student (no such row in `curve.csv`)", ""),
     ],
 )
@@ -202,6 +202,15 @@ def test_absent_points_are_said(kinds: tuple[str, ...], phrase: str, gone: str, 
     found = depth_section(read_study(own_study))
     assert phrase in found.markdown
     assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"} - {gone}
+
+
+def test_a_study_from_before_there_were_probes_is_drawn_without_them(own_study: Path) -> None:
+    curve = pd.read_csv(own_study / "curve.csv")
+    assert "a linear head of its own for every k" in depth_section(read_study(own_study)).markdown
+    curve[curve["kind"] != "exit-probe"].to_csv(own_study / "curve.csv", index=False)
+    found = depth_section(read_study(own_study))
+    assert "head of its own" not in found.markdown
+    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
 
 
 def test_a_norm_that_changes_nothing_is_not_explained(own_study: Path) -> None:

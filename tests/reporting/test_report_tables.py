@@ -68,10 +68,10 @@ def test_twins_are_points_of_the_variants_table_beside_their_variants() -> None:
 
 
 def test_variants_and_exits_are_never_in_one_table() -> None:
-    rows = [{"kind": kind} for kind in ("variant", "exit-raw", "exit-norm", "distilled")]
+    rows = [{"kind": kind} for kind in ("variant", "exit-raw", "exit-norm", "exit-probe", "distilled")]
     table = curve([*rows, {"kind": "sasrec", "depth": None, "selection": ""}])
     assert variants_table(table)["kind"].tolist() == ["variant", "distilled", "sasrec"]
-    assert exits_table(table)["kind"].tolist() == ["exit-raw", "exit-norm", "sasrec"]
+    assert exits_table(table)["kind"].tolist() == ["exit-raw", "exit-norm", "exit-probe", "sasrec"]
 
 
 def test_rows_come_metric_by_metric_in_the_order_asked_for() -> None:

@@ -48,8 +48,14 @@ TWINS_TEXT = (
     "pretrained ones. Each stands where its pretrained twin stands."
 )
 EXITS_TEXT = (
-    "**How early does the one trained full model know the answer?** Nothing is retrained: its user vector is read "
+    "**How early does the one trained full model know the answer?** No layer is retrained: its user vector is read "
     "after k layers and goes through its own head. {norm}"
+)
+PROBE_TEXT = (
+    " The third line reads with a linear head of its own for every k, fitted to the frozen model's states at the "
+    "training targets: what is there after k layers, whether or not the last head can read it. Where it lies above the "
+    "normed line, the answer was there in other directions. It sees states of users the model was trained on, so at "
+    "full depth it may end a little below the model's own head."
 )
 NORM_TEXT = (
     "The head was trained behind the final norm, so the raw line mixes "
@@ -79,7 +85,8 @@ def depth_section(study: StudyFiles) -> Section:
     if kinds & set(EXITS):
         drawn.append(draw_exits(study))
         norm = NO_NORM_TEXT if _norm_changes_nothing(drawn[-1].table) else NORM_TEXT
-        paragraphs += [EXITS_TEXT.format(norm=norm), drawn[-1].markdown]
+        probe = PROBE_TEXT if "exit-probe" in kinds else ""
+        paragraphs += [EXITS_TEXT.format(norm=norm) + probe, drawn[-1].markdown]
     else:
         paragraphs.append(absent("exits", "exits/", "Run the probe stage."))
     missing = [KIND_NAMES[kind] for kind in (*FLOORS, "distilled") if kind not in kinds]
@@ -100,7 +107,7 @@ def draw_variants(study: StudyFiles, protocol: str = "full") -> NamedFigure:
 
 
 def draw_exits(study: StudyFiles, protocol: str = "full") -> NamedFigure:
-    """Draws inference-time exits: one trained full model read after k layers, raw and through the final norm.
+    """Draws inference-time exits: one trained full model read after k layers, raw, normed and probed.
 
     Raises:
         InputError: the curve has no such rows for this protocol.
@@ -111,9 +118,10 @@ def draw_exits(study: StudyFiles, protocol: str = "full") -> NamedFigure:
 
 
 def _norm_changes_nothing(table: pd.DataFrame) -> bool:
-    """Tells whether both kinds of exits are there with the same values at every depth."""
+    """Tells whether normed and raw exits are there with the same values at every depth."""
     point = [columns.METRIC, columns.K, columns.DEPTH]
-    normed, raw = (table.loc[table[columns.KIND] == kind].set_index(point)[columns.VALUE] for kind in EXITS)
+    kinds = ("exit-norm", "exit-raw")
+    normed, raw = (table.loc[table[columns.KIND] == kind].set_index(point)[columns.VALUE] for kind in kinds)
     return len(normed) > 0 and normed.equals(raw)
 
 

@@ -204,7 +204,12 @@ class FakeStudy:
         full = self.shape.n_layers
         for depth in range(full + 1):
             missing = full - depth
-            for kind, skill in (("exit-norm", 3.8 - 0.6 * missing), ("exit-raw", 3.4 - 0.9 * missing)):
+            skills = {
+                "exit-norm": 3.8 - 0.6 * missing,
+                "exit-raw": 3.4 - 0.9 * missing,
+                "exit-probe": 3.7 - 0.3 * missing,
+            }
+            for kind, skill in skills.items():
                 ranks = self.ranks(skill, full if (kind == "exit-norm" and not missing) else 50 + depth)
                 write_parquet(self.folder / "exits" / f"ranks-{kind}-{depth}.parquet", ranks)
                 self._add(ranks, self._point(kind, f"first:{full}", depth, 0))
