@@ -246,8 +246,8 @@ def table(chosen: argparse.Namespace) -> str:
         "|---|---:|---:|---:|---:|",
         *many_rows(chosen),
         "",
-        f"Each in its own process, medians. `CKASums` gets {BATCH} rows at a time and differs from `cka_matrix` by",
-        f"at most {apart:.0e}. `cka_pairs` gives the part of every row in every pair besides.",
+        f"Each in its own process, medians. `CKASums` gets {BATCH} rows at a time and differs from `cka_matrix`",
+        f"by at most {apart:.0e}. `cka_pairs` gives the part of every row in every pair besides.",
     ]
     return "\n".join(lines) + "\n"
 

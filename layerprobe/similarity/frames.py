@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from layerprobe.similarity.states import as_float64
 # Spread this small against the size of the values it was computed from is rounding error.
 _ROUNDING = 1e-12
 _EXPONENTS = 1000
+_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,11 @@ class Frame:
 
     @staticmethod
     def of(rows: torch.Tensor) -> Frame:
-        """Returns the frame that centres these rows [rows, dim] of one state."""
-        rows = as_float64(rows)
-        exponent = int(torch.frexp(rows.abs().max())[1])
-        scale = 2.0 ** -min(max(exponent, -_EXPONENTS), _EXPONENTS)
-        return Frame(scale, (rows * scale).mean(dim=0))
+        """Returns the frame that centres these rows [rows, dim] of one state, read some at a time."""
+        largest = max(abs(float(end)) for end in rows.aminmax())
+        scale = 2.0 ** -min(max(math.frexp(largest)[1], -_EXPONENTS), _EXPONENTS)
+        sums = [(as_float64(some) * scale).sum(dim=0) for some in rows.split(_ROWS)]
+        return Frame(scale, torch.stack(sums).sum(dim=0) / len(rows))
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Returns the rows in this frame, float64."""

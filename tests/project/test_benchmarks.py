@@ -1,4 +1,4 @@
-"""The benchmark that needs a GPU, run as a user runs it, on a shape of a few thousand weights; all others import."""
+"""Benchmarks run as a user runs them, at tiny sizes: the one that needs a GPU, and that of similarity; all import."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_every_benchmark_finds_what_it_imports(script: str, monkeypatch: pytest.
     sys.modules.pop(script)
 
 
-def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(root / "benchmarks" / "gpu_depth.py"), *arguments]
+def run(root: Path, *arguments: str, script: str = "gpu_depth.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "benchmarks" / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
 
 
@@ -75,3 +75,28 @@ def test_without_a_gpu_it_says_so_in_one_line(root: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "needs an NVIDIA GPU" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux gives it")
+def test_similarity_measures_every_way_and_says_that_the_peer_is_skipped(root: Path) -> None:
+    sizes = "--states 3 --rows 40 --dim 8 --many-states 2 --many-rows 100 --rounds 1 --without-peer"
+    done = run(root, *sizes.split(), script="similarity.py")
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line[:1] == "|"
+    ]
+    names = [row[0] for row in rows if row[0] and set(row[0]) != {"-"}]
+    assert names == [
+        "layerprobe, `cka_matrix`",
+        "torch_cka 0.21's formula",
+        "layerprobe, `cka_pairs`",
+        "layerprobe, `cka_biased_pairs`",
+        "layerprobe, `rbf_cka_pairs`",
+        "pytorch-cka 1.1.3, `cka_from_features`",
+        "`cka_matrix`",
+        "`CKASums`",
+        "`cka_pairs`",
+    ]
+    formula, skipped = (next(row for row in rows if row[0] == names[place]) for place in (1, 5))
+    assert float(formula[-1]) < 1e-5  # the same values in float32
+    assert skipped[1] == "skipped: left out by `--without-peer`"
