@@ -188,6 +188,7 @@ REFUSED = [
     ([GOOD, GOOD * float("nan")], "state 1 holds 30 NaN or infinite values of 30"),
     ([GOOD / 0, GOOD], "state 0 holds 30 NaN or infinite values of 30"),
     ([GOOD, torch.full((10, 3), 0.1)], "state 1 is constant over its 10 rows"),
+    ([GOOD, 1 + 1e-14 * normal(10, 3)], "state 1 is constant over its 10 rows"),
     ([GOOD, torch.zeros(10, 3)], "state 1 is constant over its 10 rows"),
     ([GOOD, torch.eye(10)], "state 1 has none over 10 rows, all rows but one are equal or all are equally far apart"),
     ([GOOD, outliers(1)], "state 1 has none over 10 rows, all rows but one are equal"),

@@ -9,6 +9,9 @@ import torch
 from layerprobe.errors import InputError
 from layerprobe.similarity.cka import cka_matrix
 from layerprobe.similarity.cka_sums import CKASums
+from layerprobe.similarity.features import CrossProducts
+from layerprobe.similarity.frames import Frame
+from layerprobe.similarity.hsic import pair_plan
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -68,6 +71,22 @@ def test_slices_within_a_batch_do_not_change_the_value(monkeypatch: pytest.Monke
     states = drifting()
     monkeypatch.setattr("layerprobe.similarity.features._ENTRIES", 19 * 7)  # slices of 7 rows, the last of 1
     np.testing.assert_allclose(added(states, [120]), cka_matrix(states, "gram"), rtol=0, atol=1e-12)
+
+
+def test_sums_about_the_mean_do_not_depend_on_the_frames() -> None:
+    states = drifting(30)
+    away = CrossProducts(
+        [Frame(1.0, torch.full((state.shape[1],), 2.0, dtype=torch.float64)) for state in states], pair_plan(3)
+    )
+    away.add(states)
+    x, y = (state - state.mean(dim=0) for state in (states[0], states[2]))
+    place = list(away.plan).index((0, 2))
+    np.testing.assert_allclose(list(away.centred())[place][:5, :9], x.T @ y, rtol=0, atol=1e-10)
+    left, right = list(away.third_moments())[place]
+    np.testing.assert_allclose(left[:5], x.T @ y.square().sum(dim=1), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(right[:9], y.T @ x.square().sum(dim=1), rtol=0, atol=1e-9)
+    sums = away.sums()
+    assert float(sums.row_sums[2]) == pytest.approx(-float(y.square().sum()), abs=1e-10)
 
 
 def test_more_rows_may_come_after_a_look() -> None:
