@@ -179,9 +179,18 @@ def test_processes_share_the_steps_and_end_with_the_heads_of_one(
 ) -> None:
     """Two threads stand for two processes; each sees half of every step, and sums meet at a barrier."""
     alone = fit(split, model)
-    copies = [model, copy.deepcopy(model)]
+    copies, read = [model, copy.deepcopy(model)], [0, 0]
+    for index, each in enumerate(copies):
+
+        def counted(batch: SequenceBatch, index: int = index, hidden: Callable = each.hidden) -> torch.Tensor:
+            read[index] += len(batch.row)
+            return hidden(batch)
+
+        monkeypatch.setattr(each, "hidden", counted)
     found = in_two(lambda index: fit(split, copies[index]), monkeypatch)
     assert torch.equal(found[0], found[1])
+    targets = int(stream(split, model).examples.supervised.sum())
+    assert all(0.5 * targets < each < 1.5 * targets for each in read)  # two passes over half of them, not over all
     torch.testing.assert_close(found[0], alone, rtol=1e-3, atol=1e-4)
 
 
