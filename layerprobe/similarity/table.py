@@ -149,13 +149,16 @@ def null_table(
         seed: seed of the shuffles.
 
     Returns:
-        Columns `columns.NULL`, one row per measure and state k < L, with `layer_b` = L; `value` is the mean.
+        Columns `columns.NULL`, one row per measure and state k < L, with `layer_b` = L; `value` is the mean. Empty with
+        L = 0.
 
     Raises:
         InputError: as for `similarity_table`; fewer than 20 shuffles.
     """
     if n_permutations < LEAST_PERMUTATIONS:
         raise InputError(f"a null needs at least {LEAST_PERMUTATIONS} permutations; got {n_permutations}")
+    if len(hidden) == 1:
+        return pd.DataFrame(columns=list(columns.NULL))
     tables = [
         _null_rows(name, _shuffled(measure, hidden, n_permutations, seed), alpha)
         for name, measure in measures_named(measures).items()
