@@ -71,8 +71,8 @@ def kept_layers(found: dict[str, PairScores], n_states: int) -> dict[str, Kept]:
     Raises:
         InputError: an importance is NaN.
     """
-    first, second = layer_pairs(n_states)
-    next_to = (second == first + 1).numpy()
+    first, second = (index.numpy() for index in layer_pairs(n_states))
+    next_to = second == first + 1
     orders = {form: removal_order(_distances(LAYER_MEASURES[name], found)[next_to]) for form, name in FORMS.items()}
     square = np.zeros((n_states, n_states))
     square[first, second] = _distances(RUNS, found)
