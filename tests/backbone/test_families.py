@@ -23,7 +23,6 @@ from layerprobe.backbone.load import BackboneOptions, load_backbone
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import layers_kept, truncate
 from layerprobe.errors import InputError, UnsupportedArchitecture
-from layerprobe.probing.importance import layer_removed
 
 INPUTS = vectors()
 ROW, POS = torch.tensor([0, 1, 2, 2]), torch.tensor([8, 2, 5, 0])
@@ -200,8 +199,8 @@ def test_cached_decoding_of_a_spaced_cut_equals_the_full_pass(family: str, text:
     [
         (lambda m: layers_kept(m, parse_selection("keep:1,2", len(layers_in(m)))), [1, 2], True),
         (lambda m: layers_kept(m, parse_selection("first:0", len(layers_in(m)))), [], False),
-        (lambda m: layer_removed(m, 2), None, True),
-        (lambda m: layer_removed(m, 2), None, False),
+        (lambda m: layers_kept(m, parse_selection("drop:2", len(layers_in(m)))), None, True),
+        (lambda m: layers_kept(m, parse_selection("drop:2", len(layers_in(m)))), None, False),
     ],
     ids=["keep raises", "nothing kept", "removed raises", "removed"],
 )
@@ -224,12 +223,6 @@ def test_a_block_with_fewer_layers_restores_everything(
     assert list(after) == list(state)
     assert all(torch.equal(after[name], value) for name, value in state.items())
     assert torch.equal(run(model, INPUTS), output)
-
-
-@pytest.mark.parametrize("layer", [-1, 4])
-def test_a_layer_that_is_not_there_cannot_be_removed(layer: int) -> None:
-    with pytest.raises(IndexError, match=r"in \[0, 4\)"), layer_removed(stock("llama"), layer):
-        pass
 
 
 @every_family

@@ -190,7 +190,10 @@ BAD: list[tuple[Callable[[Callable[[str], str]], Any], str]] = [
     (lambda _: BackboneOptions(checkpoint="x", quantize="8bit", dtype="bfloat16"), "leave out backbone.init and dtype"),
     (lambda _: BackboneOptions(checkpoint="x", quantize="8bit", init="random"), "leave out backbone.init and dtype"),
     (lambda at: load_backbone(BackboneOptions(at("llama"), keep="first:9")), "depth must lie in 0 to 4"),
-    (lambda at: load_backbone(BackboneOptions(at("llama"), keep="bi:2")), "needs the removal order bi"),
+    (
+        lambda at: load_backbone(BackboneOptions(at("llama"), keep="bi:2")),
+        "needs the measured importance of a teacher's layers",
+    ),
     (lambda at: load_backbone(BackboneOptions(at("llama"), hidden_dropout=0.1)), "no use with family llama"),
     (lambda _: load_backbone(BackboneOptions(family="gpt2", rope_theta=5.0)), "no single rotary base"),
     (lambda _: load_backbone(BackboneOptions(family="gemma3_text", rope_theta=5.0)), "no single rotary base"),

@@ -76,14 +76,14 @@ def never(*_arguments: object, **_named: object) -> None:
 def test_the_plan_holds_every_model_with_the_parameters_it_will_have(tmp_path: Path, finished: Path) -> None:
     found = plan.plan(study_of(tmp_path))
     table = cells(found.lines)
-    assert list(table) == [*list(FOLDERS)[:2], "exits, single layers left out", *list(FOLDERS)[2:]]
+    assert list(table) == [*list(FOLDERS)[:2], "layers compared and left out, exits", *list(FOLDERS)[2:]]
     for label, folder in FOLDERS.items():
         parameters = read_json(finished / folder / "metrics.json")["parameters"]
         expected = ["to do", f"{parameters['total']:,}", f"{parameters['trainable']:,}"]
         assert table[label][:3] == expected, label
     users = TINY["data"]["synthetic"]["n_users"]
     steps = -(-users // TRAINING["batch_size"])
-    assert {row[3] for label, row in table.items() if label != "exits, single layers left out"} == {str(steps)}
+    assert {row[3] for label, row in table.items() if label != "layers compared and left out, exits"} == {str(steps)}
     assert found.refusal is None
     assert found.seconds is not None
     assert found.seconds > 0

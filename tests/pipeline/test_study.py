@@ -51,7 +51,8 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     top = {path.name for path in finished.iterdir()}
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "decision.json", "distillation", "student", "report",
+        "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
+        "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 

@@ -53,7 +53,8 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
     assert files(selected / "teacher") == MODEL_FILES
     assert {path.name for path in selected.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "decision.json", "distillation", "student", "report",
+        "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
+        "report",
     }  # fmt: skip
 
 
@@ -243,7 +244,6 @@ def test_kill_at_any_write_and_resume_ends_with_the_same_curve_and_files(
         ({"probe": {"selections": ["frist:2"]}}, "selection 'frist:2' is not understood"),
         ({"probe": {"selections": ["keep:0,4"]}}, "a backbone of 4 layers has layers 0 to 3; got 4"),
         ({"probe": {"selections": ["every:1"]}}, "every:N drops each N-th layer, N from 2 to 4; got 1"),
-        ({"probe": {"selections": ["bi:2"]}}, "needs the removal order bi of measured layer importance"),
         ({"probe": {"selections": ["last:4"]}}, "probe.depths or probe.selections must hold a depth below"),
         ({"probe": {"selections": []}}, "must hold a depth below the teacher's 4; got []"),
         ({"probe": {"selections": "first:1"}}, "selections"),

@@ -10,6 +10,7 @@ import pytest
 from layerprobe.reporting.sections.worth import worth_section
 from layerprobe.reporting.study_files import read_study
 from layerprobe.reporting.worth import finding, ranked
+from layerprobe.store.atomic import read_yaml, write_yaml
 
 NAN = float("nan")
 CEILING = ("fine-tuned", 0.96, 0.92, 0.98, 0.001, 9)
@@ -152,3 +153,21 @@ def test_the_section_states_the_finding_first_and_lists_every_score(own_study: P
     (named,) = section.figures
     shown = " ".join(text.get_text().replace("\n", " ") for text in named.figure.texts)
     assert "Ceiling, the other half of the users: 0.96 [0.92, 0.98]." in shown
+
+
+STARTS = [
+    ({"checkpoint": None, "init": "pretrained"}, "backbone", True),
+    ({"checkpoint": "any", "init": "random"}, "backbone", True),
+    ({"checkpoint": "any", "init": "pretrained"}, "backbone", False),
+    ({"checkpoint": None, "init": "pretrained"}, "teacher", False),
+]
+
+
+@pytest.mark.parametrize(("backbone", "start", "said"), STARTS)
+def test_variants_that_start_from_random_layers_are_said_to_differ_by_chance(
+    backbone: dict, start: str, said: bool, own_study: Path
+) -> None:
+    spec = read_yaml(own_study / "study.yaml")
+    write_yaml(own_study / "study.yaml", {**spec, "backbone": backbone, "probe": {**spec["probe"], "start": start}})
+    text = worth_section(read_study(own_study)).markdown
+    assert ("start from random layers" in text) == said

@@ -15,7 +15,7 @@ from layerprobe.reporting.words import UNKNOWN, count
 from layerprobe.reporting.worth import finding, ranked, with_interval
 
 TITLE = "Does a cheap score predict the curve?"
-RUN = "Run the similarity stage after the probe stage."
+RUN = "Run the decide stage."
 TEXT = (
     "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "
     "says how good it should be; the rank correlation (Spearman) says whether the order is the measured one: 1 the "
@@ -29,6 +29,11 @@ NOTE = (
     "it by the number of scores, since the best was picked for being the best. All of it is one study: one data set, "
     "one backbone, one way to train."
 )
+ALIKE = (
+    "The variants of this study start from random layers, not from those that were scored. Selections of one depth "
+    "then differ by chance, so depth is all there is to predict. Which layers to keep is a question for a pretrained "
+    "checkpoint, or for variants that start from the teacher (`probe.start: teacher`)."
+)
 HEADERS = ["Score", "Rank correlation", "p", "Selections", "Users"]
 ROLES = {TRIVIAL: "depth (trivial: more layers)", CEILING: f"{score_name(CEILING)} (ceiling)"}
 
@@ -36,16 +41,24 @@ ROLES = {TRIVIAL: "depth (trivial: more layers)", CEILING: f"{score_name(CEILING
 def worth_section(study: StudyFiles) -> Section:
     """States the finding first, then shows the points and the table, or says in one line each that there are none."""
     worth, predicted = study.scores.predictiveness, study.scores.predicted
-    parts = [_table(worth), _figure(study, worth, predicted)]
+    parts = [_table(study, worth), _figure(study, worth, predicted)]
     paragraphs = [paragraph for part in parts for paragraph in part.paragraphs]
     return Section(TITLE, paragraphs, [named for part in parts for named in part.figures])
 
 
-def _table(worth: pd.DataFrame | None) -> Part:
+def _alike(study: StudyFiles) -> list[str]:
+    """Says so where variants of one depth start from layers that nobody has trained, so that none is worth more."""
+    spec = study.spec or {}
+    backbone, starts = spec.get("backbone", {}), spec.get("probe", {}).get("start")
+    is_random = backbone.get("checkpoint") is None or backbone.get("init") == "random"
+    return [ALIKE] if backbone and is_random and starts == "backbone" else []
+
+
+def _table(study: StudyFiles, worth: pd.DataFrame | None) -> Part:
     if worth is None or worth.empty:
         return Part([absent("the worth of cheap scores", "predictiveness.csv", RUN)])
     rows = [_cells(row) for _, row in ranked(worth).iterrows()]
-    return Part([f"**{finding(worth)}**", TEXT, markdown.table(HEADERS, rows), NOTE])
+    return Part([f"**{finding(worth)}**", *_alike(study), TEXT, markdown.table(HEADERS, rows), NOTE])
 
 
 def _cells(row: pd.Series) -> list[str]:
