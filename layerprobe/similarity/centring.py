@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from layerprobe.errors import InputError
-from layerprobe.similarity.states import States, as_states
-
-# Spread this small against the size of the values it was computed from is rounding error.
-_ROUNDING = 1e-12
+from layerprobe.similarity.frames import ROUNDING, Frame, constant_state
+from layerprobe.similarity.states import States, checked_states
 
 
 def centred_states(hidden: States, min_rows: int, measure: str) -> list[torch.Tensor]:
@@ -22,19 +19,17 @@ def centred_states(hidden: States, min_rows: int, measure: str) -> list[torch.Te
         measure: its name, for the message.
 
     Raises:
-        InputError: as for `as_states`, or a state whose rows are all equal.
+        InputError: as for `checked_states`, or a state whose rows are all equal.
     """
-    return [_centred(index, state, measure) for index, state in enumerate(as_states(hidden, min_rows))]
+    return [_centred(index, state, measure) for index, state in enumerate(checked_states(hidden, min_rows))]
 
 
 def _centred(index: int, state: torch.Tensor, measure: str) -> torch.Tensor:
-    # Dividing by the largest entry first keeps squares of tiny or huge values from under- or overflowing.
-    scaled = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    spread = scaled - scaled.mean(dim=0)
-    spread = torch.where(spread.norm(dim=0) <= _ROUNDING * scaled.norm(dim=0), 0.0, spread)
+    frame = Frame.of(state)
+    spread = frame(state)
+    squares = spread.square().sum(dim=0)
+    size = squares + len(spread) * frame.shift.square()
+    spread = torch.where(squares <= ROUNDING**2 * size, 0.0, spread)
     if not spread.any():
-        raise InputError(
-            f"{measure} needs states that differ between rows; state {index} is constant over its {len(state)} rows: "
-            "read it at a position where the users differ, not after a prompt's fixed end"
-        )
+        raise constant_state(measure, index, len(spread))
     return spread

@@ -1,4 +1,4 @@
-"""Shift and scale of states before CKA, which ignores both; floating point does not."""
+"""Shift and scale of states before measures that ignore both; floating point does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layerprobe.errors import InputError
 from layerprobe.similarity.states import as_float64
 
 # Spread this small against the size of the values it was computed from is rounding error.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 _EXPONENTS = 1000
 _ROWS = 4096
 
@@ -54,8 +54,13 @@ def centred(states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 def refuse_constant(index: int, n_rows: int, spread: float, size: float) -> None:
     """Refuses state `index` if its squared entries sum to `size` but to next to nothing about the mean, `spread`."""
-    if spread <= _ROUNDING**2 * size:
-        raise InputError(
-            f"CKA needs states that differ between rows; state {index} is constant over its {n_rows} rows "
-            f"(zero self-HSIC): read it at a position where the users differ, not after a prompt's fixed end"
-        )
+    if spread <= ROUNDING**2 * size:
+        raise constant_state("CKA", index, n_rows)
+
+
+def constant_state(measure: str, index: int, n_rows: int) -> InputError:
+    """Returns the refusal of state `index`, whose rows are all equal."""
+    return InputError(
+        f"{measure} needs states that differ between rows; state {index} is constant over its {n_rows} rows: read it "
+        "at a position where the users differ, not after a prompt's fixed end"
+    )
