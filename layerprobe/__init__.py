@@ -32,6 +32,7 @@ _PUBLIC = {
     "curve_rows": "probing.curves",
     "decide": "probing.decide",
     "MEASURES": "similarity.measures",
+    "block_influence": "similarity.vectors",
     "similarity_table": "similarity.table",
     "predictiveness": "probing.predictiveness",
     "write_student": "export.student",
