@@ -150,6 +150,8 @@ def _predicted(study: Study, teacher: Recommender, users: np.ndarray) -> PairSco
     training = study.spec.training
     longest = study.spec.recommender.max_len + teacher.prompt.n_before + len(teacher.suffix)
     size = training.batch_size if training.max_tokens is None else max(1, training.max_tokens // longest)
+    if study.spec.backbone.gradient_checkpointing:  # training then holds one layer's values at a time, this pass all
+        size = max(1, size // max(1, study.n_layers))
     rises = [
         predicted_rise(teacher, batch.to(teacher.device))
         for batch, _ in _batches(study, teacher, users, min(size, training.batch_size))
