@@ -182,11 +182,10 @@ class Study:
             InputError: it does not parse, or reaches beyond the teacher.
         """
         text = self.spec.distill.selection
-        form = None if text is None else measured_form(text, self.n_layers)
-        if form is not None:
-            return form[1]
-        selection = self.student_selection
-        return None if selection is None else selection.depth
+        if text is None:
+            return self.spec.distill.depth
+        form = measured_form(text, self.n_layers)
+        return parse_selection(text, self.n_layers).depth if form is None else form[1]
 
     def can_distil(self, depth: int) -> bool:
         """Tells whether a student of `depth` layers has the blocks that its loss terms need."""
