@@ -85,7 +85,7 @@ SIMILARITY = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM, RO
 
 # null.csv: a pair of states after the rows of one were shuffled; ci_low and ci_high hold 1 - alpha of the shuffles
 N_PERMUTATIONS = "n_permutations"
-NULL = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_PERMUTATIONS)
+NULL = (MEASURE, LAYER_A, LAYER_B, VALUE, CI_LOW, CI_HIGH, N_PERMUTATIONS, N_ROWS, DIM)
 
 # states.csv: what may fool a measure, one row per state
 OUTLIER_ROWS = "outlier_rows"
@@ -98,8 +98,10 @@ STATES = (LAYER, N_ROWS, DIM, OUTLIER_ROWS, OUTLIER_SPREAD, ROGUE_DIMS, ROGUE_SH
 # importance.csv: one row per measure and layer; blocks.csv: one row per measure and run of layers
 START = "start"
 LENGTH = "length"
-IMPORTANCE = (MEASURE, LAYER, VALUE, CI_LOW, CI_HIGH, N_ROWS)
-BLOCKS = (MEASURE, START, LENGTH, VALUE, CI_LOW, CI_HIGH, N_ROWS)
+IMPORTANCE = (MEASURE, LAYER, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM)
+BLOCKS = (MEASURE, START, LENGTH, VALUE, CI_LOW, CI_HIGH, N_ROWS, DIM)
+ANGULAR = "angular"
+"""Value of `measure`: the mean angle between two states as a share of pi, the one measure of runs of layers."""
 DROP_ONE = "drop-one-ndcg"
 """Value of `measure`: share of NDCG@10 lost when a layer is skipped."""
 

@@ -163,7 +163,8 @@ def _measured(text: str, form: str, depth: int, n_layers: int, measured: Measure
     if form not in measured:
         raise InputError(
             f"selection {text!r} needs the measured importance of a teacher's layers; measured here: "
-            f"{', '.join(measured) or 'nothing'}; name it in a study, which measures first, or use one of: {FORMS}"
+            f"{', '.join(measured) or 'nothing'}; name it in a study's probe.selections or distill.selection, which "
+            f"come after the measurement, or use one of: {FORMS}"
         )
     kept = measured[form]
     if len(kept) != n_layers + 1 or len(kept[depth]) != depth:

@@ -32,8 +32,18 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
         return _dry_run(study)
     run_stages(study, None if known.command in {"demo", "run"} else known.command)
     if processes.is_main():
-        print("\n".join(closing_lines(study.folder)))
+        print("\n".join(_layer_lines(study.folder) if known.command == "similarity" else closing_lines(study.folder)))
     return 0
+
+
+def _layer_lines(folder: Path) -> list[str]:
+    """Draws what the similarity stage has found, and says where it is and what follows from it later."""
+    from layerprobe.reporting.report import write_layer_report
+
+    lines = [f"layers: {write_layer_report(folder)}"]
+    if (folder / "decision.json").exists():
+        lines.append("curve, decision and report are of the last run; run the study again to bring them up to date")
+    return lines
 
 
 def _dry_run(study: Study) -> int:

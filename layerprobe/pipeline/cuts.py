@@ -31,7 +31,9 @@ def sampled_users(study: Study) -> np.ndarray:
 
 def known_cuts(study: Study) -> dict[tuple[int, ...], np.ndarray]:
     """Returns the values that are stored, by the layers kept; ranks nothing, so the main process may ask alone."""
-    return {tuple(int(layer) for layer in name.split(",")): values for name, values in _read(_path(study)).items()}
+    return {
+        tuple(int(layer) for layer in name.split(",") if layer): values for name, values in _read(_path(study)).items()
+    }
 
 
 def _path(study: Study) -> Path:
@@ -77,9 +79,6 @@ class CutValues:
         return self.study.ranking_on(replace(self.study.data.split, asked=self.users))
 
     def _write(self) -> None:
-        for other in self.path.parent.glob("cuts-*.parquet"):
-            if other != self.path:
-                other.unlink()
         write_parquet(self.path, pd.DataFrame({columns.USER: self.users, **self.known}))
 
 

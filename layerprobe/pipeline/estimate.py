@@ -98,7 +98,8 @@ class Estimator:
         """Returns how long it takes at most to finish a model: what is done already costs nothing."""
         cost, left = self.cost(planned), planned.left(self.steps(planned))
         if planned.kind == "teaching":
-            fitting = self.study.spec.probe.heads.epochs * self.steps(planned) * cost.heads
+            heads = self.study.spec.probe.heads
+            fitting = heads.epochs * max(self.steps(planned), heads.least_steps) * cost.heads
             return fitting + cost.exits + self._cuts() * cost.valid
         found = left.steps * cost.step + left.validations * cost.valid + cost.final
         if planned.kind == "sasrec":
@@ -128,7 +129,7 @@ class Estimator:
         """Returns what training and ranking take at their peak, by what was measured."""
         cost, size = self.cost(planned), self.size(planned).bytes
         if planned.kind == "teaching":
-            return Need(size.weights + max(cost.rank, cost.teacher_bytes, cost.heads_bytes), self._table)
+            return Need(size.weights + max(cost.rank, cost.teacher_bytes, cost.heads_bytes, cost.backward), self._table)
         backward = cost.backward
         if planned.kind != "sasrec":
             line = self._line(self._recipe(planned), planned.training)

@@ -36,6 +36,7 @@ from layerprobe.training.log import say, shown
 FOLDER = "similarity"
 GREEDY = "greedy"
 TAYLOR = "taylor"
+STUDENT, STUDENT_FACTS = "student.parquet", "student.json"
 FILES = ("similarity.parquet", "null.csv", "states.csv", "importance.csv", "blocks.csv", SELECTIONS)
 
 
@@ -46,10 +47,15 @@ def similarity_stage(study: Study) -> None:
     key = teacher_key(study, similarity=to_plain(spec.similarity), alpha=spec.evaluation.alpha, greedy=greedy)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
+    lost, order = _cut(study, greedy)
+    processes.on_main(lambda: _write_tables(study, key, lost, order))
+
+
+def _cut(study: Study, greedy: bool) -> tuple[PairScores, list[int] | None]:
+    """Returns what is lost without each layer and, where it is asked for, the order of greedy removal."""
     cuts = CutValues(study)
-    rest = _single_layers(study, cuts)
-    order = _removed_one_by_one(study, cuts) if greedy else None
-    processes.on_main(lambda: _write_tables(study, key, cuts.users, rest, order))
+    lost = _single_layers(study, cuts)
+    return lost, _removed_one_by_one(study, cuts) if greedy else None
 
 
 def _single_layers(study: Study, cuts: CutValues) -> PairScores:
@@ -83,7 +89,7 @@ def share_lost(full: np.ndarray, without: np.ndarray) -> PairScores:
 def _removed_one_by_one(study: Study, cuts: CutValues) -> list[int]:
     n_layers = study.n_layers
     total = n_layers * (n_layers + 1) // 2 - 1
-    say(f"greedy: {total} sets of layers are ranked on {len(cuts.users):,} validation users")
+    say(f"greedy: up to {total} sets of layers are ranked on {len(cuts.users):,} validation users, none of them twice")
     order = greedy_order(n_layers, cuts.mean)
     kept = kept_by_order(order)
     worth = ", ".join(f"{depth}: {cuts.mean(tuple(kept[depth])):.4f}" for depth in range(n_layers, 0, -1))
@@ -91,15 +97,17 @@ def _removed_one_by_one(study: Study, cuts: CutValues) -> list[int]:
     return order
 
 
-def _write_tables(study: Study, key: str, users: np.ndarray, lost: PairScores, greedy: list[int] | None) -> None:
+def _write_tables(study: Study, key: str, lost: PairScores, greedy: list[int] | None) -> None:
     spec, folder, teacher = study.spec.similarity, study.folder / FOLDER, load_teacher(study)
-    (folder / DONE).unlink(missing_ok=True)
+    users = sampled_users(study)
+    for name in (DONE, STUDENT, STUDENT_FACTS):  # a student of other rows or measures is compared anew
+        (folder / name).unlink(missing_ok=True)
     resampling = Resampling(spec.n_boot, study.spec.evaluation.alpha, spec.seed)
     hidden, label = sampled_states(study, teacher, users)
     found = pair_scores(hidden, tuple(dict.fromkeys((*spec.measures, *NEEDED))))
     asked = {name: found[name] for name in spec.measures}
     importance = [
-        importance_table(found, len(hidden), resampling),
+        importance_table(found, len(hidden), resampling).assign(**{columns.DIM: hidden.shape[2]}),
         _importance_rows(columns.DROP_ONE, lost, resampling),
         _importance_rows(TAYLOR, _predicted(study, teacher, users), resampling, 0.0),
     ]
@@ -109,7 +117,9 @@ def _write_tables(study: Study, key: str, users: np.ndarray, lost: PairScores, g
     write_csv(folder / "null.csv", null)
     write_csv(folder / "states.csv", state_table(hidden))
     write_csv(folder / "importance.csv", pd.concat(importance, ignore_index=True))
-    write_csv(folder / "blocks.csv", block_table(found, len(hidden), resampling))
+    write_csv(
+        folder / "blocks.csv", block_table(found, len(hidden), resampling).assign(**{columns.DIM: hidden.shape[2]})
+    )
     _write_greedy(folder / "greedy.csv", study, greedy)
     write_json(folder / SELECTIONS, {form: {"kept": sets} for form, sets in kept.items()})
     mark_done(folder, key, [folder / name for name in FILES])
@@ -139,22 +149,24 @@ def _importance_rows(measure: str, scores: PairScores, resampling: Resampling, l
     low, high = resampling.bounds(scores, least)
     table = {columns.LAYER: np.arange(len(low)), columns.VALUE: scores.estimates}
     table |= {columns.CI_LOW: low, columns.CI_HIGH: high, columns.N_ROWS: len(scores.row_parts)}
-    return pd.DataFrame({columns.MEASURE: measure, **table})
+    return pd.DataFrame({columns.MEASURE: measure, **table, columns.DIM: pd.NA})
 
 
 def _predicted(study: Study, teacher: Recommender, users: np.ndarray) -> PairScores:
     """Returns by how much the validation loss is predicted to change without each layer, whether up or down.
 
-    As many users at a time as in a pass of training, which is known to fit in memory.
+    No more positions at a time than in a pass of training, which is known to fit in memory.
     """
     training = study.spec.training
-    longest = study.spec.recommender.max_len + teacher.prompt.n_before + len(teacher.suffix)
-    size = training.batch_size if training.max_tokens is None else max(1, training.max_tokens // longest)
-    if study.spec.backbone.gradient_checkpointing:  # training then holds one layer's values at a time, this pass all
-        size = max(1, size // max(1, study.n_layers))
+    max_len = study.spec.recommender.max_len
+    # The prompt is repeated here where training may share it, and no layer's values are dropped to be made again.
+    longest = max_len + teacher.prompt.n_before + len(teacher.suffix)
+    size = (training.max_tokens or training.batch_size * max_len) // longest
+    if study.spec.backbone.gradient_checkpointing:
+        size //= max(1, study.n_layers)
     rises = [
         predicted_rise(teacher, batch.to(teacher.device))
-        for batch, _ in _batches(study, teacher, users, min(size, training.batch_size))
+        for batch, _ in _batches(study, teacher, users, min(max(1, size), training.batch_size))
     ]
     values = np.concatenate(rises)
     values = values * np.where(values.mean(axis=0) < 0, -1.0, 1.0)
@@ -204,7 +216,7 @@ def compare_student(study: Study, folder: Path, load: Callable[[], Recommender])
     spec, alpha = study.spec.similarity, study.spec.evaluation.alpha
     student = file_hash_of(folder, f"checkpoint/{MODEL}")
     key = teacher_key(study, similarity=to_plain(spec), alpha=alpha, student=student)
-    table, facts = study.folder / FOLDER / "student.parquet", study.folder / FOLDER / "student.json"
+    table, facts = study.folder / FOLDER / STUDENT, study.folder / FOLDER / STUDENT_FACTS
     if table.exists() and facts.exists() and read_json(facts)["key"] == key:
         return
     users, resampling = sampled_users(study), Resampling(spec.n_boot, alpha, spec.seed)

@@ -160,6 +160,19 @@ def _is_finished(job: ModelJob) -> bool:
     Raises:
         InputError: it holds the finished model of another specification.
     """
+    refuse_other(job)
+    if not is_done(job.folder, job.key):
+        return False
+    drop_resume(job.folder / "checkpoint")
+    return True
+
+
+def refuse_other(job: ModelJob) -> None:
+    """Makes sure that the job's folder holds no finished model of another specification.
+
+    Raises:
+        InputError: it does; the message names the keys that differ.
+    """
     if (job.folder / DONE).exists():
         differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)))
         if differing:
@@ -167,10 +180,6 @@ def _is_finished(job: ModelJob) -> bool:
                 f"{job.folder} holds a finished model of another specification; these keys differ: "
                 f"{', '.join(differing[:5])}; nothing is overwritten: choose another --out or delete that folder"
             )
-    if not is_done(job.folder, job.key):
-        return False
-    drop_resume(job.folder / "checkpoint")
-    return True
 
 
 def _finish(job: ModelJob, description: dict[str, Any], ranks: pd.DataFrame) -> None:

@@ -114,7 +114,8 @@ def decide_stage(study: Study) -> None:
     variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
     baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
     decision = decide(variants, baselines, study.spec.decision)
-    write_json(study.folder / "decision.json", decision.to_dict())
+    merged = [list(pair) for pair in study.family.merged]
+    write_json(study.folder / "decision.json", {**decision.to_dict(), "merged": merged})
     say(f"decision: {decision.sentence}")
     _compare_controls(study, variants)
     write_worth(study, variants)
@@ -266,14 +267,12 @@ def export_stage(study: Study) -> None:
 
 
 def _student_rows(study: Study, selection: str) -> pd.DataFrame:
-    """Returns the curve's rows of the teacher and of the distilled student."""
-    curve = pd.read_csv(study.folder / "curve.csv")
-    seed = study.spec.probe.seeds[0]
-    teacher = (
-        (curve[columns.KIND] == "variant") & (curve[columns.DEPTH] == study.n_layers) & (curve[columns.SEED] == seed)
-    )
+    """Returns rows as the curve's of the teacher, and the curve's own of the distilled student."""
+    curve, folder = pd.read_csv(study.folder / "curve.csv"), study.folder / "teacher"
+    options = study.spec.evaluation
+    teacher = curve_rows(read_ranks(folder), _model_point(folder), options.ks, options.alpha, options.n_boot)
     student = (curve[columns.KIND] == "distilled") & (curve[columns.SELECTION] == selection)
-    return curve.loc[teacher | student]
+    return pd.concat([teacher, curve.loc[student]], ignore_index=True)
 
 
 def report_stage(study: Study) -> Path:

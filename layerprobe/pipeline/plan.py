@@ -28,7 +28,7 @@ from layerprobe.training.log import say
 
 MIB = 2**20
 AT_LEAST = "at least "
-UNMEASURED = "similarity, decision, student folder and report come after these and are not estimated"
+UNMEASURED = "comparing states, decision, student folder and report come beside these and are not estimated"
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _foot(study: Study, rows: list[Row], machine: Machine) -> list[str]:
         f"machine: {machine.device}{beside}, {shown_bytes(machine.memory)} of memory and {shown_bytes(machine.disk)} "
         "of disk left",
         how,
-        f"then: {UNMEASURED}",
+        f"not in it: {UNMEASURED}",
     ]
 
 

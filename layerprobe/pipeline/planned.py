@@ -137,6 +137,7 @@ def _probed(study: Study) -> list[tuple[str, LayerSelection, Path]]:
         found += [
             (f"{control}: {each}, seed {seed}", each, study.control_folder(control, each, seed))
             for seed in seeds
-            for each in study.control_selections
+            for each in (*study.control_selections, *waiting)
+            if each.depth
         ]
     return found

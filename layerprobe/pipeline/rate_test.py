@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from layerprobe import processes
-from layerprobe.backbone.selection import FORMS, LayerSelection, parse_selection
+from layerprobe.backbone.selection import FORMS, MEASURED_FORMS, LayerSelection, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.pipeline.model_folder import ModelJob
-from layerprobe.pipeline.recommender_jobs import variant_job
+from layerprobe.pipeline.recommender_jobs import teacher_job, variant_job
 from layerprobe.pipeline.run import run_stages
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.stages import sasrec_job
@@ -67,7 +67,9 @@ def _selection(study: Study, model: str) -> LayerSelection:
     if model == TEACHER:
         return study.full
     if ":" not in model:
-        raise InputError(f"--model must be {TEACHER}, {SASREC} or a selection ({FORMS}); got {model!r}")
+        raise InputError(
+            f"--model must be {TEACHER}, {SASREC} or a selection ({FORMS} {MEASURED_FORMS}); got {model!r}"
+        )
     return parse_selection(model, study.n_layers, study.measured)
 
 
@@ -83,8 +85,9 @@ def _job(study: Study, selection: LayerSelection | None) -> tuple[str, ModelJob,
     """Returns the name of the model's folder, how it is built and trained, and the key of its learning rate."""
     if selection is None:
         return SASREC, sasrec_job(study), "items.training.learning_rate"
-    name = TEACHER if selection.depth == study.n_layers else selection.folder
-    return name, variant_job(study, selection, study.spec.probe.seeds[0]), "training.learning_rate"
+    if selection.depth == study.n_layers:
+        return TEACHER, teacher_job(study), "training.learning_rate"
+    return selection.folder, variant_job(study, selection, study.spec.probe.seeds[0]), "training.learning_rate"
 
 
 def _facts(name: str, job: ModelJob, key: str, test: RangeTest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Takes a study whose data and items are there, hands on `ModelJob`s: what a resul
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from layerprobe.backbone.selection import LayerSelection, measured_form
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained
@@ -19,18 +20,26 @@ from layerprobe.store.run_folder import file_hash_of, hash_value
 from layerprobe.training.checkpoint import MODEL
 
 
+def teacher_job(study: Study) -> ModelJob:
+    """Describes the full model trained from the backbone's own weights: what is looked into, and what teaches."""
+    return _job(study, study.full, study.spec.probe.seeds[0], study.folder / "teacher", from_teacher=False)
+
+
 def variant_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
-    """Describes one variant; the full model with the first seed is the teacher."""
+    """Describes one variant; where variants start from the backbone, the full model's first one is the teacher."""
     folder = study.variant_folder(selection, seed)
-    starts_from_teacher = study.spec.probe.start == "teacher" and folder.name != "teacher"
+    return _job(study, selection, seed, folder, from_teacher=study.spec.probe.start == "teacher")
+
+
+def _job(study: Study, selection: LayerSelection, seed: int, folder: Path, from_teacher: bool) -> ModelJob:
     depends = _depends(study, study.recipe, selection, seed)
-    if starts_from_teacher:
+    if from_teacher:
         depends["start"] = file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}")
     return ModelJob(
         point=Point.of("variant", selection, seed),
         folder=folder,
         spec=depends,
-        build=lambda: build_variant(study, selection, seed, starts_from_teacher),
+        build=lambda: build_variant(study, selection, seed, from_teacher),
         training=study.spec.training,
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,

@@ -127,7 +127,8 @@ class ProbeSpec:
     """Depths k, short for the selections `first:k`. Null here and in `selections` takes every depth from 0 to the
     teacher's. Full depth is always in."""
     selections: list[str | int] | None = None
-    """Selections beside `depths`, such as `[last:2, every:2, keep:0,3]`, with or without quotes."""
+    """Selections beside `depths`, such as `[last:2, every:2, keep:0,3, bi:2]`, with or without quotes; `bi:k angular:k
+    cka:k greedy:k` are measured on the trained teacher first."""
     controls: list[Literal["random-init"]] = field(default_factory=list)
     """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
     seeds: list[int] = field(default_factory=lambda: [0])

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from layerprobe import processes
+from layerprobe.backbone.selection import measured_form
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.progress import Steps
@@ -23,13 +24,15 @@ from layerprobe.data.synthetic import generate
 from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
+from layerprobe.pipeline import outcomes
 from layerprobe.pipeline.cuts import CutValues
-from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, train_and_rank
+from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, refuse_other, train_and_rank
 from layerprobe.pipeline.probed_exits import fitted_heads, heads_depend_on
 from layerprobe.pipeline.recommender_jobs import (
     control_job,
     load_teacher,
     shared_dependencies,
+    teacher_job,
     teacher_key,
     variant_job,
 )
@@ -181,16 +184,15 @@ def _write_ranks(folder: Path, key: str, found: dict[str, pd.DataFrame], beside:
 
 def teach_stage(study: Study) -> None:
     """Trains the full-depth teacher."""
-    train_and_rank(variant_job(study, study.full, study.spec.probe.seeds[0]), study.ranking, study.tracking)
+    train_and_rank(teacher_job(study), study.ranking, study.tracking)
 
 
 def probe_stage(study: Study) -> None:
     """Ranks the teacher cut to each selection and its exits, then trains the variants and their control twins."""
     if study.family.merged_line is not None:
         say(study.family.merged_line)
-    cuts = CutValues(study)
-    for selection in study.control_selections:
-        cuts.of(selection.layers)
+    processes.on_main(lambda: _refuse_other_models(study))
+    _cut_selections(study)
     _exits(study)
     for seed in study.spec.probe.seeds:
         for selection in study.selections:
@@ -199,6 +201,28 @@ def probe_stage(study: Study) -> None:
         for seed in study.spec.probe.seeds:
             for selection in study.control_selections:
                 train_and_rank(control_job(study, control, selection, seed), study.ranking, study.tracking)
+
+
+def _refuse_other_models(study: Study) -> None:
+    """Refuses, before anything is trained, what would be refused in its turn: a finished model of other layers.
+
+    Raises:
+        InputError: a folder holds the finished model of another specification.
+    """
+    seeds = study.spec.probe.seeds
+    jobs = [variant_job(study, selection, seed) for seed in seeds for selection in study.selections]
+    student = study.student_selection
+    if student is not None and measured_form(student.text, study.n_layers) is not None:
+        jobs.append(outcomes.distill_job(study, student))
+    for job in jobs:
+        refuse_other(job)
+
+
+def _cut_selections(study: Study) -> None:
+    """Ranks the teacher cut to each selection, nothing retrained; the teacher is let go of before any training."""
+    cuts = CutValues(study)
+    for selection in study.control_selections:
+        cuts.of(selection.layers)
 
 
 def _exits(study: Study) -> None:

@@ -153,8 +153,13 @@ class Study:
         return Tracking(tuple(self.spec.trackers), self.spec.name, self.folder / FOLDER)
 
     def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
-        """Folder of one variant; the full model with the first seed is the teacher itself."""
-        if selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]:
+        """Folder of one variant; the full model with the first seed is the teacher itself.
+
+        But where variants start from the trained teacher, so does the full model: one that was trained once would be
+        compared with variants that were trained twice.
+        """
+        is_full = selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]
+        if is_full and self.spec.probe.start == "backbone":
             return self.folder / "teacher"
         return self.folder / "variants" / selection.folder / f"seed-{seed}"
 
@@ -205,7 +210,8 @@ class Study:
         spec = self.spec
         if self.n_layers < 1:
             raise InputError(f"the teacher must keep at least one layer; backbone.keep {spec.backbone.keep} keeps none")
-        if len(self.selections) + len(self.family.pending) < 2:
+        waiting = [text for text, depth in self.family.pending if depth < self.n_layers]
+        if len(self.selections) + len(waiting) < 2:
             got = spec.probe.selections if spec.probe.depths is None else spec.probe.depths
             raise InputError(
                 f"probe.depths or probe.selections must hold a depth below the teacher's {self.n_layers}; got {got}"

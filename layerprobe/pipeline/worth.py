@@ -15,7 +15,6 @@ from layerprobe.pipeline.cuts import known_cuts
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
-from layerprobe.probing.selections import keeps_first
 from layerprobe.store.atomic import write_csv
 
 CUT = "cut-ndcg"
@@ -50,7 +49,7 @@ def _metric(study: Study, ranks: pd.DataFrame, part: str) -> np.ndarray:
 
 
 def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
-    """Returns every score of every selection, higher promising more; NaN where a score speaks of `first:k` alone."""
+    """Returns every score of every selection, higher promising more; NaN where a score speaks of first layers alone."""
     folder = study.folder / "similarity"
     found = layer_predictions(pd.read_csv(folder / "importance.csv"), pd.read_csv(folder / "blocks.csv"), selections)
     cuts = known_cuts(study)
@@ -60,7 +59,7 @@ def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str
     if len(last):
         found[TO_FULL] = _of_first(selections, last.set_index(columns.LAYER_A)[columns.VALUE].to_dict())
     for kind in EXIT_KINDS:
-        by_depth = {each.depth: _exit(study, kind, each.depth) for each in selections if keeps_first(each)}
+        by_depth = {each.depth: _exit(study, kind, each.depth) for each in selections if _is_prefix(each)}
         found[kind] = _of_first(selections, by_depth)
     return found
 
@@ -70,5 +69,10 @@ def _exit(study: Study, kind: str, k: int) -> float:
     return float(_metric(study, pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet"), "valid").mean())
 
 
+def _is_prefix(selection: LayerSelection) -> bool:
+    """Tells whether it keeps the first layers, however it is written: an exit reads just these."""
+    return selection.layers == tuple(range(selection.depth))
+
+
 def _of_first(selections: Sequence[LayerSelection], by_depth: Mapping[int, float]) -> np.ndarray:
-    return np.array([by_depth[each.depth] if keeps_first(each) else np.nan for each in selections])
+    return np.array([by_depth[each.depth] if _is_prefix(each) else np.nan for each in selections])

@@ -20,9 +20,8 @@ from layerprobe.evaluation.uncertainty import bootstrap_weights
 
 DEPTH_SCORE = "depth"
 """The score to beat: more layers are better."""
-CEILING = "fine-tuned"
-"""The measured curve of one half of the users against that of the other half: no score can be expected to do better."""
-RUNS = "angular"
+CEILING = "perfect"
+"""What a score that knew the true order could be expected to reach on a curve that is measured with this noise."""
 LEAST = 3
 """Fewer selections have no correlation worth a number."""
 SHUFFLES = 9999
@@ -61,8 +60,10 @@ def layer_predictions(
     for measure, rows in importance.groupby(columns.MEASURE, sort=False):
         values = rows.set_index(columns.LAYER)[columns.VALUE]
         found[str(measure)] = np.array([-sum(values[layer] for layer in left_out(each)) for each in selections])
-    distances = blocks.loc[blocks[columns.MEASURE] == RUNS].set_index([columns.START, columns.LENGTH])[columns.VALUE]
-    found[RUNS] = np.array([-sum(distances[run] for run in runs_left_out(each)) for each in selections])
+    distances = blocks.loc[blocks[columns.MEASURE] == columns.ANGULAR].set_index([columns.START, columns.LENGTH])[
+        columns.VALUE
+    ]
+    found[columns.ANGULAR] = np.array([-sum(distances[run] for run in runs_left_out(each)) for each in selections])
     return found
 
 
@@ -91,8 +92,11 @@ def predictiveness(
     The interval holds it over resamples of the test users: it covers the noise of the measured curve and not the choice
     of selections. `p_value` is the share of all orders of the selections that would correlate as well (exact up to
     7 selections, drawn beyond): it covers the choice and is never small for a handful of selections. Variants that do
-    not differ cannot be ordered, so read every value beside `fine-tuned`, the same curve on other users, and beside
-    `depth`, which needs no model at all.
+    not differ cannot be ordered, so read every value beside `perfect`, and beside `depth`, which needs no model at all.
+
+    `perfect` is `sqrt(2 r / (1 + r))` with r the mean rank correlation of the curves of two random halves of the users:
+    Spearman and Brown's reliability of the whole sample, and its root, the correlation with a truth without noise. 0
+    where the halves do not agree at all. It is exact for linear correlations and close for ranks.
 
     Args:
         predictions: per score one value per selection, NaN where it says nothing of one.
@@ -133,7 +137,7 @@ def _worth(
 
 
 def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
-    """Correlates the curves of two halves of the users, over random halves: the mean, and the spread over halves."""
+    """Returns what a perfect score could reach, by how well the curve of half the users repeats on the others."""
     n_users, n_selections = curve.per_user.shape
     if n_selections < LEAST or n_users < 2:
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
@@ -146,7 +150,12 @@ def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
     if np.isnan(found).all():
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
     low, high = np.nanquantile(found, [alpha / 2, 1 - alpha / 2])
-    return _row(float(np.nanmean(found)), low, high, np.nan, n_selections)
+    value, low, high = (_reachable(float(halves)) for halves in (np.nanmean(found), low, high))
+    return _row(value, low, high, np.nan, n_selections)
+
+
+def _reachable(halves: float) -> float:
+    return (2 * halves / (1 + halves)) ** 0.5 if halves > 0 else 0.0
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:

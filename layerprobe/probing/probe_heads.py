@@ -37,7 +37,7 @@ class ProbeHeadOptions:
     """How far the first step moves the score of an average item at an average state at most, in logits; later steps
     fall to 0 along a cosine. Free of the width and scale of states and item vectors, unlike a learning rate."""
     least_steps: int = 64
-    """Steps that a pass has at least; where `training.batch_size` gives fewer, batches are made smaller."""
+    """Steps that a pass has about, where `training.batch_size` gives fewer: batches are then made smaller."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "least_steps"):
@@ -89,9 +89,7 @@ def fit_probe_heads(
     logits. For states of mean 1-norm |x| and item vectors of mean 1-norm |v|, a weight moves by up to `step_size` /
     (|x| |v|), which moves a score by up to `step_size`; scaling states or vectors changes no score.
 
-    Least squares would need no steps, and fails where items differ in popularity. On MovieLens 100K, at k = L, the
-    model's own head has a test NDCG@10 of .094, ridge regression on the target's vector .077, on the one-hot target
-    .069; on the built-in data of the demo, whose items are alike, all three agree.
+    Why not least squares, which needs no steps: it fits squared errors of vectors or labels, which popular items rule.
 
     Args:
         model: in evaluation mode; the processes of a launch hold the same one and share every step.

@@ -43,7 +43,7 @@ def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
         (measure, f"{map_title(measure)}, {rows}" if several else map_title(measure), matrix)
         for measure, rows, matrix in ((m, r, similarity_matrix(similarity, m, r)) for m, r in maps)
     ]
-    title = "Similarity of the states after each layer (at the readout, before the final norm)"
+    title = "Similarity of the states after each layer (before the final norm)"
     return _maps(found, title, ("state after k layers", "state after k layers"), caption)
 
 

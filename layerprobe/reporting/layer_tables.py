@@ -63,12 +63,14 @@ def as_similarity(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_starts(blocks: pd.DataFrame) -> pd.DataFrame:
-    """Returns, for each length, the run of layers over which the state moves least; the first one where two are equal.
+    """Returns, for each length, the run of layers over which the state moves least; the last one where two are equal.
+
+    The same rule as that of the selections `angular:k`.
 
     Args:
         blocks: rows of one distance, columns `columns.BLOCKS`.
     """
-    rows = blocks.sort_values([columns.LENGTH, columns.VALUE, columns.START], kind="stable")
+    rows = blocks.sort_values([columns.LENGTH, columns.VALUE, columns.START], ascending=[True, True, False])
     return rows.drop_duplicates(columns.LENGTH).reset_index(drop=True)
 
 

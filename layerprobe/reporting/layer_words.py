@@ -73,14 +73,12 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
     rows = curves.loc[curves[NULL_VALUE].notna() & (curves[columns.LAYER] < curves[columns.LAYER].max())]
     if rows.empty:
         return []
-    # Angular distance of unrelated rows is 1/2, not 1, so its null is half-way up by nature.
-    plain = rows.loc[~rows[columns.MEASURE].isin(DISTANCES)]
-    highest = plain.groupby(columns.MEASURE, sort=False)[NULL_VALUE].max()
+    highest = rows.groupby(columns.MEASURE, sort=False)[NULL_VALUE].max()
     highest = highest[highest > LARGE_NULL]
     lost = rows.loc[rows[columns.VALUE] <= rows[NULL_HIGH]]
     found = []
     if len(highest):
-        named = ", ".join(f"{measure_of(str(name)).name} {value:.2f}" for name, value in highest.items())
+        named = ", ".join(f"{_shown(str(name))} {value:.2f}" for name, value in highest.items())
         found.append(f"Shuffled rows alone score up to: {named}. Read these against the grey band, not against 0.")
     for measure, part in lost.groupby(columns.MEASURE, sort=False):
         states = layers_text(part[columns.LAYER].astype(int).to_list())
@@ -121,9 +119,15 @@ def _pair(first: str, second: str, correlation: float) -> str:
     return f"{correlation:.2f} ({measure_of(first).name} and {measure_of(second).name})"
 
 
-def _named(measure: str) -> str:
+def _shown(measure: str) -> str:
+    """Returns what the curve to the final state shows of a measure: a distance is turned round there."""
     name = measure_of(measure).name
-    return f"1 - {name}" if measure in DISTANCES else f"{name[0].upper()}{name[1:]}"
+    return f"1 - {name}" if measure in DISTANCES else name
+
+
+def _named(measure: str) -> str:
+    name = _shown(measure)
+    return f"{name[0].upper()}{name[1:]}"
 
 
 def _worst(states: pd.DataFrame, name: str, limit: float) -> pd.Series | None:

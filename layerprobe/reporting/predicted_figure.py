@@ -23,13 +23,14 @@ COLOURS = "viridis_r"
 
 
 @mpl.rc_context(figures.STYLE)
-def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str) -> Figure:
+def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str, metric: str = "NDCG@10") -> Figure:
     """Draws what each score predicts against what fine-tuning measured, the best score first, coloured by depth.
 
     Args:
         predicted: rows of `predicted.csv`; higher values predict better.
         worth: `worth.ranked` of `predictiveness.csv`; its correlations stand above the panels, in its order.
         caption: footnote; says what the correlation and the ceiling are, and the commit.
+        metric: what was measured, as the axis calls it.
     """
     names = list(dict.fromkeys([*worth[columns.SCORE], *predicted[columns.SCORE]]))
     groups = {name: rows for name in names if len(rows := predicted.loc[predicted[columns.SCORE] == name])}
@@ -52,7 +53,7 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str)
         if column:
             axes.set_yticklabels([])
         else:
-            axes.set_ylabel("measured NDCG@10")
+            axes.set_ylabel(f"measured {metric}")
         if position + PER_ROW >= len(groups):
             axes.set_xlabel("score")
     _depth_bar(figure, scale, foot + BELOW + (n_rows - 1) * step)

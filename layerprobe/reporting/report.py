@@ -72,6 +72,26 @@ def write_report(study: Path, out: Path | None = None) -> Path:
     return folder / REPORT
 
 
+def write_layer_report(study: Path) -> Path:
+    """Writes the section on layers alone, to `similarity/report/`, and returns the path of its `report.md`.
+
+    For a study whose similarity stage is done and whose variants are still to be trained.
+
+    Args:
+        study: a study folder.
+
+    Raises:
+        InputError: a file of the similarity stage is damaged.
+    """
+    files = read_study(study, needs_curve=False)
+    section, folder = layers_section(files), study / "similarity" / "report"
+    _remove_old_figures(folder / FIGURES)
+    for named in section.figures:
+        save_figure(folder / FIGURES, named)
+    write_text(folder / REPORT, f"# Layers of study {files.name}\n\n{section.markdown}")
+    return folder / REPORT
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """A report in memory: Markdown and the figures it links to."""

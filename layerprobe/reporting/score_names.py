@@ -9,8 +9,8 @@ from layerprobe import columns
 ANGULAR = "angular"
 DISTANCES = (ANGULAR,)
 """Measures where 0 means equal; all others are 1 for equal states."""
-CEILING, TRIVIAL = "fine-tuned", "depth"
-"""Scores that are no candidates: one half of the users against the other, and the count of layers."""
+CEILING, TRIVIAL = "perfect", "depth"
+"""Scores that are no candidates: what the truth itself would reach, and the count of layers."""
 FORMS = {"bi": "block influence", ANGULAR: "angular distance of blocks", "cka": "CKA drop", "greedy": "greedy removal"}
 IN_PERCENT = (columns.DROP_ONE,)
 
@@ -53,7 +53,7 @@ SCORE_NAMES = {
     "exit-probe": "exit, probe",
     "cka-to-full": "CKA to the full model",
     TRIVIAL: "depth",
-    CEILING: "the other half of the users",
+    CEILING: "a perfect score",
 }
 
 UNITS = {

@@ -93,19 +93,24 @@ class StudyFiles:
         return git["commit"][:10] + (" with uncommitted changes" if git.get("dirty") else "")
 
 
-def read_study(folder: Path) -> StudyFiles:
+def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
     """Reads a study folder.
 
+    Args:
+        folder: the study folder.
+        needs_curve: whether `curve.csv` must be there; without it the curve is empty.
+
     Raises:
-        InputError: the folder or `curve.csv` is missing, or a file of it cannot be read or lacks columns.
+        InputError: the folder or a needed `curve.csv` is missing, or a file of it cannot be read or lacks columns.
     """
     if not folder.is_dir():
         raise InputError(f"a study folder is needed; {folder} is not a folder: give the folder that `run` wrote")
-    if not (folder / CURVE_FILE).exists():
+    has_curve = (folder / CURVE_FILE).exists()
+    if needs_curve and not has_curve:
         raise InputError(f"{folder / CURVE_FILE} is missing; a report needs it: run the study's probe stage first")
     return StudyFiles(
         folder=folder,
-        curve=read_curve(folder / CURVE_FILE),
+        curve=read_curve(folder / CURVE_FILE) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),
         slices=optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
         decision=optional(folder / "decision.json", read_json),
         controls=optional(folder / "controls.json", read_json),
@@ -128,7 +133,8 @@ def _read_slices(path: Path) -> pd.DataFrame:
 
 
 def _read_layers(folder: Path) -> dict[str, list[int]]:
-    places = ("teacher", "variants/*/seed-*", "distillation/*")
+    # A student of older measured layers may lie beside variants of the same name: what was studied counts.
+    places = ("distillation/*", "teacher", "variants/*/seed-*")
     found = [read(path, read_json) for place in places for path in sorted(folder.glob(f"{place}/metrics.json"))]
     return {metrics[columns.SELECTION]: metrics["layers"] for metrics in found if metrics.get("layers") is not None}
 

@@ -17,8 +17,12 @@ CURVE = "the fine-tuned curve"
 
 
 def ranked(predictiveness: pd.DataFrame) -> pd.DataFrame:
-    """Returns the scores from the best to the worst, undefined ones last, then the trivial one and the ceiling."""
-    place = predictiveness[columns.SCORE].map({TRIVIAL: 1, CEILING: 2}).fillna(0)
+    """Returns the scores from the best to the worst, undefined ones last, those of some selections after those of all.
+
+    The trivial one and the ceiling come last.
+    """
+    is_part = predictiveness[columns.N_SELECTIONS] < predictiveness[columns.N_SELECTIONS].max()
+    place = predictiveness[columns.SCORE].map({TRIVIAL: 2, CEILING: 3}).fillna(is_part.astype(int))
     rows = predictiveness.assign(place=place).sort_values(
         ["place", columns.CORRELATION], ascending=[True, False], na_position="last", kind="stable"
     )
@@ -26,37 +30,41 @@ def ranked(predictiveness: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_interval(row: pd.Series) -> str:
-    """Returns `0.93 [0.85, 0.98]`, without the interval where there is none."""
+    """Returns `0.93 [0.85, 0.98]`; without the interval where there is none, or selections are too few to tell."""
     if pd.isna(row[columns.CORRELATION]):
         return "not defined"
     value, low, high = (f"{row[name]:.2f}" for name in (columns.CORRELATION, columns.CI_LOW, columns.CI_HIGH))
+    if row[columns.N_SELECTIONS] < FEWEST_SELECTIONS:
+        return f"{value}, too few to tell"
     return value if "nan" in (low, high) else f"{value} [{low}, {high}]"
 
 
 def finding(predictiveness: pd.DataFrame) -> str:
     """Says in one sentence whether a score predicts the fine-tuned curve.
 
+    Scores that speak of some of the selections alone, as exits do, stand in the table and do not compete here: depth
+    has it easier or harder among other selections.
+
     Args:
         predictiveness: columns `columns.PREDICTIVENESS`, at least one row.
     """
     rows = ranked(predictiveness)
     scores = rows.loc[~rows[columns.SCORE].isin((TRIVIAL, CEILING))]
-    known = scores.loc[scores[columns.CORRELATION].notna()]
     n_most = int(rows[columns.N_SELECTIONS].max())
+    known = scores.loc[scores[columns.CORRELATION].notna() & (scores[columns.N_SELECTIONS] == n_most)]
     if known.empty:
         selections = "1 selection was" if n_most == 1 else f"{n_most} selections were"
         return (
             f"No cheap score has a rank correlation with {CURVE}: {selections} both scored and fine-tuned, which "
             "is too few, or all are scored or measured alike, so nothing can be said."
         )
-    enough = known.loc[known[columns.N_SELECTIONS] >= FEWEST_SELECTIONS]
-    if enough.empty:
+    if n_most < FEWEST_SELECTIONS:
         return (
             f"Too few selections to tell: at most {n_most} were both scored and fine-tuned, and a rank correlation of "
             f"fewer than {FEWEST_SELECTIONS} says little, however high ({_who(known)} has "
-            f"{with_interval(known.iloc[0])})."
+            f"{known[columns.CORRELATION].iloc[0]:.2f})."
         )
-    return _verdict(enough, _row(rows, TRIVIAL), _row(rows, CEILING))
+    return _verdict(known, _row(rows, TRIVIAL), _row(rows, CEILING))
 
 
 def _verdict(scores: pd.DataFrame, trivial: pd.Series | None, ceiling: pd.Series | None) -> str:
@@ -86,6 +94,8 @@ def _after(text: str) -> str:
 
 def _who(scores: pd.DataFrame) -> str:
     name = score_name(str(scores[columns.SCORE].iloc[0]))
+    n_alike = int((scores[columns.CORRELATION] == scores[columns.CORRELATION].iloc[0]).sum()) - 1
+    name += f" and {n_alike} alike" if n_alike else ""
     return f"the only score, {name}," if len(scores) == 1 else f"the best of {len(scores)} scores, {name},"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from layerprobe.errors import InputError
-from layerprobe.similarity.states import Pairs, PairScores, layer_pairs
+from layerprobe.similarity.states import Pairs, PairScores, checked_pairs, layer_pairs
 
 MIN_ROWS = 4
 """The unbiased estimator divides by rows - 3."""
@@ -52,19 +52,9 @@ def pair_plan(n_states: int, pairs: Pairs | None = None) -> PairPlan:
     """Returns the plan for `pairs` of `n_states` states; without `pairs`, for all pairs a <= b.
 
     Raises:
-        InputError: pairs that are not two equally long lists of state indices.
+        InputError: as for `checked_pairs`.
     """
-    first, second = layer_pairs(n_states) if pairs is None else pairs
-    if first.ndim != 1 or first.shape != second.shape:
-        raise InputError(
-            f"pairs must be two equally long lists of state indices; got shapes {tuple(first.shape)} and "
-            f"{tuple(second.shape)}"
-        )
-    first, second = first.cpu().long(), second.cpu().long()
-    named = torch.cat([first, second])
-    outside = named[(named < 0) | (named >= n_states)]
-    if len(outside):
-        raise InputError(f"pairs must name states 0 to {n_states - 1}; got state {int(outside[0])}")
+    first, second = checked_pairs(n_states, pairs)
     every = torch.arange(n_states)
     code = torch.minimum(first, second) * n_states + torch.maximum(first, second)
     computed, place = torch.cat([every * (n_states + 1), code]).unique(return_inverse=True)

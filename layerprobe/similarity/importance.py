@@ -32,7 +32,6 @@ states. 0: the layer changes nothing the measure sees; the lowest are the candid
 - `cka-drop`: 1 - debiased linear CKA. Blind to rotation and scale, so a layer that only turns counts for nothing."""
 NEEDED = tuple(LAYER_MEASURES.values())
 """Measures whose scores of all pairs the functions below read."""
-RUNS = "angular"
 FORMS = {"bi": "block-influence", "cka": "cka-drop"}
 
 
@@ -62,7 +61,7 @@ def block_table(found: dict[str, PairScores], n_states: int, resampling: Resampl
         n_states: L + 1.
         resampling: how the intervals are drawn.
     """
-    return _runs(RUNS, found[RUNS], n_states, resampling)
+    return _runs(columns.ANGULAR, found[columns.ANGULAR], n_states, resampling)
 
 
 def kept_layers(found: dict[str, PairScores], n_states: int) -> dict[str, Kept]:
@@ -75,8 +74,8 @@ def kept_layers(found: dict[str, PairScores], n_states: int) -> dict[str, Kept]:
     next_to = second == first + 1
     orders = {form: removal_order(_distances(LAYER_MEASURES[name], found)[next_to]) for form, name in FORMS.items()}
     square = np.zeros((n_states, n_states))
-    square[first, second] = _distances(RUNS, found)
-    return {**{form: kept_by_order(order) for form, order in orders.items()}, RUNS: kept_by_runs(square)}
+    square[first, second] = _distances(columns.ANGULAR, found)
+    return {**{form: kept_by_order(order) for form, order in orders.items()}, columns.ANGULAR: kept_by_runs(square)}
 
 
 def _distances(measure: str, found: dict[str, PairScores]) -> np.ndarray:

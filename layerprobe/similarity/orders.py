@@ -73,7 +73,7 @@ def greedy_order(n_layers: int, value_of: Callable[[tuple[int, ...]], float]) ->
     """Removes, one after the other, the layer without which the model is worth most; of equals the deepest.
 
     Source: Song et al. 2024 (SLEB), arXiv 2402.09025, algorithm 1, with the recommender's own metric in place of the
-    language model's loss, and no layer protected. L (L + 1) / 2 sets are valued, `value_of(())` not among them.
+    language model's loss, and no layer protected. L (L + 1) / 2 - 1 sets are valued, `value_of(())` not among them.
 
     Args:
         n_layers: L.

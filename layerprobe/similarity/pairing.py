@@ -10,8 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from layerprobe.errors import InputError
-from layerprobe.similarity.states import Pairs, PairScores, layer_pairs
+from layerprobe.similarity.states import Pairs, PairScores, checked_pairs
 
 Kept = TypeVar("Kept")
 """What a measure computes once per state and uses for all of its pairs."""
@@ -31,15 +30,10 @@ def score_pairs(
         score: gives the estimate, a scalar, and the row parts [rows] of (a, b).
 
     Raises:
-        InputError: no pair, or a pair that names a state outside 0..S - 1.
+        InputError: as for `checked_pairs`.
     """
-    first, second = layer_pairs(len(kept)) if pairs is None else pairs
-    asked = list(zip(first.tolist(), second.tolist(), strict=True))
-    strangers = [pair for pair in asked if min(pair) < 0 or max(pair) >= len(kept)]
-    if strangers or not asked:
-        came = f"{strangers[0]}" if asked else "none"
-        raise InputError(f"pairs must name at least one pair of the states 0 to {len(kept) - 1}; got {came}")
-    scores = [score(kept[a], kept[b]) for a, b in asked]
+    first, second = checked_pairs(len(kept), pairs)
+    scores = [score(kept[a], kept[b]) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     estimates = torch.stack([estimate for estimate, _ in scores])
     row_parts = torch.stack([parts for _, parts in scores], dim=1)
     return PairScores(estimates.cpu().numpy(), row_parts.cpu().numpy())

@@ -39,6 +39,26 @@ def layer_pairs(n_states: int) -> Pairs:
     return first, second
 
 
+def checked_pairs(n_states: int, pairs: Pairs | None = None) -> Pairs:
+    """Returns the pairs asked for, by default all pairs a <= b, on the CPU.
+
+    Raises:
+        InputError: they are not two equally long lists, or one names a state outside 0..n_states - 1.
+    """
+    first, second = layer_pairs(n_states) if pairs is None else pairs
+    if first.ndim != 1 or first.shape != second.shape or not len(first):
+        raise InputError(
+            "pairs must be two equally long lists of state indices, at least one each; got shapes "
+            f"{tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    first, second = first.cpu().long(), second.cpu().long()
+    named = torch.cat([first, second])
+    outside = named[(named < 0) | (named >= n_states)]
+    if len(outside):
+        raise InputError(f"pairs must name states 0 to {n_states - 1}; got state {int(outside[0])}")
+    return first, second
+
+
 def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
     """Returns the states as float64 matrices [rows, dim] on their own device; dims may differ between states.
 
@@ -51,7 +71,7 @@ def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
 
 
 def checked_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
-    """Returns the states as they are, checked, for measures that cast a slice of rows at a time.
+    """Returns the states as tensors, checked, for measures that cast a slice of rows at a time; arrays may be given.
 
     Raises:
         InputError: no state, a state that is not a matrix, different row counts, fewer than `min_rows` rows, no
@@ -59,7 +79,7 @@ def checked_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
     """
     if not len(hidden):
         raise InputError("similarity needs at least one state [rows, dim]; got none")
-    states = [state.detach() for state in hidden]
+    states = [torch.as_tensor(state).detach() for state in hidden]
     if any(state.ndim != 2 or not state.shape[1] for state in states):
         shapes = [tuple(state.shape) for state in states]
         raise InputError(f"each state must be a matrix [rows, dim >= 1]; got {shapes}")

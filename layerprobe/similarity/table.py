@@ -21,6 +21,9 @@ from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_n
 from layerprobe.similarity.states import PairScores, States, layer_pairs
 
 LEAST_PERMUTATIONS = 20
+SHUFFLED_ENTRIES = 2**26
+"""Shuffled copies of a state are made as many at a time as together hold so many numbers, half a gigabyte; or as many
+as there are states."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def null_table(
         _null_rows(name, _shuffled(measure, hidden, n_permutations, seed), alpha)
         for name, measure in measures_named(measures).items()
     ]
-    return pd.concat(tables, ignore_index=True)
+    facts = {columns.N_ROWS: len(hidden[0]), columns.DIM: hidden[0].shape[1]}
+    return pd.concat(tables, ignore_index=True).assign(**facts)
 
 
 def _shuffled(measure: Measure, hidden: States, n_permutations: int, seed: int) -> np.ndarray:
@@ -171,8 +175,10 @@ def _shuffled(measure: Measure, hidden: States, n_permutations: int, seed: int) 
     generator = torch.Generator().manual_seed(seed)
     n_states, found = len(hidden), []
     states = [hidden[k] for k in range(n_states)]
-    for start in range(0, n_permutations, n_states):  # as many copies at a time as there are states
-        n_copies = min(n_states, n_permutations - start)
+    rows, dim = states[-1].shape
+    at_once = max(n_states, SHUFFLED_ENTRIES // (rows * max(rows, dim)))
+    for start in range(0, n_permutations, at_once):
+        n_copies = min(at_once, n_permutations - start)
         orders = [torch.randperm(len(states[-1]), generator=generator) for _ in range(n_copies)]
         first = torch.arange(n_states - 1).repeat(n_copies)
         second = torch.arange(n_copies).repeat_interleave(n_states - 1) + n_states - 1

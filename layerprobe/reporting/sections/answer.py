@@ -55,7 +55,14 @@ def decision_section(study: StudyFiles) -> Section:
     table = margin_table(decision)
     text = _caption(study, decision)
     named = NamedFigure("decision-margin", margin_figure(table, decision["margin"], metric, text), table)
-    return Section(title, [named.markdown, _table(decision, metric), _power(decision)], [named])
+    paragraphs = [named.markdown, _table(decision, metric), *_merged(decision), _power(decision)]
+    return Section(title, paragraphs, [named])
+
+
+def _merged(decision: dict[str, Any]) -> list[str]:
+    """Says which selections keep the layers of another one and were trained once; older studies do not know."""
+    pairs = ", ".join(f"{text} as {earlier}" for text, earlier in decision.get("merged", []))
+    return [f"Selections that keep the same layers are one model, trained once: {pairs}."] if pairs else []
 
 
 def _caption(study: StudyFiles, decision: dict[str, Any]) -> str:

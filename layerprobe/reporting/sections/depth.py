@@ -68,7 +68,10 @@ NO_NORM_TEXT = (
 )
 STARTS = {
     "backbone": "Each training starts from the backbone's own weights.",
-    "teacher": "Each training starts from the trained teacher's weights.",
+    "teacher": (
+        "Each training starts from the trained teacher's weights, that of the full model too, so none was trained "
+        "longer than another."
+    ),
 }
 
 

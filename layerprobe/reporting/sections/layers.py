@@ -19,9 +19,9 @@ from layerprobe.reporting.words import confidence, count, level
 
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
-    "Each cell compares the user vectors of the full model after two numbers of layers. Blocks of high values are "
-    "layers that change little. Yellow (scales from 0) and brown (scales from -1) mean alike in every map, also in "
-    "one of a distance."
+    "Each cell compares the states of the full model after two numbers of layers, one row per user. Blocks of high "
+    "values are layers that change little. Yellow (scales from 0) and brown (scales from -1) mean alike in every map, "
+    "also in one of a distance."
 )
 NO_PROOF = (
     "**What such a map does not prove.** Two states may look alike and still rank items differently, and a layer whose "

@@ -11,7 +11,7 @@ from layerprobe.reporting.predicted_figure import predicted_figure
 from layerprobe.reporting.score_names import CEILING, TRIVIAL, score_name
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import UNKNOWN, count
+from layerprobe.reporting.words import UNKNOWN, count, metric_label
 from layerprobe.reporting.worth import finding, ranked, with_interval
 
 TITLE = "Does a cheap score predict the curve?"
@@ -20,14 +20,16 @@ TEXT = (
     "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "
     "says how good it should be; the rank correlation (Spearman) says whether the order is the measured one: 1 the "
     "same order, 0 none, -1 the reverse. Deeper selections are mostly better, so a score that only counts layers "
-    "already does well: that is the row `depth`. No score can be expected to beat the ceiling, the fine-tuned values "
-    "of one half of the users against those of the other half."
+    "already does well: that is the row `depth`. The ceiling is what a score that knew the truth could be expected to "
+    "reach on a curve measured with this noise, taken from how well the values of one half of the users repeat on the "
+    "other half."
 )
 NOTE = (
     "Intervals are over users: they say how sure the correlation is for these selections, not for others. p is the "
     "chance of such an order if the score knew nothing, for one score looked at alone; the sentence above multiplies "
-    "it by the number of scores, since the best was picked for being the best. All of it is one study: one data set, "
-    "one backbone, one way to train."
+    "it by the number of scores, since the best was picked for being the best. Scores of fewer selections, such as "
+    "exits, which know the first layers alone, do not compete there. All of it is one study: one data set, one "
+    "backbone, one way to train."
 )
 ALIKE = (
     "The variants of this study start from random layers, not from those that were scored. Selections of one depth "
@@ -76,13 +78,21 @@ def _figure(study: StudyFiles, worth: pd.DataFrame | None, predicted: pd.DataFra
     if predicted is None or predicted.empty:
         return Part([absent("predicted against measured values", "predicted.csv", RUN)])
     known = pd.DataFrame(columns=list(columns.PREDICTIVENESS)) if worth is None else ranked(worth)
-    named = NamedFigure("predicted", predicted_figure(predicted, known, _caption(study, known)), predicted)
+    named = NamedFigure(
+        "predicted", predicted_figure(predicted, known, _caption(study, known), _metric(study)), predicted
+    )
     return Part([named.markdown], [named])
+
+
+def _metric(study: StudyFiles) -> str:
+    """Returns the metric of the decision, which is what the scores are to predict."""
+    asked = (study.spec or {}).get("decision", {})
+    return metric_label(asked.get("metric", "ndcg"), asked.get("k", 10))
 
 
 def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
     ceiling = worth.loc[worth[columns.SCORE] == CEILING]
-    text = "One point per selection: score (higher should be better) against test NDCG@10 after fine-tuning. "
+    text = f"One point per selection: score (higher should be better) against test {_metric(study)} after fine-tuning. "
     if len(worth):
         text += "Above each panel: rank correlation with its interval over users. "
     if len(ceiling):
