@@ -42,13 +42,22 @@ FILES = ("similarity.parquet", "null.csv", "states.csv", "importance.csv", "bloc
 
 def similarity_stage(study: Study) -> None:
     """Compares all pairs of `hidden[0..L]`, measures every layer, and resolves the measured selections."""
-    folder, greedy = study.folder / FOLDER, study.spec.similarity.greedy or GREEDY in study.asked_forms
-    spec = study.spec
-    key = teacher_key(study, similarity=to_plain(spec.similarity), alpha=spec.evaluation.alpha, greedy=greedy)
+    folder, key, greedy = study.folder / FOLDER, similarity_key(study), _needs_greedy(study)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
     lost, order = _cut(study, greedy)
     processes.on_main(lambda: _write_tables(study, key, lost, order))
+
+
+def similarity_key(study: Study) -> str:
+    """Returns the hash of everything that the stage's tables depend on; the teacher must be trained."""
+    spec = study.spec
+    options = {"similarity": to_plain(spec.similarity), "alpha": spec.evaluation.alpha}
+    return teacher_key(study, **options, greedy=_needs_greedy(study))
+
+
+def _needs_greedy(study: Study) -> bool:
+    return study.spec.similarity.greedy or GREEDY in study.asked_forms
 
 
 def _cut(study: Study, greedy: bool) -> tuple[PairScores, list[int] | None]:

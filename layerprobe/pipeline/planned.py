@@ -8,7 +8,10 @@ from typing import Literal
 
 from layerprobe.backbone.selection import LayerSelection, measured_form, parse_selection
 from layerprobe.pipeline import outcomes
+from layerprobe.pipeline.layer_stage import similarity_key
+from layerprobe.pipeline.probed_exits import exits_key
 from layerprobe.pipeline.study import Study
+from layerprobe.store.atomic import read_json
 from layerprobe.store.run_folder import DONE
 from layerprobe.training.checkpoint import saved_progress
 from layerprobe.training.options import TrainingOptions
@@ -38,6 +41,7 @@ class Planned:
         max_len: newest items read.
         selection: layers kept; None is all of them, or SASRec, which has none.
         floors: baselines without training that are ranked beside it.
+        is_stale: whether what lies in the folders answers to other options and will be made anew.
     """
 
     label: str
@@ -47,11 +51,12 @@ class Planned:
     max_len: int
     selection: LayerSelection | None = None
     floors: int = 0
+    is_stale: bool = False
 
     @property
     def state(self) -> str:
         """`done`, `begun` or `to do`."""
-        if all((folder / DONE).exists() for folder in self.folders):
+        if not self.is_stale and all((folder / DONE).exists() for folder in self.folders):
             return "done"
         return "begun" if any(folder.exists() for folder in self.folders) else "to do"
 
@@ -82,7 +87,9 @@ def planned_models(study: Study) -> list[Planned]:
             floors=TITLED_FLOORS,
         ),
         Planned(f"teacher: {study.full}", "recommender", (study.folder / "teacher",), spec.training, reads, study.full),
-        Planned("layers compared and left out, exits", "teaching", asked, spec.training, reads),
+        Planned(
+            "layers compared and left out, exits", "teaching", asked, spec.training, reads, is_stale=_is_stale(study)
+        ),
         *(
             Planned(label, "recommender", (folder,), spec.training, reads, selection)
             for label, selection, folder in _probed(study)
@@ -96,6 +103,15 @@ def planned_models(study: Study) -> list[Planned]:
             selection=_student(study),
         ),
     ]
+
+
+def _is_stale(study: Study) -> bool:
+    """Tells whether layers or exits were looked at with other options than those of the spec."""
+    if not (study.folder / "teacher" / DONE).exists():
+        return False
+    keys = {"similarity": similarity_key(study), "exits": exits_key(study)}
+    markers = {study.folder / name / DONE: key for name, key in keys.items()}
+    return any(marker.exists() and read_json(marker)["key"] != key for marker, key in markers.items())
 
 
 def _student_text(study: Study) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from layerprobe import processes
+from layerprobe.pipeline.recommender_jobs import teacher_key
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.probe_heads import HEADS, ProbeHeads, fit_probe_heads
@@ -21,6 +22,11 @@ def heads_depend_on(study: Study) -> dict[str, object]:
         "training": to_plain(spec.training),
         "seed": spec.probe.seeds[0],
     }
+
+
+def exits_key(study: Study) -> str:
+    """Returns the hash of everything that the exits depend on; the teacher must be trained."""
+    return teacher_key(study, **heads_depend_on(study))
 
 
 def fitted_heads(study: Study, teacher: Recommender) -> ProbeHeads:

@@ -27,13 +27,12 @@ from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline import outcomes
 from layerprobe.pipeline.cuts import CutValues
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, refuse_other, train_and_rank
-from layerprobe.pipeline.probed_exits import fitted_heads, heads_depend_on
+from layerprobe.pipeline.probed_exits import exits_key, fitted_heads
 from layerprobe.pipeline.recommender_jobs import (
     control_job,
     load_teacher,
     shared_dependencies,
     teacher_job,
-    teacher_key,
     variant_job,
 )
 from layerprobe.pipeline.spec import DataSpec, StudySpec, to_plain
@@ -227,7 +226,7 @@ def _cut_selections(study: Study) -> None:
 
 def _exits(study: Study) -> None:
     folder = study.folder / "exits"
-    key = teacher_key(study, **heads_depend_on(study))
+    key = exits_key(study)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
     processes.on_main(lambda: (folder / DONE).unlink(missing_ok=True))

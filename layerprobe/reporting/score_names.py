@@ -31,6 +31,7 @@ MEASURES = {
     "cka-rbf": Measure("RBF CKA", 0),
     "cosine": Measure("mean cosine", -1),
     "cosine-centred": Measure("mean cosine, centred", -1),
+    "cosine-standardised": Measure("mean cosine, standardised", -1),
     ANGULAR: Measure("angular distance", 0),
     "procrustes": Measure("Procrustes similarity", 0),
     "svcca": Measure("SVCCA", 0),
@@ -43,6 +44,7 @@ MEASURES = {
 SCORE_NAMES = {
     "block-influence": "block influence",
     "block-influence-centred": "block influence, centred",
+    "block-influence-standardised": "block influence, standardised",
     ANGULAR: "angular distance",
     "cka-drop": "CKA drop",
     columns.DROP_ONE: "loss without the layer",
@@ -59,6 +61,7 @@ SCORE_NAMES = {
 UNITS = {
     "block-influence": "1 - cosine(input, output)",
     "block-influence-centred": "1 - centred cosine",
+    "block-influence-standardised": "1 - standardised cosine",
     ANGULAR: "angle / pi",
     "cka-drop": "1 - CKA(input, output)",
     columns.DROP_ONE: "NDCG@10 lost, % of full",
@@ -73,6 +76,10 @@ BAR_TEXTS = {
     "block-influence-centred": (
         "Centred block influence is the same after the mean of all users is subtracted, so a direction that all users "
         "share cannot hide a change."
+    ),
+    "block-influence-standardised": (
+        "Standardised block influence puts every dimension on one scale first, so the gain of a normalisation layer "
+        "does not count, nor does how loud a dimension is."
     ),
     ANGULAR: "Angular distance is the angle between input and output as a share of pi: 0 the same, 0.5 orthogonal.",
     "cka-drop": "CKA drop is 1 minus the linear CKA of input and output: how far the layer rearranges the users.",

@@ -18,6 +18,7 @@ from layerprobe.similarity.table import Resampling
 LAYER_MEASURES = {
     "block-influence": "cosine",
     "block-influence-centred": "cosine-centred",
+    "block-influence-standardised": "cosine-standardised",
     "angular": "angular",
     "cka-drop": "cka",
 }
@@ -28,6 +29,8 @@ states. 0: the layer changes nothing the measure sees; the lowest are the candid
   a coordinate that is large in every row.
 - `block-influence-centred`: the same after each state's mean row is taken off. What all users share, such as a rogue
   dimension or the offset a normalisation layer takes away, no longer hides what a layer does to the differences.
+- `block-influence-standardised`: the same with every dimension on one scale, so that no gain of a normalisation layer
+  counts.
 - `angular`: mean angle / pi (Gromov et al., arXiv 2403.17887).
 - `cka-drop`: 1 - debiased linear CKA. Blind to rotation and scale, so a layer that only turns counts for nothing."""
 NEEDED = tuple(LAYER_MEASURES.values())

@@ -5,8 +5,8 @@ and one of a list of states and pairs that does the work of a state once. Which 
 
 - `cka` first: blind to rotation and scale, centred, unbiased. `mutual-knn`, `rsa` and `cknna` ask whether neighbours
   or distances are kept and feel outlier rows less; `procrustes` whether one state is a turned copy of the other.
-- `cosine`, `cosine-centred` and `angular` compare coordinates as they are, so they fit layers of one residual stream
-  and say nothing about two models trained apart.
+- `cosine`, its centred and standardised forms and `angular` compare coordinates as they are, so they fit layers of one
+  residual stream and say nothing about two models trained apart.
 - `svcca` and `pwcca` need many more rows than dimensions. `cka-biased` is there to compare with published maps.
 """
 
@@ -23,6 +23,7 @@ from layerprobe.similarity.cka import cka_biased_pairs, cka_pairs, linear_cka, l
 from layerprobe.similarity.distances import rsa, rsa_pairs
 from layerprobe.similarity.kernels import rbf_cka, rbf_cka_pairs
 from layerprobe.similarity.neighbours import cknna, cknna_pairs, mutual_knn, mutual_knn_pairs
+from layerprobe.similarity.standardised import standardised_cosine, standardised_cosine_pairs
 from layerprobe.similarity.states import Pairs, PairScores, States
 from layerprobe.similarity.subspace import procrustes, procrustes_pairs, pwcca, pwcca_pairs, svcca, svcca_pairs
 from layerprobe.similarity.vectors import (
@@ -42,6 +43,7 @@ MeasureName = Literal[
     "cka-rbf",
     "cosine",
     "cosine-centred",
+    "cosine-standardised",
     "angular",
     "procrustes",
     "svcca",
@@ -82,6 +84,7 @@ MEASURES: dict[str, Measure] = {
     "cka-rbf": Measure(rbf_cka, rbf_cka_pairs, -1, 1),
     "cosine": Measure(cosine, cosine_pairs, -1, 1, same_space=True),
     "cosine-centred": Measure(centred_cosine, centred_cosine_pairs, -1, 1, same_space=True),
+    "cosine-standardised": Measure(standardised_cosine, standardised_cosine_pairs, -1, 1, same_space=True),
     "angular": Measure(angular_distance, angular_pairs, 0, 1, same=0.0, same_space=True),
     "procrustes": Measure(procrustes, procrustes_pairs, 0, 1),
     "svcca": Measure(svcca, svcca_pairs, 0, 1, above_dim=True),
@@ -91,7 +94,7 @@ MEASURES: dict[str, Measure] = {
     "cknna": Measure(cknna, cknna_pairs, -1, 1, least_rows=NEIGHBOURS + 2),
 }
 DEFAULT_MEASURES: tuple[MeasureName, ...] = ("cka", "cosine", "cosine-centred", "mutual-knn")
-"""What a study draws unless told otherwise: each holds at any number of rows and dimensions and takes seconds."""
+"""What a study draws unless told otherwise: each holds at any number of rows and dimensions."""
 
 
 def measures_named(names: Sequence[str]) -> dict[str, Measure]:

@@ -110,7 +110,7 @@ def cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
     Raises:
         InputError: as for `cosine`; or pairs of states that are not there.
     """
-    return _mean_of_rows(_units_of_one_dim(hidden), _row_cosines, pairs)
+    return mean_cosines(_units_of_one_dim(hidden), pairs)
 
 
 def centred_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
@@ -126,7 +126,7 @@ def centred_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScor
     Raises:
         InputError: as for `centred_cosine`; or pairs of states that are not there.
     """
-    return _mean_of_rows(_units_of_one_dim(hidden, centred=True), _row_cosines, pairs)
+    return mean_cosines(_units_of_one_dim(hidden, centred=True), pairs)
 
 
 def angular_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
@@ -154,6 +154,11 @@ def unit_states(hidden: States, min_rows: int = 1, centred: bool = False) -> lis
         InputError: as for `as_states`, or rows without a direction.
     """
     return [_unit_rows(index, state, centred) for index, state in enumerate(as_states(hidden, min_rows))]
+
+
+def mean_cosines(units: list[torch.Tensor], pairs: Pairs | None) -> PairScores:
+    """Returns the mean cosine of pairs of states whose rows have length 1, with its per-row values."""
+    return _mean_of_rows(units, _row_cosines, pairs)
 
 
 def _mean_of_rows(

@@ -28,6 +28,7 @@ from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.importance import predicted_rise
+from layerprobe.similarity.importance import LAYER_MEASURES
 from layerprobe.similarity.measures import MEASURES
 from layerprobe.similarity.table import student_table
 from layerprobe.similarity.vectors import angular_distance, block_influence
@@ -182,7 +183,15 @@ def test_greedy_takes_at_each_step_the_layer_that_costs_least(study: Study, meas
 def test_cheap_scores_are_judged_against_the_fine_tuned_variants(study: Study, measured: Path) -> None:
     worth = pd.read_csv(measured / "predictiveness.csv").set_index(columns.SCORE)
     points = pd.read_csv(measured / "predicted.csv")
-    expected = {"block-influence", "block-influence-centred", "angular", "cka-drop", columns.DROP_ONE, "taylor"}
+    expected = {
+        "block-influence",
+        "block-influence-centred",
+        "block-influence-standardised",
+        "angular",
+        "cka-drop",
+        columns.DROP_ONE,
+        "taylor",
+    }
     expected |= {"cut-ndcg", "cka-to-full", "depth", "fine-tuned"}
     assert expected <= set(worth.index)
     selections = [each for each in study.selections if each.depth]
