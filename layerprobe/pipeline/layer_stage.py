@@ -116,7 +116,7 @@ def _write_tables(study: Study, key: str, lost: PairScores, greedy: list[int] | 
     found = pair_scores(hidden, tuple(dict.fromkeys((*spec.measures, *NEEDED))))
     asked = {name: found[name] for name in spec.measures}
     importance = [
-        importance_table(found, len(hidden), resampling).assign(**{columns.DIM: hidden.shape[2]}),
+        importance_table(found, hidden, resampling),
         _importance_rows(columns.DROP_ONE, lost, resampling),
         _importance_rows(TAYLOR, _predicted(study, teacher, users), resampling, 0.0),
     ]
@@ -126,9 +126,7 @@ def _write_tables(study: Study, key: str, lost: PairScores, greedy: list[int] | 
     write_csv(folder / "null.csv", null)
     write_csv(folder / "states.csv", state_table(hidden))
     write_csv(folder / "importance.csv", pd.concat(importance, ignore_index=True))
-    write_csv(
-        folder / "blocks.csv", block_table(found, len(hidden), resampling).assign(**{columns.DIM: hidden.shape[2]})
-    )
+    write_csv(folder / "blocks.csv", block_table(found, hidden, resampling))
     _write_greedy(folder / "greedy.csv", study, greedy)
     write_json(folder / SELECTIONS, {form: {"kept": sets} for form, sets in kept.items()})
     mark_done(folder, key, [folder / name for name in FILES])

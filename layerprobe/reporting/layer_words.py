@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from layerprobe import columns
@@ -74,7 +75,9 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     highest = rows.groupby(columns.MEASURE, sort=False)[NULL_VALUE].max()
-    highest = highest[highest > LARGE_NULL]
+    # The angle of unrelated, centred rows is half of pi, so a null half-way up is in its nature.
+    natural = np.where(highest.index.isin(DISTANCES), 0.5, 0.0)
+    highest = highest[highest > natural + LARGE_NULL]
     lost = rows.loc[rows[columns.VALUE] <= rows[NULL_HIGH]]
     found = []
     if len(highest):

@@ -12,7 +12,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.similarity.measures import MEASURES
 from layerprobe.similarity.orders import Kept, kept_by_order, kept_by_runs, removal_order
-from layerprobe.similarity.states import PairScores, layer_pairs
+from layerprobe.similarity.states import PairScores, States, layer_pairs
 from layerprobe.similarity.table import Resampling
 
 LAYER_MEASURES = {
@@ -38,33 +38,33 @@ NEEDED = tuple(LAYER_MEASURES.values())
 FORMS = {"bi": "block-influence", "cka": "cka-drop"}
 
 
-def importance_table(found: dict[str, PairScores], n_states: int, resampling: Resampling) -> pd.DataFrame:
+def importance_table(found: dict[str, PairScores], hidden: States, resampling: Resampling) -> pd.DataFrame:
     """Returns every measure of `LAYER_MEASURES`: columns `columns.IMPORTANCE`, one row per layer.
 
     Args:
         found: `pair_scores` of the states by the measures `NEEDED`.
-        n_states: L + 1. With L = 0 the table is empty.
+        hidden: those states, [L + 1, rows, dim]. With L = 0 the table is empty.
         resampling: how the intervals are drawn.
     """
     tables = []
     for name, behind in LAYER_MEASURES.items():
-        runs = _runs(behind, found[behind], n_states, resampling)
+        runs = _runs(behind, found[behind], hidden, resampling)
         adjacent = runs.loc[runs[columns.LENGTH] == 1].rename(columns={columns.START: columns.LAYER})
         tables.append(adjacent.assign(**{columns.MEASURE: name}))
     return pd.concat(tables, ignore_index=True)[list(columns.IMPORTANCE)]
 
 
-def block_table(found: dict[str, PairScores], n_states: int, resampling: Resampling) -> pd.DataFrame:
+def block_table(found: dict[str, PairScores], hidden: States, resampling: Resampling) -> pd.DataFrame:
     """Returns the mean angle between the state before and after every run of layers: columns `columns.BLOCKS`.
 
     Source: Gromov et al. 2024, arXiv 2403.17887, figure 4, for all starts and lengths, the first layer included.
 
     Args:
         found: `pair_scores` of the states by the measures `NEEDED`.
-        n_states: L + 1.
+        hidden: those states, [L + 1, rows, dim].
         resampling: how the intervals are drawn.
     """
-    return _runs(columns.ANGULAR, found[columns.ANGULAR], n_states, resampling)
+    return _runs(columns.ANGULAR, found[columns.ANGULAR], hidden, resampling)
 
 
 def kept_layers(found: dict[str, PairScores], n_states: int) -> dict[str, Kept]:
@@ -85,9 +85,9 @@ def _distances(measure: str, found: dict[str, PairScores]) -> np.ndarray:
     return abs(MEASURES[measure].same - found[measure].estimates)
 
 
-def _runs(measure: str, scores: PairScores, n_states: int, resampling: Resampling) -> pd.DataFrame:
+def _runs(measure: str, scores: PairScores, hidden: States, resampling: Resampling) -> pd.DataFrame:
     """Returns the distance between the states before and after every run, as rows `columns.BLOCKS`."""
-    first, second = (index.numpy() for index in layer_pairs(n_states))
+    first, second = (index.numpy() for index in layer_pairs(len(hidden)))
     is_run = second > first
     same = MEASURES[measure].same
     sign = 1.0 if same == 0 else -1.0
@@ -102,5 +102,6 @@ def _runs(measure: str, scores: PairScores, n_states: int, resampling: Resamplin
             columns.CI_LOW: low[is_run],
             columns.CI_HIGH: high[is_run],
             columns.N_ROWS: len(scores.row_parts),
+            columns.DIM: hidden[0].shape[1],
         }
     )

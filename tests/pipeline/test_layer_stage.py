@@ -28,7 +28,6 @@ from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.importance import predicted_rise
-from layerprobe.similarity.importance import LAYER_MEASURES
 from layerprobe.similarity.measures import MEASURES
 from layerprobe.similarity.table import student_table
 from layerprobe.similarity.vectors import angular_distance, block_influence

@@ -77,7 +77,7 @@ def test_every_measure_of_importance_names_exactly_the_planted_identity_layers(s
     planted = {0, 2, 4}
     hidden, _ = sampled_states(trained, teacher, users)
     found = pair_scores(hidden, NEEDED)
-    table = importance_table(found, 6, Resampling(n_boot=100))
+    table = importance_table(found, hidden, Resampling(n_boot=100))
     ranking = trained.ranking_on(replace(trained.data.split, asked=users))
 
     def value_of(kept: tuple[int, ...]) -> float:

@@ -21,7 +21,7 @@ from layerprobe.reporting.to_final_figure import to_final_figure
 from layerprobe.reporting.worth import ranked
 
 SHARES = ("cka", "cka-biased", "cka-rbf", "angular", "procrustes", "svcca", "pwcca", "mutual-knn")
-SIGNED = ("cosine", "cosine-centred", "rsa", "cknna")
+SIGNED = ("cosine", "cosine-centred", "cosine-standardised", "rsa", "cknna")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_the_triangle_frames_the_run_of_each_length_that_moves_least() -> None:
     np.testing.assert_allclose(shown, [[0.3, 0.1, 0.2], [0.25, 0.25, nan], [0.4, nan, nan]])
     assert triangle.images[0].get_clim() == (0, 0.5)
     framed = [one.get_xy() for one in triangle.patches if isinstance(one, Rectangle)]
-    assert framed == [(0.5, 0.5), (-0.5, 1.5), (-0.5, 2.5)]
+    assert framed == [(0.5, 0.5), (0.5, 1.5), (-0.5, 2.5)]
     assert {one.get_position(): one.get_text() for one in triangle.texts}[(1, 1)] == ".10"
     np.testing.assert_allclose(least.lines[0].get_xydata(), [(1, 0.1), (2, 0.25), (3, 0.4)])
 

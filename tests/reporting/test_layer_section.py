@@ -87,6 +87,10 @@ def test_the_angular_distance_of_chance_is_not_called_high() -> None:
     assert len(null_sentences(curves([0.5, 0.5, 0.5], angular=[0.6, 0.7, 1.0]))) == 1
     found = null_sentences(curves([0.5, 0.5, 0.5, 0.5], angular=[0.5, 0.51, 0.52, 1.0]))
     assert found == ["1 - angular distance to the final state is no higher than chance after k = 0-2 layers."]
+    high = null_sentences(curves([0.84, 0.84, 0.84], angular=[0.9, 0.93, 1.0]))
+    assert high == [
+        "Shuffled rows alone score up to: 1 - angular distance 0.84. Read these against the grey band, not against 0."
+    ]
 
 
 def test_measures_that_order_the_states_otherwise_are_named() -> None:
@@ -142,9 +146,9 @@ def test_a_matrix_of_two_models_need_not_be_square() -> None:
     np.testing.assert_equal(pair_matrix(table), [[nan, 0.1], [nan, 0.3], [0.2, nan]])
 
 
-def test_the_first_of_equal_runs_is_the_best() -> None:
+def test_the_last_of_equal_runs_is_the_best_as_for_the_selections() -> None:
     table = pd.DataFrame({"start": [1, 0, 2, 0], "length": [1, 1, 1, 2], "value": [0.1, 0.1, 0.2, 0.3]})
-    assert best_starts(table)[["start", "length"]].to_numpy().tolist() == [[0, 1], [0, 2]]
+    assert best_starts(table)[["start", "length"]].to_numpy().tolist() == [[1, 1], [0, 2]]
 
 
 def rows_of(text: str, start: str) -> list[list[str]]:

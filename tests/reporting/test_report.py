@@ -159,7 +159,7 @@ ABSENT = [
     ),
     ("similarity/importance.csv", layers_section, "importance of layers (no", LAYER_NAMES - {"importance"}),
     ("similarity/blocks.csv", layers_section, "distances over runs of layers (no", LAYER_NAMES - {"blocks"}),
-    ("similarity/selections.json", layers_section, "the orders that the scores give (no", LAYER_NAMES),
+    ("similarity/selections.json", layers_section, "the layers that the scores keep (no", LAYER_NAMES),
     ("predictiveness.csv", worth_section, "the worth of cheap scores (no `predictiveness.csv`)", {"predicted"}),
     ("predicted.csv", worth_section, "predicted against measured values (no `predicted.csv`)", set()),
     ("distillation", student_section, "a distilled student (no `distillation/`)", set()),

@@ -23,7 +23,11 @@ from layerprobe.store.atomic import read_json, write_json
         ("study.yaml", "a: [", "study.yaml cannot be read"),
         ("similarity/similarity.parquet", "no parquet", "similarity.parquet cannot be read"),
         ("similarity/importance.csv", "measure,value\n", "importance.csv must have the columns .*; missing: layer;"),
-        ("similarity/importance.csv", "measure,layer,value,ci_low\n", "importance.csv .*; missing: ci_high, n_rows;"),
+        (
+            "similarity/importance.csv",
+            "measure,layer,value,ci_low\n",
+            ".*; missing: ci_high, n_rows, dim;",
+        ),
         ("similarity/importance.csv", "measure,layer,value\na,0,big\n", "numbers in the column value; got 'big'"),
         ("similarity/student.parquet", "no parquet", "student.parquet cannot be read"),
         ("similarity/null.csv", "measure\n", "null.csv must have the columns .*; missing: layer_a, layer_b, value"),

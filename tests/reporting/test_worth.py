@@ -9,11 +9,11 @@ import pytest
 
 from layerprobe.reporting.sections.worth import worth_section
 from layerprobe.reporting.study_files import read_study
-from layerprobe.reporting.worth import finding, ranked
+from layerprobe.reporting.worth import finding, ranked, with_interval
 from layerprobe.store.atomic import read_yaml, write_yaml
 
 NAN = float("nan")
-CEILING = ("fine-tuned", 0.96, 0.92, 0.98, 0.001, 9)
+CEILING = ("perfect", 0.96, 0.92, 0.98, 0.001, 9)
 DEPTH = ("depth", 0.60, 0.50, 0.70, 0.04, 9)
 BEST = ("cka-drop", 0.90, 0.80, 0.95, 0.002, 9)
 OTHER = ("taylor", 0.40, 0.20, 0.60, 0.3, 9)
@@ -32,7 +32,7 @@ def test_a_clear_winner_is_named_with_all_numbers() -> None:
     assert finding(worth(OTHER, CEILING, DEPTH, BEST)) == (
         "A cheap score predicts the fine-tuned curve better than counting layers: the best of 2 scores, CKA drop, has "
         "a rank correlation of 0.90 [0.80, 0.95] over 9 selections (p = 0.004 after correction for 2 scores); depth "
-        "alone has 0.60 [0.50, 0.70]; the ceiling, the other half of the users, is 0.96 [0.92, 0.98], which the score "
+        "alone has 0.60 [0.50, 0.70]; the ceiling, a perfect score, is 0.96 [0.92, 0.98], which the score "
         "reaches within the intervals."
     )
 
@@ -42,7 +42,7 @@ def test_a_winner_by_less_than_the_intervals_beats_nothing() -> None:
     assert finding(worth(BEST, OTHER, depth, CEILING)) == (
         "No cheap score is shown to do better than counting layers: the best of 2 scores, CKA drop, has a rank "
         "correlation of 0.90 [0.80, 0.95] over 9 selections (p = 0.004 after correction for 2 scores); depth alone has "
-        "0.82 [0.70, 0.88], and the two intervals overlap; the ceiling, the other half of the users, is 0.96 "
+        "0.82 [0.70, 0.88], and the two intervals overlap; the ceiling, a perfect score, is 0.96 "
         "[0.92, 0.98], which the score reaches within the intervals."
     )
 
@@ -55,10 +55,10 @@ def test_depth_that_does_as_well_comes_first(value: float) -> None:
 
 
 def test_too_few_selections_say_nothing_however_high() -> None:
-    rows = [(name, 1.0, 1.0, 1.0, 0.08, 4) for name in ("cka-drop", "taylor", "depth", "fine-tuned")]
+    rows = [(name, 1.0, 1.0, 1.0, 0.08, 4) for name in ("cka-drop", "taylor", "depth", "perfect")]
     assert finding(worth(*rows)) == (
         "Too few selections to tell: at most 4 were both scored and fine-tuned, and a rank correlation of fewer than 5 "
-        "says little, however high (the best of 2 scores, CKA drop, has 1.00 [1.00, 1.00])."
+        "says little, however high (the best of 2 scores, CKA drop and 1 alike, has 1.00)."
     )
     enough = [(*row[:-2], 0.001, 5) for row in rows]
     assert not finding(worth(*enough)).startswith("Too few")
@@ -66,16 +66,24 @@ def test_too_few_selections_say_nothing_however_high() -> None:
 
 @pytest.mark.parametrize(("n", "phrase"), [(1, "1 selection was"), (6, "6 selections were")])
 def test_undefined_correlations_say_nothing(n: int, phrase: str) -> None:
-    rows = [(name, NAN, NAN, NAN, NAN, n) for name in ("cka-drop", "taylor", "depth", "fine-tuned")]
+    rows = [(name, NAN, NAN, NAN, NAN, n) for name in ("cka-drop", "taylor", "depth", "perfect")]
     assert finding(worth(*rows)) == (
         f"No cheap score has a rank correlation with the fine-tuned curve: {phrase} both scored and fine-tuned, which "
         "is too few, or all are scored or measured alike, so nothing can be said."
     )
 
 
-def test_scores_of_too_few_selections_do_not_win() -> None:
-    few = ("exit-probe", 1.0, 1.0, 1.0, 0.001, 3)
+@pytest.mark.parametrize("n", [3, 6, 8])
+def test_scores_of_fewer_selections_do_not_win(n: int) -> None:
+    """Depth may have it easier among them: an exit that only counts layers would seem to beat depth."""
+    few = ("exit-probe", 1.0, 1.0, 1.0, 0.001, n)
     assert "the only score, CKA drop," in finding(worth(few, BEST, DEPTH, CEILING))
+    assert ranked(worth(few, OTHER, BEST, DEPTH))["score"].to_list() == ["cka-drop", "taylor", "exit-probe", "depth"]
+
+
+def test_a_correlation_of_few_selections_is_not_dressed_up_with_an_interval() -> None:
+    assert with_interval(worth(("exit-probe", 1.0, 1.0, 1.0, 0.2, 4)).iloc[0]) == "1.00, too few to tell"
+    assert with_interval(worth(("exit-probe", 1.0, 0.9, 1.0, 0.2, 5)).iloc[0]) == "1.00 [0.90, 1.00]"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +141,7 @@ def test_the_ceiling_is_said(ceiling: tuple | None, phrase: str) -> None:
 def test_scores_are_ranked_with_depth_and_ceiling_last() -> None:
     undefined = ("exit-raw", NAN, NAN, NAN, NAN, 9)
     found = ranked(worth(CEILING, undefined, DEPTH, OTHER, BEST))["score"]
-    assert found.to_list() == ["cka-drop", "taylor", "exit-raw", "depth", "fine-tuned"]
+    assert found.to_list() == ["cka-drop", "taylor", "exit-raw", "depth", "perfect"]
 
 
 def test_the_section_states_the_finding_first_and_lists_every_score(own_study: Path) -> None:
@@ -148,11 +156,11 @@ def test_the_section_states_the_finding_first_and_lists_every_score(own_study: P
         ["Taylor, first order", "0.40 [0.20, 0.60]", "0.3", "9", "400"],
         ["exit, raw", "not defined", "-", "9", "400"],
         ["depth (trivial: more layers)", "0.60 [0.50, 0.70]", "0.04", "9", "400"],
-        ["the other half of the users (ceiling)", "0.96 [0.92, 0.98]", "0.001", "9", "400"],
+        ["a perfect score (ceiling)", "0.96 [0.92, 0.98]", "0.001", "9", "400"],
     ]
     (named,) = section.figures
     shown = " ".join(text.get_text().replace("\n", " ") for text in named.figure.texts)
-    assert "Ceiling, the other half of the users: 0.96 [0.92, 0.98]." in shown
+    assert "Ceiling, a perfect score: 0.96 [0.92, 0.98]." in shown
 
 
 STARTS = [

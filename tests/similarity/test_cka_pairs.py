@@ -120,8 +120,14 @@ GOOD = normal(10, 3)
 REFUSED = [
     (as_pairs((0, 2)), "pairs must name states 0 to 1; got state 2"),
     (as_pairs((-1, 0)), "pairs must name states 0 to 1; got state -1"),
-    ((torch.tensor([0, 1]), torch.tensor([0])), "two equally long lists of state indices; got shapes (2,) and (1,)"),
-    ((torch.tensor([[0]]), torch.tensor([[0]])), "two equally long lists of state indices; got shapes (1, 1)"),
+    (
+        (torch.tensor([0, 1]), torch.tensor([0])),
+        "at least one each; got shapes (2,) and (1,)",
+    ),
+    (
+        (torch.tensor([[0]]), torch.tensor([[0]])),
+        "at least one each; got shapes (1, 1)",
+    ),
 ]
 
 

@@ -97,8 +97,8 @@ def test_depth_zero_alone_gives_one_pair_and_no_layer() -> None:
     assert table[[columns.LAYER_A, columns.LAYER_B]].to_numpy().tolist() == [[0, 0], [0, 0]]
     found = pair_scores(hidden, NEEDED)
     for empty, names in (
-        (importance_table(found, 1, HUNDRED), columns.IMPORTANCE),
-        (block_table(found, 1, HUNDRED), columns.BLOCKS),
+        (importance_table(found, hidden, HUNDRED), columns.IMPORTANCE),
+        (block_table(found, hidden, HUNDRED), columns.BLOCKS),
         (null_table(hidden, BOTH, 20), columns.NULL),
     ):
         assert tuple(empty.columns) == names
@@ -152,9 +152,10 @@ def test_the_cka_interval_of_independent_states_covers_zero() -> None:
 
 
 def importance_of(hidden: torch.Tensor) -> dict[str, np.ndarray]:
-    table = importance_table(pair_scores(hidden, NEEDED), len(hidden), HUNDRED)
+    table = importance_table(pair_scores(hidden, NEEDED), hidden, HUNDRED)
     assert tuple(table.columns) == columns.IMPORTANCE
     assert (table[columns.N_ROWS] == hidden.shape[1]).all()
+    assert (table[columns.DIM] == hidden.shape[2]).all()
     assert (table[columns.CI_LOW] <= table[columns.VALUE]).all()
     assert (table[columns.VALUE] <= table[columns.CI_HIGH]).all()
     assert (table[columns.CI_LOW] >= 0).all()
@@ -186,7 +187,7 @@ def test_centred_block_influence_sees_what_a_loud_coordinate_hides_from_the_plai
 
 def test_runs_of_layers_hold_every_start_and_length_with_the_angle_of_their_ends() -> None:
     hidden = walk(5, 40, 6)
-    table = block_table(pair_scores(hidden, NEEDED), 5, HUNDRED)
+    table = block_table(pair_scores(hidden, NEEDED), hidden, HUNDRED)
     assert tuple(table.columns) == columns.BLOCKS
     runs = [(start, length) for start in range(4) for length in range(1, 5 - start)]
     assert [tuple(run) for run in table[[columns.START, columns.LENGTH]].to_numpy()] == runs

@@ -16,6 +16,7 @@ from layerprobe import columns
 from layerprobe.store.atomic import write_csv, write_json, write_parquet
 
 N_PERMUTATIONS = 200
+NULL_FACTS = {columns.N_PERMUTATIONS: N_PERMUTATIONS, columns.N_ROWS: 400, columns.DIM: 64}
 RATES = {
     "cka": 0.25,
     "cka-biased": 0.1,
@@ -88,7 +89,9 @@ def _null(shape: ScoreShape) -> pd.DataFrame:
     states = np.arange(shape.n_layers)
     keys = {columns.LAYER_A: states, columns.LAYER_B: np.full(shape.n_layers, shape.n_layers)}
     tables = [_with_bounds(name, keys, np.full(shape.n_layers, NULLS.get(name, 0.0)), 0.03) for name in shape.measures]
-    return pd.concat(tables, ignore_index=True).assign(**{columns.N_PERMUTATIONS: N_PERMUTATIONS})
+    return pd.concat(tables, ignore_index=True).assign(
+        **{columns.N_PERMUTATIONS: N_PERMUTATIONS, columns.N_ROWS: 400, columns.DIM: 64}
+    )
 
 
 def _states(shape: ScoreShape) -> pd.DataFrame:
@@ -120,7 +123,7 @@ def _bars(shape: ScoreShape) -> dict[str, np.ndarray]:
 def _importance(shape: ScoreShape) -> pd.DataFrame:
     layers = {columns.LAYER: np.arange(shape.n_layers)}
     tables = [_with_bounds(name, layers, values, 0.03) for name, values in _bars(shape).items()]
-    return pd.concat(tables, ignore_index=True).assign(**{columns.N_ROWS: shape.n_users})
+    return pd.concat(tables, ignore_index=True).assign(**{columns.N_ROWS: shape.n_users, columns.DIM: 64})
 
 
 def _blocks(shape: ScoreShape) -> pd.DataFrame:
@@ -130,7 +133,7 @@ def _blocks(shape: ScoreShape) -> pd.DataFrame:
     state = np.concatenate([[0.0], np.cumsum(_bars(shape)["angular"])])
     keys = {columns.START: start, columns.LENGTH: length}
     value = np.minimum(0.6, 0.1 * length / n + (state[start + length] - state[start]) / state[-1] / 2)
-    return _with_bounds("angular", keys, value, 0.01).assign(**{columns.N_ROWS: shape.n_users})
+    return _with_bounds("angular", keys, value, 0.01).assign(**{columns.N_ROWS: shape.n_users, columns.DIM: 64})
 
 
 def _orders(shape: ScoreShape) -> dict[str, dict[str, list]]:
@@ -169,6 +172,6 @@ def _predictiveness(predicted: pd.DataFrame, n_users: int) -> pd.DataFrame:
         (name, part[[columns.VALUE, columns.MEASURED]].rank().corr().iloc[0, 1], len(part))
         for name, part in predicted.groupby(columns.SCORE, sort=False)
     ]
-    rows.append(("fine-tuned", 0.97, rows[0][2]))
+    rows.append(("perfect", 0.97, rows[0][2]))
     found = [(name, value, max(-1, value - 0.08), min(1, value + 0.03), 0.001, n, n_users) for name, value, n in rows]
     return pd.DataFrame(found, columns=list(columns.PREDICTIVENESS))
