@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from test_study import Killed
-from tiny_study import TINY, write_study
+from tiny_study import write_study
 
 from layerprobe import columns
 from layerprobe.backbone.selection import parse_selection
@@ -338,44 +338,6 @@ def test_share_lost_is_the_ratio_of_means_with_the_delta_methods_parts() -> None
     assert (nothing.estimates == 0).all()
 
 
-REFUSED = [
-    ({"similarity": {**SIMILARITY, "measures": ["banana"]}}, "banana"),
-    ({"similarity": {**SIMILARITY, "measures": []}}, "must name at least one measure, each once; got none"),
-    ({"similarity": {**SIMILARITY, "measures": ["cka", "cka"]}}, "each once; got cka, cka"),
-    ({"similarity": {**SIMILARITY, "rows": 8, "measures": ["svcca"]}}, "svcca needs at least 9 rows for states of 8"),
-    ({"similarity": {**SIMILARITY, "rows": 11, "measures": ["mutual-knn"]}}, "mutual-knn needs at least 12 rows"),
-    ({"similarity": {**SIMILARITY, "n_permutations": 10}}, "n_permutations at least 20"),
-    ({"similarity": {**SIMILARITY, "positions": "prompt"}}, "prompt"),
-    ({"probe": {"selections": ["bi:5"]}}, "depth must lie in 0 to 4"),
-    ({"probe": {"selections": ["influence:2"]}}, "bi:K angular:K cka:K greedy:K"),
-    ({"backbone": {**TINY["backbone"], "keep": "bi:2"}}, "needs the measured importance of a teacher's layers"),
-    ({"distill": {"selection": "bi:9"}}, "depth must lie in 0 to 4"),
-]
-
-
-@pytest.mark.parametrize(("changes", "message"), REFUSED)
-def test_what_cannot_be_measured_is_refused_before_anything_is_computed(
-    changes: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(tmp_path, **changes) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message in said
-    assert not (tmp_path / "study").exists()
-
-
-def test_measures_that_fit_the_spec_and_not_the_data_are_refused_before_the_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """80 users are fewer than the 100 rows that the spec alone would allow for a width of 96."""
-    changes = {
-        "similarity": {**SIMILARITY, "rows": 100, "measures": ["pwcca"]},
-        "backbone": {**TINY["backbone"], "hidden_size": 96},
-    }
-    assert run(tmp_path, **changes) == 2
-    assert "pwcca needs at least 97 rows for states of 96 dimensions; got 80" in capsys.readouterr().err
-    assert not (tmp_path / "study" / "items").exists()
-
-
 def test_cut_values_of_another_teacher_are_not_taken(own: Path) -> None:
     study = Study(load_spec(write_study(own.parent, **CHANGES), []), own)
     rows = Study(load_spec(write_study(own.parent, **{**CHANGES, "similarity": {**SIMILARITY, "rows": 30}}), []), own)
@@ -383,4 +345,4 @@ def test_cut_values_of_another_teacher_are_not_taken(own: Path) -> None:
     assert known_cuts(rows) == {}
     CutValues(rows).of((0, 1, 2, 3))
     assert list(known_cuts(rows)) == [(0, 1, 2, 3)]
-    assert known_cuts(study) == {}  # one sample of users is kept
+    assert len(known_cuts(study)) > 5  # what was ranked once stays
