@@ -117,6 +117,19 @@ def depth_ticks(n_layers: int, inches: float) -> list[int]:
     return [*kept, n_layers] if n_layers else ticks
 
 
+def _cell(value: float) -> str:
+    """Returns a value in two digits; what is not quite 1 does not look like it.
+
+    >>> _cell(0.5), _cell(-0.25), _cell(0.998), _cell(1.0), _cell(0.001)
+    ('.50', '-.25', '>.99', '1', '0')
+    """
+    if abs(value) < 0.005 or abs(value) > 1 - 1e-6:
+        return f"{round(value)}"
+    if abs(value) >= 0.995:
+        return ">.99" if value > 0 else "<-.99"
+    return f"{value:.2f}".replace("0.", ".", 1)
+
+
 def write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray, is_signed: bool, is_distance: bool) -> None:
     """Writes the value of each cell, white on dark; `shares` are the places on the colour scale, 0 to 1."""
     for (row, column), value in np.ndenumerate(matrix):
@@ -124,5 +137,12 @@ def write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray, is_signed: b
             continue
         share = float(shares[row, column])
         is_dark = abs(share - 0.5) > 0.27 if is_signed else (share > 0.5) if is_distance else (share < 0.5)
-        text = f"{value:.2f}".replace("0.", ".", 1) if 0.005 <= abs(value) < 0.995 else f"{round(value)}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else figures.INK)
+        axes.text(
+            column,
+            row,
+            _cell(float(value)),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if is_dark else figures.INK,
+        )

@@ -71,7 +71,7 @@ def test_small_heat_maps_carry_their_numbers(n_maps: int, n_states: int, n_numbe
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.004, "0"), (-0.004, "0"), (0.5, ".50"), (-0.5, "-.50"), (0.996, "1"), (-1.0, "-1")],
+    [(0.0, "0"), (0.004, "0"), (-0.004, "0"), (0.5, ".50"), (-0.5, "-.50"), (0.996, ">.99"), (1.0, "1"), (-1.0, "-1")],
 )
 def test_cells_have_two_digits(value: float, text: str) -> None:
     axes = similarity_figure(pairs(2, 2, "cosine", value), "caption").axes[0]
