@@ -1,7 +1,7 @@
 """What the trained teacher is worth with some of its layers alone: ranked once per set of layers and kept.
 
-Read by the bars of single layers, by greedy removal and by the test of cheap scores; `similarity/cuts-<key>.parquet`
-holds one column of NDCG@10 per user and set, so a stopped run goes on where it was.
+Read by the bars of single layers, by greedy removal and by the test of cheap scores. `similarity/cuts-ROWS-SEED.parquet`
+holds each user's NDCG@10 in one column per set, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from layerprobe.probing.importance import only_layers
 from layerprobe.recommender.model import Recommender
 from layerprobe.store.atomic import write_parquet
 
+KEY = "key"
+
 
 def sampled_users(study: Study) -> np.ndarray:
     """Returns the rows of the users that layers are compared on: a seeded sample of the evaluated ones, ascending."""
@@ -31,15 +33,19 @@ def sampled_users(study: Study) -> np.ndarray:
 
 def known_cuts(study: Study) -> dict[tuple[int, ...], np.ndarray]:
     """Returns the values that are stored, by the layers kept; ranks nothing, so the main process may ask alone."""
-    return {
-        tuple(int(layer) for layer in name.split(",") if layer): values for name, values in _read(_path(study)).items()
-    }
+    found = _read(_path(study), _key(study)).items()
+    return {tuple(int(layer) for layer in name.split(",") if layer): values for name, values in found}
 
 
 def _path(study: Study) -> Path:
+    """One file per sample of users; its name is the same whatever rounding the teacher's training had."""
     spec = study.spec.similarity
-    key = teacher_key(study, rows=spec.rows, seed=spec.seed)
-    return study.folder / "similarity" / f"cuts-{key[:12]}.parquet"
+    return study.folder / "similarity" / f"cuts-{spec.rows}-{spec.seed}.parquet"
+
+
+def _key(study: Study) -> str:
+    spec = study.spec.similarity
+    return teacher_key(study, rows=spec.rows, seed=spec.seed)
 
 
 class CutValues:
@@ -54,8 +60,8 @@ class CutValues:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.users = sampled_users(study)
-        self.path = _path(study)
-        self.known = processes.agreed(lambda: _read(self.path))
+        self.path, self.key = _path(study), _key(study)
+        self.known = processes.agreed(lambda: _read(self.path, self.key))
 
     def of(self, kept: tuple[int, ...]) -> np.ndarray:
         """Returns the value of each sampled user, (users,); ranked only if it is not known yet."""
@@ -79,11 +85,14 @@ class CutValues:
         return self.study.ranking_on(replace(self.study.data.split, asked=self.users))
 
     def _write(self) -> None:
-        write_parquet(self.path, pd.DataFrame({columns.USER: self.users, **self.known}))
+        write_parquet(self.path, pd.DataFrame({KEY: self.key, columns.USER: self.users, **self.known}))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, key: str) -> dict[str, np.ndarray]:
+    """Returns what is stored of this teacher and these users; nothing where the file is of others."""
     if not path.exists():
         return {}
-    table = pd.read_parquet(path).drop(columns=columns.USER)
-    return {str(name): table[name].to_numpy() for name in table.columns}
+    table = pd.read_parquet(path)
+    if (table[KEY] != key).any():
+        return {}
+    return {str(name): table[name].to_numpy() for name in table.columns if name not in (KEY, columns.USER)}

