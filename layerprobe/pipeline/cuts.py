@@ -1,7 +1,7 @@
 """What the trained teacher is worth with some of its layers alone: ranked once per set of layers and kept.
 
-Read by the bars of single layers, by greedy removal and by the test of cheap scores. `similarity/cuts-ROWS-SEED.parquet`
-holds each user's NDCG@10 in one column per set, so a stopped run goes on where it was.
+Read by the bars of single layers, by greedy removal and by the test of cheap scores. A file in `similarity/`,
+`cuts-ROWS-SEED.parquet`, holds each user's NDCG@10 in one column per set, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
