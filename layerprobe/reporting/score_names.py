@@ -44,7 +44,7 @@ MEASURES = {
 SCORE_NAMES = {
     "block-influence": "block influence",
     "block-influence-centred": "block influence, centred",
-    "block-influence-standardised": "block influence, standardised",
+    "block-influence-standardised": "influence, standardised",
     ANGULAR: "angular distance",
     "cka-drop": "CKA drop",
     columns.DROP_ONE: "loss without the layer",
