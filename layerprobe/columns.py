@@ -111,6 +111,9 @@ CORRELATION = "correlation"
 P_VALUE = "p_value"
 N_SELECTIONS = "n_selections"
 MEASURED = "measured"
+DEPTH_SCORE, PERFECT_SCORE = "depth", "perfect"
+"""Values of `score` that are no candidates: more layers are better, the score to beat, which needs no model; and what a
+score that knew the true order could be expected to reach on a curve that is measured with this noise."""
 PREDICTIVENESS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
 PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
 

@@ -112,9 +112,8 @@ class Estimator:
         Leaving out one layer takes L + 1 of nearly all layers; one after the other L (L + 1) / 2 of half on average.
         """
         spec, n_layers = self.study.spec.similarity, self.study.n_layers
-        greedy = spec.greedy or "greedy" in self.study.asked_forms
         share = min(1.0, spec.rows / len(self.split.evaluated))
-        return share * (n_layers + 1 + (n_layers * (n_layers + 1) / 4 if greedy else 0))
+        return share * (n_layers + 1 + (n_layers * (n_layers + 1) / 4 if self.study.needs_greedy else 0))
 
     def held(self, planned: Planned) -> Need:
         """Returns what is known without measuring: weights, gradients, moments and item table."""

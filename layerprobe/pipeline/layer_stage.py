@@ -7,6 +7,7 @@ or a test history, so what `bi:k`, `angular:k`, `cka:k` and `greedy:k` keep is c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,10 @@ import torch
 
 from layerprobe import columns, processes
 from layerprobe.data.batches import SequenceBatch, query_batch
-from layerprobe.data.splits import Queries, Split
 from layerprobe.pipeline.cuts import CutValues, known_cuts, sampled_users
 from layerprobe.pipeline.recommender_jobs import load_teacher, teacher_key
 from layerprobe.pipeline.spec import to_plain
-from layerprobe.pipeline.study import SELECTIONS, Study
+from layerprobe.pipeline.study import GREEDY, SELECTIONS, Study
 from layerprobe.probing.importance import predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.diagnostics import state_table
@@ -34,7 +34,6 @@ from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say, shown
 
 FOLDER = "similarity"
-GREEDY = "greedy"
 TAYLOR = "taylor"
 STUDENT, STUDENT_FACTS = "student.parquet", "student.json"
 FILES = ("similarity.parquet", "null.csv", "states.csv", "importance.csv", "blocks.csv", SELECTIONS)
@@ -42,10 +41,10 @@ FILES = ("similarity.parquet", "null.csv", "states.csv", "importance.csv", "bloc
 
 def similarity_stage(study: Study) -> None:
     """Compares all pairs of `hidden[0..L]`, measures every layer, and resolves the measured selections."""
-    folder, key, greedy = study.folder / FOLDER, similarity_key(study), _needs_greedy(study)
+    folder, key = study.folder / FOLDER, similarity_key(study)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
-    lost, order = _cut(study, greedy)
+    lost, order = _cut(study)
     processes.on_main(lambda: _write_tables(study, key, lost, order))
 
 
@@ -53,18 +52,14 @@ def similarity_key(study: Study) -> str:
     """Returns the hash of everything that the stage's tables depend on; the teacher must be trained."""
     spec = study.spec
     options = {"similarity": to_plain(spec.similarity), "alpha": spec.evaluation.alpha}
-    return teacher_key(study, **options, greedy=_needs_greedy(study))
+    return teacher_key(study, **options, greedy=study.needs_greedy)
 
 
-def _needs_greedy(study: Study) -> bool:
-    return study.spec.similarity.greedy or GREEDY in study.asked_forms
-
-
-def _cut(study: Study, greedy: bool) -> tuple[PairScores, list[int] | None]:
+def _cut(study: Study) -> tuple[PairScores, list[int] | None]:
     """Returns what is lost without each layer and, where it is asked for, the order of greedy removal."""
     cuts = CutValues(study)
     lost = _single_layers(study, cuts)
-    return lost, _removed_one_by_one(study, cuts) if greedy else None
+    return lost, _removed_one_by_one(study, cuts) if study.needs_greedy else None
 
 
 def _single_layers(study: Study, cuts: CutValues) -> PairScores:
@@ -205,8 +200,8 @@ def sampled_states(study: Study, model: Recommender, users: np.ndarray) -> tuple
 
 def _batches(study: Study, model: Recommender, users: np.ndarray, size: int) -> list[tuple[SequenceBatch, slice]]:
     """Returns the sampled validation histories in batches of about `size`, each with its place in the sample."""
-    split = Split(study.data.split.sequences, users)
-    queries: Queries = split.queries("valid")
+    split = replace(study.data.split, asked=users)
+    queries = split.queries("valid")
     chunks = np.array_split(np.arange(len(users)), -(-len(users) // size))
     make = partial(query_batch, split, queries, max_len=model.max_len)
     return [(make(chunk), slice(chunk[0], chunk[-1] + 1)) for chunk in chunks]

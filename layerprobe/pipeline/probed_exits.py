@@ -14,19 +14,11 @@ from layerprobe.training.log import say
 from layerprobe.training.options import train_batches
 
 
-def heads_depend_on(study: Study) -> dict[str, object]:
-    """Returns what the heads depend on beside teacher and data."""
-    spec = study.spec
-    return {
-        "heads": to_plain(spec.probe.heads),
-        "training": to_plain(spec.training),
-        "seed": spec.probe.seeds[0],
-    }
-
-
 def exits_key(study: Study) -> str:
     """Returns the hash of everything that the exits depend on; the teacher must be trained."""
-    return teacher_key(study, **heads_depend_on(study))
+    spec = study.spec
+    heads = {"heads": to_plain(spec.probe.heads), "training": to_plain(spec.training), "seed": spec.probe.seeds[0]}
+    return teacher_key(study, **heads)
 
 
 def fitted_heads(study: Study, teacher: Recommender) -> ProbeHeads:

@@ -31,6 +31,7 @@ from layerprobe.training.tracking import FOLDER, Tracking
 
 STUDY = "study.yaml"
 SELECTIONS = "selections.json"
+GREEDY = "greedy"
 PROVENANCE = "provenance.json"
 FREE_KEYS = (
     "decision",
@@ -78,6 +79,11 @@ class Study:
         """Measured forms that variants or the student are chosen by."""
         texts = [*map(str, self.spec.probe.selections or []), self.spec.distill.selection or ""]
         return {form[0] for form in (measured_form(text, self.n_layers) for text in texts) if form is not None}
+
+    @property
+    def needs_greedy(self) -> bool:
+        """Whether layers are removed one after the other: asked for, or needed by a selection."""
+        return self.spec.similarity.greedy or GREEDY in self.asked_forms
 
     @property
     def family(self) -> Family:

@@ -13,6 +13,7 @@ from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.pipeline.cuts import known_cuts
 from layerprobe.pipeline.study import Study
+from layerprobe.probing.comparisons import PerUser
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
 from layerprobe.store.atomic import write_csv
@@ -31,21 +32,13 @@ def write_worth(study: Study, variants: Mapping[LayerSelection, Sequence[pd.Data
     """
     options = study.spec.decision
     selections = tuple(each for each in variants if each.depth)
-    values = [
-        np.mean([_metric(study, ranks, "test") for ranks in variants[selection]], axis=0) for selection in selections
-    ]
-    curve = MeasuredCurve(selections, np.stack(values, axis=1))
+    per_user = [PerUser.read(each.text, variants[each], options).metric for each in selections]
+    curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
     worth, points = predictiveness(
         _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
     )
     write_csv(study.folder / "predicted.csv", points)
     write_csv(study.folder / "predictiveness.csv", worth)
-
-
-def _metric(study: Study, ranks: pd.DataFrame, part: str) -> np.ndarray:
-    """Returns the decision's metric per user, among the whole catalogue."""
-    asked = ranks.loc[(ranks[columns.SPLIT] == part) & (ranks[columns.PROTOCOL] == FULL)]
-    return metric_values(asked, study.spec.decision.metric, study.spec.decision.k)
 
 
 def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
@@ -65,8 +58,10 @@ def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str
 
 
 def _exit(study: Study, kind: str, k: int) -> float:
-    """Returns the validation value of an exit."""
-    return float(_metric(study, pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet"), "valid").mean())
+    """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
+    ranks, options = pd.read_parquet(study.folder / "exits" / f"ranks-{kind}-{k}.parquet"), study.spec.decision
+    asked = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
+    return float(metric_values(asked, options.metric, options.k).mean())
 
 
 def _is_prefix(selection: LayerSelection) -> bool:

@@ -18,10 +18,6 @@ from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.evaluation.uncertainty import bootstrap_weights
 
-DEPTH_SCORE = "depth"
-"""The score to beat: more layers are better."""
-CEILING = "perfect"
-"""What a score that knew the true order could be expected to reach on a curve that is measured with this noise."""
 LEAST = 3
 """Fewer selections have no correlation worth a number."""
 SHUFFLES = 9999
@@ -113,12 +109,13 @@ def predictiveness(
     moved = [weights @ curve.per_user for weights in bootstrap_weights(len(curve.per_user), n_boot, seed)]
     resampled = np.concatenate(moved) / len(curve.per_user)
     worth, points = [], []
-    for score, values in {**predictions, DEPTH_SCORE: depths}.items():
+    for score, values in {**predictions, columns.DEPTH_SCORE: depths}.items():
         known = np.isfinite(values)
         row = _worth(values[known], curve.per_user.mean(axis=0)[known], resampled[:, known], alpha, seed)
         worth.append({columns.SCORE: score, **row, columns.N_USERS: len(curve.per_user)})
         points.append(_points(score, values, known, curve))
-    worth.append({columns.SCORE: CEILING, **_ceiling(curve, alpha, seed), columns.N_USERS: len(curve.per_user)})
+    ceiling = {columns.SCORE: columns.PERFECT_SCORE, **_ceiling(curve, alpha, seed)}
+    worth.append({**ceiling, columns.N_USERS: len(curve.per_user)})
     return pd.DataFrame(worth)[list(columns.PREDICTIVENESS)], pd.concat(points, ignore_index=True)
 
 

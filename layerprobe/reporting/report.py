@@ -64,12 +64,7 @@ def write_report(study: Path, out: Path | None = None) -> Path:
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
     report = make_report(read_study(study))
-    folder = study / "report" if out is None else out
-    _remove_old_figures(folder / FIGURES)
-    for named in report.figures:
-        save_figure(folder / FIGURES, named)
-    write_text(folder / REPORT, report.text)
-    return folder / REPORT
+    return _write(report, study / "report" if out is None else out)
 
 
 def write_layer_report(study: Path) -> Path:
@@ -84,12 +79,9 @@ def write_layer_report(study: Path) -> Path:
         InputError: a file of the similarity stage is damaged.
     """
     files = read_study(study, needs_curve=False)
-    section, folder = layers_section(files), study / "similarity" / "report"
-    _remove_old_figures(folder / FIGURES)
-    for named in section.figures:
-        save_figure(folder / FIGURES, named)
-    write_text(folder / REPORT, f"# Layers of study {files.name}\n\n{section.markdown}")
-    return folder / REPORT
+    section = layers_section(files)
+    page = Report(f"# Layers of study {files.name}\n\n{section.markdown}", section.figures)
+    return _write(page, study / "similarity" / "report")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +103,15 @@ def make_report(study: StudyFiles) -> Report:
     sections = [make(study) for make in SECTIONS]
     text = "\n".join([f"# How many layers? Study {study.name}\n", *(section.markdown for section in sections)])
     return Report(text, [named for section in sections for named in section.figures])
+
+
+def _write(report: Report, folder: Path) -> Path:
+    """Writes figures and then the text, and returns its path."""
+    _remove_old_figures(folder / FIGURES)
+    for named in report.figures:
+        save_figure(folder / FIGURES, named)
+    write_text(folder / REPORT, report.text)
+    return folder / REPORT
 
 
 def _remove_old_figures(folder: Path) -> None:

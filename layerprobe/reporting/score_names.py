@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from layerprobe import columns
 
-ANGULAR = "angular"
-DISTANCES = (ANGULAR,)
+DISTANCES = (columns.ANGULAR,)
 """Measures where 0 means equal; all others are 1 for equal states."""
-CEILING, TRIVIAL = "perfect", "depth"
-"""Scores that are no candidates: what the truth itself would reach, and the count of layers."""
-FORMS = {"bi": "block influence", ANGULAR: "angular distance of blocks", "cka": "CKA drop", "greedy": "greedy removal"}
+FORMS = {
+    "bi": "block influence",
+    "angular": "angular distance of blocks",
+    "cka": "CKA drop",
+    "greedy": "greedy removal",
+}
 IN_PERCENT = (columns.DROP_ONE,)
 
 
@@ -32,7 +34,7 @@ MEASURES = {
     "cosine": Measure("mean cosine", -1),
     "cosine-centred": Measure("mean cosine, centred", -1),
     "cosine-standardised": Measure("mean cosine, standardised", -1),
-    ANGULAR: Measure("angular distance", 0),
+    columns.ANGULAR: Measure("angular distance", 0),
     "procrustes": Measure("Procrustes similarity", 0),
     "svcca": Measure("SVCCA", 0),
     "pwcca": Measure("PWCCA", 0),
@@ -45,7 +47,7 @@ SCORE_NAMES = {
     "block-influence": "block influence",
     "block-influence-centred": "block influence, centred",
     "block-influence-standardised": "influence, standardised",
-    ANGULAR: "angular distance",
+    columns.ANGULAR: "angular distance",
     "cka-drop": "CKA drop",
     columns.DROP_ONE: "loss without the layer",
     "taylor": "Taylor, first order",
@@ -54,15 +56,15 @@ SCORE_NAMES = {
     "exit-norm": "exit, normed",
     "exit-probe": "exit, probe",
     "cka-to-full": "CKA to the full model",
-    TRIVIAL: "depth",
-    CEILING: "a perfect score",
+    columns.DEPTH_SCORE: "depth",
+    columns.PERFECT_SCORE: "a perfect score",
 }
 
 UNITS = {
     "block-influence": "1 - cosine(input, output)",
     "block-influence-centred": "1 - centred cosine",
     "block-influence-standardised": "1 - standardised cosine",
-    ANGULAR: "angle / pi",
+    columns.ANGULAR: "angle / pi",
     "cka-drop": "1 - CKA(input, output)",
     columns.DROP_ONE: "NDCG@10 lost, % of full",
     "taylor": "change of the loss, nats",
@@ -81,7 +83,9 @@ BAR_TEXTS = {
         "Standardised block influence puts every dimension on one scale first, so the gain of a normalisation layer "
         "does not count, nor does how loud a dimension is."
     ),
-    ANGULAR: "Angular distance is the angle between input and output as a share of pi: 0 the same, 0.5 orthogonal.",
+    columns.ANGULAR: (
+        "Angular distance is the angle between input and output as a share of pi: 0 the same, 0.5 orthogonal."
+    ),
     "cka-drop": "CKA drop is 1 minus the linear CKA of input and output: how far the layer rearranges the users.",
     columns.DROP_ONE: (
         "For the loss without the layer one layer of the trained full model is skipped, nothing is retrained, and "

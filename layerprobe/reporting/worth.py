@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting.score_names import CEILING, TRIVIAL, score_name
+from layerprobe.reporting.score_names import score_name
 
 FEWEST_SELECTIONS = 5
 LARGEST_P = 0.05
@@ -22,7 +22,11 @@ def ranked(predictiveness: pd.DataFrame) -> pd.DataFrame:
     The trivial one and the ceiling come last.
     """
     is_part = predictiveness[columns.N_SELECTIONS] < predictiveness[columns.N_SELECTIONS].max()
-    place = predictiveness[columns.SCORE].map({TRIVIAL: 2, CEILING: 3}).fillna(is_part.astype(int))
+    place = (
+        predictiveness[columns.SCORE]
+        .map({columns.DEPTH_SCORE: 2, columns.PERFECT_SCORE: 3})
+        .fillna(is_part.astype(int))
+    )
     rows = predictiveness.assign(place=place).sort_values(
         ["place", columns.CORRELATION], ascending=[True, False], na_position="last", kind="stable"
     )
@@ -49,7 +53,7 @@ def finding(predictiveness: pd.DataFrame) -> str:
         predictiveness: columns `columns.PREDICTIVENESS`, at least one row.
     """
     rows = ranked(predictiveness)
-    scores = rows.loc[~rows[columns.SCORE].isin((TRIVIAL, CEILING))]
+    scores = rows.loc[~rows[columns.SCORE].isin((columns.DEPTH_SCORE, columns.PERFECT_SCORE))]
     n_most = int(rows[columns.N_SELECTIONS].max())
     known = scores.loc[scores[columns.CORRELATION].notna() & (scores[columns.N_SELECTIONS] == n_most)]
     if known.empty:
@@ -64,7 +68,7 @@ def finding(predictiveness: pd.DataFrame) -> str:
             f"fewer than {FEWEST_SELECTIONS} says little, however high ({_who(known)} has "
             f"{known[columns.CORRELATION].iloc[0]:.2f})."
         )
-    return _verdict(known, _row(rows, TRIVIAL), _row(rows, CEILING))
+    return _verdict(known, _row(rows, columns.DEPTH_SCORE), _row(rows, columns.PERFECT_SCORE))
 
 
 def _verdict(scores: pd.DataFrame, trivial: pd.Series | None, ceiling: pd.Series | None) -> str:
@@ -116,7 +120,7 @@ def _is_shown(best: pd.Series, n_scores: int) -> bool:
 def _ceiling(best: pd.Series, ceiling: pd.Series | None) -> str:
     if ceiling is None or pd.isna(ceiling[columns.CORRELATION]):
         return "; the ceiling is not known"
-    text = f"; the ceiling, {score_name(CEILING)}, is {with_interval(ceiling)}"
+    text = f"; the ceiling, {score_name(columns.PERFECT_SCORE)}, is {with_interval(ceiling)}"
     if not ceiling[columns.CI_LOW] > 0:
         return f"{text}, so the measured curve itself may be noise"
     reached = best[columns.CI_HIGH] >= ceiling[columns.CI_LOW]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from layerprobe.errors import InputError
 from layerprobe.similarity.centring import centred_states
+from layerprobe.similarity.pairing import FIRST_WITH_SECOND
 from layerprobe.similarity.states import Pairs, PairScores, States
-from layerprobe.similarity.vectors import mean_cosines, unit_states
+from layerprobe.similarity.vectors import mean_cosines, require_one_dim, unit_states
 
 
 def standardised_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -32,8 +32,7 @@ def standardised_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
     >>> standardised_cosine(x, x * torch.tensor([5.0, 0.01]) + 7)  # another scale and offset for each dimension
     1.0
     """
-    pair = (torch.tensor([0]), torch.tensor([1]))
-    return float(standardised_cosine_pairs([x, y], pair).estimates[0])
+    return float(standardised_cosine_pairs([x, y], FIRST_WITH_SECOND).estimates[0])
 
 
 def standardised_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
@@ -47,9 +46,7 @@ def standardised_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> Pai
         InputError: as for `standardised_cosine`; or pairs of states that are not there.
     """
     states = centred_states(hidden, 2, "a standardised cosine")
-    widths = sorted({state.shape[1] for state in states})
-    if len(widths) > 1:
-        raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
+    require_one_dim(states)
     lengths = [state.norm(dim=0) for state in states]
     scaled = [state / length.where(length > 0, 1) for state, length in zip(states, lengths, strict=True)]
     return mean_cosines(unit_states(scaled), pairs)

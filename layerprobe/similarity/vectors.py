@@ -161,6 +161,17 @@ def mean_cosines(units: list[torch.Tensor], pairs: Pairs | None) -> PairScores:
     return _mean_of_rows(units, _row_cosines, pairs)
 
 
+def require_one_dim(states: list[torch.Tensor]) -> None:
+    """Refuses states of different dims, whose coordinates cannot be compared one by one.
+
+    Raises:
+        InputError: dims differ.
+    """
+    widths = sorted({state.shape[1] for state in states})
+    if len(widths) > 1:
+        raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
+
+
 def _mean_of_rows(
     units: list[torch.Tensor], rows_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], pairs: Pairs | None
 ) -> PairScores:
@@ -186,9 +197,7 @@ def _half_squared_gaps(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def _units_of_one_dim(hidden: States, centred: bool = False) -> list[torch.Tensor]:
     units = unit_states(hidden, min_rows=2 if centred else 1, centred=centred)
-    widths = sorted({state.shape[1] for state in units})
-    if len(widths) > 1:
-        raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
+    require_one_dim(units)
     return units
 
 

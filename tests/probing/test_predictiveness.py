@@ -12,14 +12,14 @@ from scipy import stats
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.probing.predictiveness import (
-    CEILING,
-    DEPTH_SCORE,
     MeasuredCurve,
     layer_predictions,
     predictiveness,
     runs_left_out,
     spearman,
 )
+
+CEILING, DEPTH_SCORE = columns.PERFECT_SCORE, columns.DEPTH_SCORE
 
 
 def chosen(*texts: str, n_layers: int = 6) -> tuple[LayerSelection, ...]:

@@ -10,7 +10,7 @@ from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.importance_figure import blocks_figure, importance_figure
 from layerprobe.reporting.layer_tables import best_starts
 from layerprobe.reporting.score_files import Kept
-from layerprobe.reporting.score_names import ANGULAR, BAR_TEXTS, FORMS
+from layerprobe.reporting.score_names import BAR_TEXTS, FORMS
 from layerprobe.reporting.sections.section import Part, absent
 from layerprobe.reporting.selections import layers_text
 from layerprobe.reporting.study_files import StudyFiles
@@ -52,7 +52,7 @@ def _bars(study: StudyFiles) -> Part:
 
 def _blocks(study: StudyFiles) -> Part:
     table = study.scores.blocks
-    rows = None if table is None else table.loc[table[columns.MEASURE] == ANGULAR]
+    rows = None if table is None else table.loc[table[columns.MEASURE] == columns.ANGULAR]
     if rows is None or rows.empty:
         return Part([absent("distances over runs of layers", "similarity/blocks.csv", RUN)])
     caption = (

@@ -8,7 +8,7 @@ from layerprobe import columns
 from layerprobe.reporting import markdown
 from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.predicted_figure import predicted_figure
-from layerprobe.reporting.score_names import CEILING, TRIVIAL, score_name
+from layerprobe.reporting.score_names import score_name
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.study_files import StudyFiles
 from layerprobe.reporting.words import UNKNOWN, count, metric_label
@@ -37,7 +37,10 @@ ALIKE = (
     "checkpoint, or for variants that start from the teacher (`probe.start: teacher`)."
 )
 HEADERS = ["Score", "Rank correlation", "p", "Selections", "Users"]
-ROLES = {TRIVIAL: "depth (trivial: more layers)", CEILING: f"{score_name(CEILING)} (ceiling)"}
+ROLES = {
+    columns.DEPTH_SCORE: "depth (trivial: more layers)",
+    columns.PERFECT_SCORE: f"{score_name(columns.PERFECT_SCORE)} (ceiling)",
+}
 
 
 def worth_section(study: StudyFiles) -> Section:
@@ -91,10 +94,10 @@ def _metric(study: StudyFiles) -> str:
 
 
 def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
-    ceiling = worth.loc[worth[columns.SCORE] == CEILING]
+    ceiling = worth.loc[worth[columns.SCORE] == columns.PERFECT_SCORE]
     text = f"One point per selection: score (higher should be better) against test {_metric(study)} after fine-tuning. "
     if len(worth):
         text += "Above each panel: rank correlation with its interval over users. "
     if len(ceiling):
-        text += f"Ceiling, {score_name(CEILING)}: {with_interval(ceiling.iloc[0])}. "
+        text += f"Ceiling, {score_name(columns.PERFECT_SCORE)}: {with_interval(ceiling.iloc[0])}. "
     return f"{text}Study {study.name}, commit {study.commit}."
