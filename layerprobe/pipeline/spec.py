@@ -5,7 +5,6 @@ Only this folder and the commands know the spec; the functions below take plain 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,8 +20,9 @@ from layerprobe.data.sources.raw import SourceOptions
 from layerprobe.data.synthetic import SyntheticOptions
 from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
+from layerprobe.pipeline.probe_spec import ProbeSpec
+from layerprobe.pipeline.spec_rules import require_name, require_seeds
 from layerprobe.probing.decide import DecisionOptions
-from layerprobe.probing.probe_heads import ProbeHeadOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
@@ -51,7 +51,7 @@ class DataSpec:
     """Seed of the permutation that numbers the items."""
 
     def __post_init__(self) -> None:
-        _require_seeds("data.seed", self.seed)
+        require_seeds("data.seed", self.seed)
         if self.source in ("synthetic", "prepared"):
             for name, default in (
                 ("read", SourceOptions()),
@@ -114,39 +114,9 @@ class EvaluationSpec:
             )
         if self.sampled is not None and self.sampled < 1:
             raise InputError(f"evaluation.sampled must be at least 1 or null; got {self.sampled}")
-        _require_seeds("evaluation.seed", self.seed)
+        require_seeds("evaluation.seed", self.seed)
         if self.batch_size < 1:
             raise InputError(f"evaluation.batch_size must be at least 1; got {self.batch_size}")
-
-
-@dataclass(frozen=True)
-class ProbeSpec:
-    """Which selections of layers are fine-tuned on their own, with which controls beside them."""
-
-    depths: list[int] | None = None
-    """Depths k, short for the selections `first:k`. Null here and in `selections` takes every depth from 0 to the
-    teacher's. Full depth is always in."""
-    selections: list[str | int] | None = None
-    """Selections beside `depths`, such as `[last:2, every:2, keep:0,3, bi:2]`, with or without quotes; `bi:k angular:k
-    cka:k greedy:k` are measured on the trained teacher first."""
-    controls: list[Literal["random-init"]] = field(default_factory=list)
-    """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """Training seeds; the first is the teacher's."""
-    start: Literal["backbone", "teacher"] = "backbone"
-    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls start
-    from their own random weights all the same."""
-    heads: ProbeHeadOptions = field(default_factory=ProbeHeadOptions)
-    """How the heads of the exits `exit-probe` are fitted to the frozen teacher."""
-
-    def __post_init__(self) -> None:
-        if self.selections is not None:
-            object.__setattr__(self, "selections", _rejoined(self.selections))
-        if len(set(self.controls)) != len(self.controls):
-            raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
-        _require_seeds("probe.seeds", *self.seeds)
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -171,7 +141,7 @@ class SimilaritySpec:
     """Seed of the sample, the positions and the shuffles."""
 
     def __post_init__(self) -> None:
-        _require_seeds("similarity.seed", self.seed)
+        require_seeds("similarity.seed", self.seed)
         if self.rows < 5 or self.n_boot < 100 or self.n_permutations < 20:
             raise InputError(
                 "similarity.rows must be at least 5, n_boot at least 100 and n_permutations at least 20; got "
@@ -202,7 +172,7 @@ class DistillSpec:
     """How the student is trained; null trains it as the teacher."""
 
     def __post_init__(self) -> None:
-        _require_name("distill.name", self.name)
+        require_name("distill.name", self.name)
         if self.depth is not None and self.selection is not None:
             raise InputError(
                 f"distill.depth and distill.selection both name the student's layers; got {self.depth} and "
@@ -244,33 +214,7 @@ class StudySpec:
     """Where the rows of `log.jsonl` go besides; each needs its own package. TensorBoard's files lie in `tracking/`."""
 
     def __post_init__(self) -> None:
-        _require_name("name", self.name)
-
-
-def _rejoined(entries: list[str | int]) -> list[str]:
-    """Puts lists of layers together again: YAML reads `[every:2, keep:0,3]` as three entries, the last a number.
-
-    No selection is a bare number or range, so what follows a `keep:` or `drop:` as one can only belong to it.
-    """
-    texts: list[str] = []
-    for entry in entries:
-        follows = bool(texts) and texts[-1].startswith(("keep:", "drop:"))
-        if follows and re.fullmatch(r"\d+(-\d+)?", str(entry)):
-            texts[-1] += f",{entry}"
-        else:
-            texts.append(str(entry))
-    return texts
-
-
-def _require_seeds(name: str, *seeds: int) -> None:
-    if any(seed < 0 for seed in seeds):
-        raise InputError(f"{name} must not be negative; got {min(seeds)}")
-
-
-def _require_name(key: str, value: str) -> None:
-    """A name becomes a folder, so it is letters, digits, dots, dashes and underscores, not starting with a dot."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
-        raise InputError(f"{key} must be letters, digits, '.', '-' and '_', not starting with '.'; got {value!r}")
+        require_name("name", self.name)
 
 
 def spec_parser() -> ArgumentParser:

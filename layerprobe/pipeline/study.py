@@ -20,8 +20,9 @@ from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
 from layerprobe.pipeline import checks
 from layerprobe.pipeline.model_folder import Ranking
+from layerprobe.pipeline.probe_spec import ALL
 from layerprobe.pipeline.spec import StudySpec, to_plain
-from layerprobe.probing.selections import Family, distinct_selections
+from layerprobe.probing.selections import Family, distinct_selections, every_number
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
 from layerprobe.store.provenance import provenance
@@ -77,8 +78,13 @@ class Study:
     @property
     def asked_forms(self) -> set[str]:
         """Measured forms that variants or the student are chosen by."""
-        texts = [*map(str, self.spec.probe.selections or []), self.spec.distill.selection or ""]
+        texts = [*self.asked_texts, self.spec.distill.selection or ""]
         return {form[0] for form in (measured_form(text, self.n_layers) for text in texts) if form is not None}
+
+    @property
+    def asked_texts(self) -> list[str]:
+        """Selections beside `probe.depths`, one text each."""
+        return [each for text in self.spec.probe.texts for each in every_number(text, self.n_layers)]
 
     @property
     def needs_greedy(self) -> bool:
@@ -94,13 +100,14 @@ class Study:
         """
         probe = self.spec.probe
         depths = probe.depths
-        if depths is None:
-            depths = range(self.n_layers + 1) if probe.selections is None else []
+        if depths == ALL or (depths is None and probe.selections is None):
+            depths = range(self.n_layers + 1)
+        depths = depths or []
         wrong = [depth for depth in depths if not 0 <= depth <= self.n_layers]
         if wrong:
             raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
         texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
-        return distinct_selections([*texts, *map(str, probe.selections or [])], self.n_layers, self.measured)
+        return distinct_selections([*texts, *self.asked_texts], self.n_layers, self.measured)
 
     @property
     def selections(self) -> tuple[LayerSelection, ...]:

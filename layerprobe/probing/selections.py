@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
+from layerprobe.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,31 @@ def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured 
         first.setdefault(selection.layers, selection)
     merged = [(each.text, first[each.layers].text) for each in parsed if first[each.layers] is not each]
     return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged), waiting)
+
+
+def every_number(text: str, n_layers: int) -> list[str]:
+    """Returns the selections that `form:all` or `random:all@seed` stands for: those below the full model.
+
+    Depth 0 keeps no layer in any form, so it belongs to `first` alone. A text without `all` is returned as it is.
+
+    Raises:
+        InputError: the form takes lists of layers.
+
+    >>> every_number("first:all", 3), every_number("last:all", 3), every_number("random:all@7", 3)
+    (['first:0', 'first:1', 'first:2'], ['last:1', 'last:2'], ['random:1@7', 'random:2@7'])
+    >>> every_number("every:all", 4), every_number("bi:2", 4)
+    (['every:2', 'every:3', 'every:4'], ['bi:2'])
+    """
+    form, colon, number = text.partition(":")
+    asked, at, seed = number.partition("@")
+    if asked != "all":
+        return [text]
+    if form in ("keep", "drop"):
+        raise InputError(
+            f"selection {text!r}: {form} takes a list of layers, such as {form}:0,1; all of them is first:all"
+        )
+    low, high = {"first": (0, n_layers - 1), "every": (2, n_layers)}.get(form, (1, n_layers - 1))
+    return [f"{form}:{k}{at}{seed}" for k in range(low, high + 1)]
 
 
 def keeps_first(selection: LayerSelection) -> bool:

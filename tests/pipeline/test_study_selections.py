@@ -285,6 +285,33 @@ def test_a_list_of_layers_needs_no_quotes(written: str, read: list[str], tmp_pat
     assert load_spec(path, []).probe.selections == read
 
 
+@pytest.mark.parametrize(
+    ("probe", "expected"),
+    [
+        ({"depths": "all"}, ["first:0", "first:1", "first:2", "first:3", "first:4"]),
+        (
+            {"depths": "all", "selections": ["last:1"]},
+            ["first:0", "first:1", "last:1", "first:2", "first:3", "first:4"],
+        ),
+        ({"selections": "all"}, ["first:0", "first:1", "first:2", "first:3", "first:4"]),
+        (
+            {"selections": {"first": [1, 2], "last": "all"}},
+            ["first:1", "last:1", "first:2", "last:2", "last:3", "first:4"],
+        ),
+        ({"selections": {"random": ["1@3", "2@3"], "every": 3}}, ["random:1@3", "random:2@3", "every:3", "first:4"]),
+        ({"selections": ["random:all@3"]}, ["random:1@3", "random:2@3", "random:3@3", "first:4"]),
+    ],
+)
+def test_short_forms_stand_for_selections(probe: dict, expected: list[str], tmp_path: Path) -> None:
+    assert texts(study_of(tmp_path, probe=probe)) == expected
+
+
+def test_all_numbers_of_a_list_form_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_study(tmp_path, probe={"selections": {"keep": "all"}})
+    assert main(["run", str(path), "--out", str(tmp_path / "study")]) == 2
+    assert "keep takes a list of layers" in capsys.readouterr().err
+
+
 def test_a_bare_number_that_follows_no_list_is_no_selection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path, probe={"selections": ["every:2", 3]})
     assert main(["run", str(path), "--out", str(tmp_path / "study")]) == 2
