@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from layerprobe.errors import InputError
 
@@ -159,7 +159,7 @@ def seeded_intervals(
         raise InputError(f"alpha must lie between 0 and 1, usually .05; got {alpha}")
     found = mean_error(values, noise, trained)
     df = np.minimum(found.df, max(found.n_users - 1, 1))
-    half = stats.t.ppf(1 - alpha / 2, df) * found.standard_error
+    half = stdtrit(df, 1 - alpha / 2) * found.standard_error
     return found.mean - half, found.mean + half
 
 

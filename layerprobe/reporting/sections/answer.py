@@ -111,9 +111,7 @@ def _table(decision: dict[str, Any], metric: str) -> str:
         headers.append("Training noise")
     rows = [[_depth_name(row, decision), *_cells(row, decision)] for row in decision["depths"]]
     layers = [layers_text(row["layers"]) if "layers" in row else UNKNOWN for row in decision["depths"]]
-    rows += [
-        [KIND_NAMES.get(str(row["name"]), str(row["name"])), *_cells(row, decision)] for row in decision["baselines"]
-    ]
+    rows += [[_floor_name(row), *_cells(row, decision)] for row in decision["baselines"]]
     layers += [UNKNOWN] * len(decision["baselines"])
     if _noun(decision) == "depth":
         return markdown.table(headers, rows)
