@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from layerprobe.errors import InputError
 
@@ -16,7 +17,7 @@ def budget_flags(texts: Sequence[str]) -> list[str]:
         InputError: a part is not `name=value`, names no limit or one twice, or its value is no number.
 
     >>> budget_flags(["latency_ms=5,parameters=200000"])
-    ['--budget.latency_ms=5', '--budget.parameters=200000']
+    ['--budget.latency_ms=5.0', '--budget.parameters=200000']
     """
     flags: dict[str, str] = {}
     for part in ",".join(texts).split(",") if texts else []:
@@ -27,10 +28,16 @@ def budget_flags(texts: Sequence[str]) -> list[str]:
             )
         if name in flags:
             raise InputError(f"--budget must name each limit once; got {name} twice")
-        read, called = KINDS[name]
-        try:
-            read(value)
-        except ValueError as error:
-            raise InputError(f"--budget {name} must be {called}; got {value!r}") from error
-        flags[name] = f"--budget.{name}={value}"
+        flags[name] = f"--budget.{name}={_number(name, value)}"
     return list(flags.values())
+
+
+def _number(name: str, value: str) -> float:
+    read, called = KINDS[name]
+    try:
+        number = read(value)
+    except ValueError as error:
+        raise InputError(f"--budget {name} must be {called}; got {value!r}") from error
+    if not isfinite(number):
+        raise InputError(f"--budget {name} must be {called}; got {value!r}")
+    return number

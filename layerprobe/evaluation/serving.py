@@ -29,7 +29,8 @@ def make_requests(split: Split, n_requests: int, n_users: int, seed: int = 0) ->
     Where there are fewer users than are asked for, users come again.
     """
     queries = split.queries("test")
-    spread = np.linspace(0, len(queries) - 1, n_requests * n_users).round().astype(np.int64)
+    n_asked = n_requests * n_users
+    spread = np.arange(n_asked) * len(queries) // n_asked
     rows = np.random.default_rng(seed).permutation(spread).reshape(n_requests, n_users)
     items = split.sequences.items
     return [[items[queries.starts[row] : queries.ends[row]] for row in users] for users in rows]

@@ -110,7 +110,7 @@ def _serve(study: Study, jobs: list[ModelJob]) -> list[_Served]:
     served = [_Served() for _ in jobs]
     for turn in range(ROUNDS):
         for job, found in zip(jobs, served, strict=True):
-            model = _as_served(load_trained(job.folder, job.build))
+            model = as_served(load_trained(job.folder, job.build))
             for size, asked in requests.items():
                 found.calls[size] += time_requests(model, asked[turn::ROUNDS], removes).tolist()
             if turn == 0:
@@ -120,7 +120,7 @@ def _serve(study: Study, jobs: list[ModelJob]) -> list[_Served]:
     return served
 
 
-def _as_served(model: SequenceModel) -> SequenceModel:
+def as_served(model: SequenceModel) -> SequenceModel:
     """Merges LoRA, as export does. A quantized backbone keeps it beside: merged, it would be rounded once more."""
     if isinstance(model, Recommender) and not getattr(model.backbone, "is_quantized", False):
         model.network = merged(cast("PreTrainedModel | PeftModel", model.network))

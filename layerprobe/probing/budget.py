@@ -181,8 +181,13 @@ def _lost(decision: Row, picked: Row, full: Row) -> str:
     sure = f"{round(100 * (1 - decision['alpha']), 6):g} % for all together"
     return (
         f"its {label} is {picked['value']:.4f} against {full['value']:.4f} of the full model, a difference of "
-        f"{picked['difference']:+.4f} [{picked['ci_low']:+.4f}, {picked['ci_high']:+.4f}] ({sure}): {verdict}"
+        f"{_signed(picked['difference'])} [{_signed(picked['ci_low'])}, {_signed(picked['ci_high'])}] ({sure}): "
+        f"{verdict}"
     )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # + 0.0 turns a negative zero into zero
 
 
 def _takes(amounts: Mapping[str, float]) -> str:

@@ -152,9 +152,9 @@ def _note(study: StudyFiles) -> str:
     counted = " and ".join(f"{n} of {users} user{'s' * (users != '1')}" for users, n in calls.items())
     timed = f" ({counted}, in {facts['rounds']} rounds, the models in turn)" if counted else ""
     return (
-        f"A call makes the batch, reads the histories of test users, scores the whole catalogue and finds the best ten"
+        "A call makes the batch, reads the histories of test users, scores the whole catalogue and finds the best ten"
         f"{timed}: {_where(study)}. Users per second are those of calls of 64. Scoring memory is what such a call "
-        "takes beyond the weights; that of a training step has weights and moments in it. Training seconds are a mean over "
-        "seeds and count one training, not that of a teacher before it. Parameters as a request needs them: LoRA is "
-        "merged, and token embeddings count where a prompt reads them."
+        "takes beyond the weights; that of a training step has weights and moments in it. Training seconds are a mean "
+        "over seeds and count one training, not that of a teacher before it. Parameters as a request needs them: LoRA "
+        "is merged, and token embeddings count where a prompt reads them."
     )
