@@ -50,7 +50,7 @@ VERSION = 1
 
 
 @dataclass
-class _Served:
+class Served:
     """What answering requests took a model: milliseconds of calls by batch size, and bytes."""
 
     calls: dict[int, list[float]] = field(default_factory=lambda: {ONE: [], MANY: []})
@@ -64,8 +64,8 @@ def cost_stage(study: Study) -> None:
     key = _key(study, jobs)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
-    served = processes.agreed(lambda: _serve(study, jobs))
-    training = [_training_bytes(study, job) for job in jobs]
+    served = processes.agreed(lambda: serve(study, jobs))
+    training = [training_bytes(study, job) for job in jobs]
     processes.on_main(lambda: _write(study, jobs, key, served, training))
     say(f"cost: {len(jobs)} models measured on {available_device().type}")
 
@@ -103,11 +103,11 @@ def _n_calls(study: Study) -> dict[int, int]:
     return {ONE: calls, MANY: round(SHARE_OF_MANY * calls)}
 
 
-def _serve(study: Study, jobs: list[ModelJob]) -> list[_Served]:
+def serve(study: Study, jobs: list[ModelJob]) -> list[Served]:
     """Times all models, a part of the calls in each round; the same requests for each model."""
     split, removes = study.data.split, study.spec.evaluation.remove_history
     requests = {size: make_requests(split, n_calls, size) for size, n_calls in _n_calls(study).items()}
-    served = [_Served() for _ in jobs]
+    served = [Served() for _ in jobs]
     for turn in range(ROUNDS):
         for job, found in zip(jobs, served, strict=True):
             model = as_served(load_trained(job.folder, job.build))
@@ -131,7 +131,7 @@ def _longest(request: Request) -> int:
     return max(len(history) for history in request)
 
 
-def _training_bytes(study: Study, job: ModelJob) -> int | None:
+def training_bytes(study: Study, job: ModelJob) -> int | None:
     """Returns what a process holds at the peak of a training step: weights, moments, and the step's own.
 
     All processes of a launch take the step together. None where they hold slices of the model: what one of them holds
@@ -147,7 +147,7 @@ def _training_bytes(study: Study, job: ModelJob) -> int | None:
     return size.held + max(backward, size.trained + update)
 
 
-def _write(study: Study, jobs: list[ModelJob], key: str, served: list[_Served], training: list[int | None]) -> None:
+def _write(study: Study, jobs: list[ModelJob], key: str, served: list[Served], training: list[int | None]) -> None:
     folder = study.folder / COSTS_FOLDER
     (folder / DONE).unlink(missing_ok=True)
     rows = [
@@ -173,7 +173,7 @@ def _described(study: Study, job: ModelJob) -> dict[str, Any]:
     }
 
 
-def _measured(found: _Served) -> dict[str, float]:
+def _measured(found: Served) -> dict[str, float]:
     one, many = (np.array(found.calls[size]) for size in (ONE, MANY))
     return {
         columns.USERS_PER_SECOND: 1000 * MANY * len(many) / float(many.sum()),

@@ -32,6 +32,11 @@ ASKED = 20
 """Calls that the tiny study asks for."""
 
 
+@pytest.fixture(autouse=True)
+def made_up_costs() -> None:
+    """Costs are measured in this file."""
+
+
 def costs_of(study: Path) -> pd.DataFrame:
     return pd.read_csv(study / "costs" / "costs.csv", keep_default_na=True).fillna({columns.SELECTION: ""})
 
