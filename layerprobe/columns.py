@@ -124,3 +124,34 @@ LOSS = "loss"
 SMOOTHED = "smoothed"
 GRAD_NORM = "grad_norm"
 RATE_RANGE = (STEP, LEARNING_RATE, LOSS, SMOOTHED, GRAD_NORM)
+
+# costs.csv: one row per model, cost of the first seed that was trained; latencies in ms of one scoring call
+PARAMETER_PARTS = ("backbone", "layers", "input_adapter", "head", "item_table", "trainable")
+"""Parts that `metrics.json` counts parameters by; their columns are `parameters_<part>`, empty where there is none."""
+LATENCY_P50_1, LATENCY_P95_1 = "latency_ms_p50_1", "latency_ms_p95_1"
+LATENCY_P50_64, LATENCY_P95_64 = "latency_ms_p50_64", "latency_ms_p95_64"
+WEIGHT_BYTES, SCORING_BYTES, TRAINING_BYTES = "weight_bytes", "scoring_bytes", "training_bytes"
+COSTS = (
+    KIND,
+    SELECTION,
+    DEPTH,
+    PARAMETERS,
+    *(f"{PARAMETERS}_{part}" for part in PARAMETER_PARTS),
+    TRAIN_SECONDS,
+    USERS_PER_SECOND,
+    LATENCY_P50_1,
+    LATENCY_P95_1,
+    LATENCY_P50_64,
+    LATENCY_P95_64,
+    WEIGHT_BYTES,
+    SCORING_BYTES,
+    TRAINING_BYTES,
+)
+
+# front.csv: one row per cost and model; value is the decision's metric, amount the model's entry in the cost's column
+COST = "cost"
+AMOUNT = "amount"
+ON_FRONT = "on_front"
+FRONT = (COST, KIND, SELECTION, DEPTH, AMOUNT, VALUE, ON_FRONT)
+FRONT_COSTS = (LATENCY_P95_1, PARAMETERS)
+"""Values of `cost`."""

@@ -16,6 +16,7 @@ from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.cli.main import main
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import Split
+from layerprobe.pipeline import cost_stage
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.training.adapters import TuningOptions
@@ -30,6 +31,17 @@ def shared_data() -> Path:
     if not folder.exists():
         pytest.skip(f"the public data sets are not at {folder}; set LAYERPROBE_DATA to run this test")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes the clock out of studies that a test runs itself; a file that is about costs takes this back.
+
+    Studies shared by several tests, such as `finished`, are made before this and are measured.
+    """
+    served = cost_stage.Served({1: [1.0], 64: [1.0]}, 1, 1)
+    monkeypatch.setattr(cost_stage, "serve", lambda _study, jobs: [served for _ in jobs])
+    monkeypatch.setattr(cost_stage, "training_bytes", lambda _study, _job: 1)
 
 
 @pytest.fixture

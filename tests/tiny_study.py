@@ -17,6 +17,7 @@ TINY = {
     "evaluation": {"sampled": 20, "remove_history": False, "ks": [1, 10], "n_boot": 100},
     "probe": {"depths": [0, 2]},
     "similarity": {"rows": 40, "n_boot": 100},
+    "cost": {"calls": 20},
     "distill": {"depth": 2},
 }
 

@@ -19,6 +19,7 @@ STAGE_HELP = {
     "teach": "train the full-depth teacher",
     "probe": "fine-tune every selection of layers, rank every exit, write curve.csv",
     "similarity": "compare the teacher's layers",
+    "cost": "measure latency, speed and memory of every selection",
     "decide": "decide which layers to keep from the stored ranks",
     "distill": "train the student on the teacher's blocks",
     "export": "write the deployable student folder",
@@ -75,6 +76,13 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
     parser.add_argument("--path", help="file or folder of the log; sets data.path")
+    parser.add_argument(
+        "--budget",
+        action="append",
+        default=[],
+        metavar="LIMITS",
+        help="what a model may cost: latency_ms=5 (p95 of one user's request), parameters=200000, or both with a comma",
+    )
 
 
 def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:

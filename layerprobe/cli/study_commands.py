@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerprobe import processes
+from layerprobe.cli.budget_flag import budget_flags
 from layerprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
     if known.command == "demo":
         return demo_spec()
     printing = "--print_config" in rest
-    spec = load_spec(Path(known.study), [argument for argument in rest if argument != "--print_config"])
+    given = [argument for argument in rest if argument != "--print_config"]
+    spec = load_spec(Path(known.study), [*budget_flags(known.budget), *given])
     if known.path is not None:
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
     if printing:
@@ -95,7 +97,7 @@ def _report(known: argparse.Namespace, rest: list[str]) -> int:
     from layerprobe.reporting.report import write_report
     from layerprobe.store.atomic import read_yaml
 
-    if rest or known.path:
+    if rest or known.path or known.budget:
         raise InputError("report reads the study's folder and takes --out alone")
     path = Path(known.study)
     if known.out is None and not path.is_file():
@@ -116,7 +118,10 @@ def closing_lines(folder: Path) -> list[str]:
 
     lines = []
     if (folder / "decision.json").exists():
-        lines.append(f"decision: {read_json(folder / 'decision.json')['sentence']}")
+        decision = read_json(folder / "decision.json")
+        lines.append(f"decision: {decision['sentence']}")
+        if decision.get("budget"):
+            lines.append(f"budget: {decision['budget']['sentence']}")
     for name, place in (("curve", "curve.csv"), ("student", "student"), ("report", "report/report.md")):
         if (folder / place).exists():
             lines.append(f"{name}: {folder / place}")

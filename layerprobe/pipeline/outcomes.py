@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from layerprobe.errors import StudyError
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
+from layerprobe.pipeline.cost_files import weigh_costs
 from layerprobe.pipeline.layer_stage import compare_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
@@ -110,15 +112,23 @@ def decide_stage(study: Study) -> None:
     """Writes `decision.json`, the smallest depth that is provably not worse than the full model by the margin.
 
     Where the study has control arms, `controls.json` compares every variant with its twin.
+
+    Raises:
+        InputError: no studied selection keeps the budget; everything is written all the same.
     """
     variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
     baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
     decision = decide(variants, baselines, study.spec.decision)
     merged = [list(pair) for pair in study.family.merged]
-    write_json(study.folder / "decision.json", {**decision.to_dict(), "merged": merged})
+    found = {**decision.to_dict(), "merged": merged}
+    pick = weigh_costs(study, found)
+    write_json(study.folder / "decision.json", {**found, "budget": None if pick is None else pick.to_dict()})
     say(f"decision: {decision.sentence}")
     _compare_controls(study, variants)
     write_worth(study, variants)
+    if pick is not None:
+        pick.require_met()  # last, so that nothing else is lost
+        say(f"budget: {pick.sentence}")
 
 
 def _seeds(
@@ -145,23 +155,30 @@ def _compare_controls(study: Study, variants: Mapping[LayerSelection, list[pd.Da
 
 
 def student_selection(study: Study) -> LayerSelection:
-    """Returns the student's layers: those asked for, or the decided ones, or deeper ones that can be distilled.
+    """Returns the student's layers: those asked for, those picked within the budget, the decided ones, or deeper ones.
 
-    Blocks must divide both depths, multiple supervision needs two of them, and depth 0 has none. Where the decided
-    depth does not fit, the next one that does is taken: with the studied selection of that depth that did best (one
+    Blocks must divide both depths, multiple supervision needs two of them, and depth 0 has none. Where the depth so
+    decided does not fit, the next one that does is taken: with the studied selection of that depth that did best (one
     that is not worse goes before any other, then the metric counts), or `first:k` where none was studied.
     """
     asked = study.student_selection
     if asked is not None:
         return asked
     decision = read_json(study.folder / "decision.json")
-    if decision["selection"] is not None and study.can_distil(decision["depth"]):
-        return parse_selection(decision["selection"], study.n_layers, study.measured)
-    decided = study.n_layers if decision["depth"] is None else max(decision["depth"], 1)
+    kept = _kept(decision)
+    if kept["selection"] is not None and study.can_distil(kept["depth"]):
+        return parse_selection(kept["selection"], study.n_layers, study.measured)
+    decided = study.n_layers if kept["depth"] is None else max(kept["depth"], 1)
     depth = next(k for k in range(decided, study.n_layers + 1) if study.can_distil(k))
     studied = [row for row in decision["depths"] if row["depth"] == depth]
     best = max(studied, key=lambda row: (row["not_worse"], row["value"]), default={"selection": f"first:{depth}"})
     return parse_selection(best["selection"], study.n_layers, study.measured)
+
+
+def _kept(decision: dict[str, Any]) -> dict[str, Any]:
+    """Returns what names the kept `selection` and `depth`: the pick within the budget before the decision."""
+    pick = decision.get("budget")
+    return decision if pick is None or pick["selection"] is None else pick
 
 
 def _distill_folder(study: Study) -> Path:
@@ -191,12 +208,14 @@ def distill_stage(study: Study) -> None:
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:
-    """Says where the student is not the decided selection because that one cannot be distilled."""
-    decided = read_json(study.folder / "decision.json")["selection"]
+    """Says where the student is not the selection to be kept because that one cannot be distilled."""
+    decision = read_json(study.folder / "decision.json")
+    decided = _kept(decision)["selection"]
     if study.student_selection is None and decided is not None and decided != selection.text:
         say(
             f"student: {selection} in place of the decided {decided}, which shares no inner block with its teacher; "
             f"distill.weights.multiple 0 and distill.selection {decided} take the decided one"
+            + ("; the budget is for the decided one, not for this student" if decision["budget"] else "")
         )
 
 

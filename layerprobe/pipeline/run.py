@@ -8,6 +8,7 @@ from pathlib import Path
 from layerprobe import processes
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.checks import check_similarity, check_steps
+from layerprobe.pipeline.cost_stage import cost_stage
 from layerprobe.pipeline.layer_stage import similarity_stage
 from layerprobe.pipeline.plan import require_room
 from layerprobe.pipeline.study import Study
@@ -38,6 +39,7 @@ STAGES: dict[str, Callable[[Study], None]] = {
     "teach": stages.teach_stage,
     "similarity": similarity_stage,
     "probe": _probe,
+    "cost": cost_stage,
     "decide": _decide,
     "distill": outcomes.distill_stage,
     "export": _export,
@@ -48,9 +50,10 @@ NEEDS = {
     "teach": ("data", "items"),
     "similarity": ("data", "items", "teach"),
     "probe": ("data", "items", "teach", "similarity"),
-    "decide": ("data", "items", "teach", "similarity", "probe"),
-    "distill": ("data", "items", "teach", "similarity", "probe", "decide"),
-    "export": ("data", "items", "teach", "similarity", "probe", "decide", "distill"),
+    "cost": ("data", "items", "teach", "similarity", "probe"),
+    "decide": ("data", "items", "teach", "similarity", "probe", "cost"),
+    "distill": ("data", "items", "teach", "similarity", "probe", "cost", "decide"),
+    "export": ("data", "items", "teach", "similarity", "probe", "cost", "decide", "distill"),
 }
 """What a stage reads; it is brought up to date first. `report` draws from whatever is there."""
 

@@ -22,6 +22,7 @@ from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.pipeline.probe_spec import ProbeSpec
 from layerprobe.pipeline.spec_rules import require_name, require_seeds
+from layerprobe.probing.budget import BudgetOptions
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
@@ -153,6 +154,18 @@ class SimilaritySpec:
 
 
 @dataclass(frozen=True)
+class CostSpec:
+    """How long the models of a study are timed."""
+
+    calls: int = 100
+    """Scoring calls of one user that are timed per model; calls of 64 users are 3 in 10 as many."""
+
+    def __post_init__(self) -> None:
+        if self.calls < 20:
+            raise InputError(f"cost.calls must be at least 20, since a p95 is read off them; got {self.calls}")
+
+
+@dataclass(frozen=True)
 class DistillSpec:
     """The student: its layers, its teacher's influence, its training."""
 
@@ -208,6 +221,10 @@ class StudySpec:
     """Layer similarity."""
     decision: DecisionOptions = field(default_factory=DecisionOptions)
     """Margin and error level of the decision."""
+    cost: CostSpec = field(default_factory=CostSpec)
+    """How costs are measured."""
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
+    """What a model may cost; `--budget latency_ms=5,parameters=200000` is short for its two keys."""
     distill: DistillSpec = field(default_factory=DistillSpec)
     """The student."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """The stages of a study, each a function of the study folder: skipped where done, gone on with where cut off.
 
-data, items, teach, similarity, probe, decide, distill, export, report. A stage reads what earlier ones wrote and
+data, items, teach, similarity, probe, cost, decide, distill, export, report. A stage reads what earlier ones wrote and
 nothing else, so any of them can be run alone once those before it are there.
 """
 

@@ -46,6 +46,8 @@ FREE_KEYS = (
     "evaluation.alpha",
     "evaluation.n_boot",
     "trackers",
+    "cost",
+    "budget",
 )
 """Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
 OPEN_UNTIL = {"items.training": ("items",), "training": ("teacher", "variants", "controls", "distillation")}

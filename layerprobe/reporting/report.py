@@ -11,6 +11,7 @@ from pathlib import Path
 
 from layerprobe.reporting.figures import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
@@ -29,6 +30,7 @@ SECTIONS = (
     data_section,
     depth_section,
     decision_section,
+    cost_section,
     slices_section,
     layers_section,
     worth_section,
@@ -39,6 +41,7 @@ FIGURE_NAMES = (
     "depth-variants",
     "depth-exits",
     "decision-margin",
+    "cost",
     "slices",
     "similarity",
     "to-final",

@@ -15,6 +15,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.probing.curves import read_curve, typed_cells
+from layerprobe.reporting.cost_files import CostFiles, read_cost_files
 from layerprobe.reporting.reading import optional, optional_table, read, with_columns
 from layerprobe.reporting.score_files import ScoreFiles, read_score_files
 from layerprobe.store.atomic import read_json, read_yaml
@@ -56,6 +57,7 @@ class StudyFiles:
         facts: `data/facts.json`: counts after every step, lengths, order audit.
         provenance: `provenance.json`.
         spec: `study.yaml`, resolved.
+        cost: the tables of `costs/`.
         scores: the tables of `similarity/`, `predictiveness.csv` and `predicted.csv`.
         teacher: the full-depth model of `teacher/`.
         students: the models of `distillation/`, by folder name.
@@ -70,6 +72,7 @@ class StudyFiles:
     facts: dict[str, Any] | None
     provenance: dict[str, Any] | None
     spec: dict[str, Any] | None
+    cost: CostFiles
     scores: ScoreFiles
     teacher: ModelFiles | None
     students: tuple[ModelFiles, ...]
@@ -118,6 +121,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         facts=optional(folder / "data" / "facts.json", read_json),
         provenance=optional(folder / "provenance.json", read_json),
         spec=optional(folder / "study.yaml", read_yaml),
+        cost=read_cost_files(folder),
         scores=read_score_files(folder),
         teacher=_read_model(folder / "teacher"),
         students=tuple(_read_students(folder / "distillation")),

@@ -130,6 +130,14 @@ def measure_step(engine: Engine, batches: TrainBatches) -> StepCost:
 
     Every process of a launch must call it: a step is shared by all of them.
     """
+    backward, update = step_bytes(engine, batches)
+    plan = batches.plan(0)
+    area = np.array([step_positions(batches, chosen) for chosen in plan])
+    return StepCost(_seconds_per_position(engine, batches, plan, area) * float(area.mean()), backward, update)
+
+
+def step_bytes(engine: Engine, batches: TrainBatches) -> tuple[int, int]:
+    """Returns the bytes of `StepCost.backward` and `StepCost.update`; untimed, else as `measure_step`."""
     plan = batches.plan(0)
     area = np.array([step_positions(batches, chosen) for chosen in plan])
     longest = np.array([batches.examples.lengths[chosen].max() for chosen in plan])
@@ -140,7 +148,7 @@ def measure_step(engine: Engine, batches: TrainBatches) -> StepCost:
         portions = batches.portions(plan[index], processes.index(), processes.count())
         backward = max(backward, peak_bytes(lambda given=portions: engine.backward(given, 0), engine.model.device))
         update = max(update, peak_bytes(lambda: engine.update(0.0), engine.model.device))
-    return StepCost(_seconds_per_position(engine, batches, plan, area) * float(area.mean()), backward, update)
+    return backward, update
 
 
 def step_positions(batches: TrainBatches, chosen: np.ndarray) -> int:

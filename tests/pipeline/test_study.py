@@ -48,11 +48,12 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     assert files(finished / "baselines") == {
         "ranks-popularity.parquet", "ranks-markov-1.parquet", "ranks-tfidf.parquet", "done.json",
     }  # fmt: skip
+    assert files(finished / "costs") == {"costs.csv", "costs.json", "front.csv", "done.json"}
     top = {path.name for path in finished.iterdir()}
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
         "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
-        "report",
+        "costs", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 

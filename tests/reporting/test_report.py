@@ -16,6 +16,7 @@ import pytest
 from layerprobe.errors import InputError, StudyError
 from layerprobe.reporting.report import make_report, write_report
 from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
@@ -28,7 +29,7 @@ from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.store.atomic import read_json, write_json
 
 LAYER_NAMES = {"similarity", "to-final", "similarity-student", "importance", "blocks"}
-NAMES = {"depth-variants", "depth-exits", "decision-margin", "slices", *LAYER_NAMES, "predicted"}
+NAMES = {"depth-variants", "depth-exits", "decision-margin", "cost", "slices", *LAYER_NAMES, "predicted"}
 ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
 
 
@@ -141,6 +142,8 @@ def test_a_catalogue_order_is_flagged(own_study: Path) -> None:
 ABSENT = [
     ("decision.json", answer_section, "a decision (no `decision.json`)", set()),
     ("decision.json", decision_section, "a decision (no `decision.json`)", set()),
+    ("costs/costs.csv", cost_section, "costs (no `costs/costs.csv`)", set()),
+    ("costs/front.csv", cost_section, "the front of quality against cost (no `costs/front.csv`)", set()),
     ("slices.csv", slices_section, "slices of users (no `slices.csv`)", set()),
     ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
     (
@@ -185,7 +188,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
     found = make_report(read_study(tmp_path))
     assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
-    assert found.text.count("Not in this study: ") == 16
+    assert found.text.count("Not in this study: ") == 17
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.evaluation.metrics import metric_table
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
+from layerprobe.probing.budget import BudgetOptions, pick_within
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.store.atomic import write_csv, write_json, write_parquet, write_yaml
+from layerprobe.probing.pareto import front_rows
+from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
 
 N_ITEMS = 1500
 N_NEGATIVES = 999
@@ -47,6 +49,7 @@ class FakeShape:
     has_titles: bool = True
     measures: tuple[str, ...] = ("cka", "cosine")
     """Measures of similarity."""
+    budget: BudgetOptions | None = None
 
 
 class FakeStudy:
@@ -79,7 +82,7 @@ class FakeStudy:
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         options = DecisionOptions(n_boot=N_BOOT)
-        write_json(self.folder / "decision.json", decide(self.variants, self.floors, options).to_dict())
+        self._decision(decide(self.variants, self.floors, options).to_dict())
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
             write_json(
@@ -88,6 +91,34 @@ class FakeStudy:
             )
         self._state()
         return self.folder
+
+    def _decision(self, decision: dict[str, Any]) -> None:
+        """Writes `decision.json` and the files of `costs/`."""
+        costs = self._costs()
+        write_csv(self.folder / "costs" / "costs.csv", costs)
+        write_csv(self.folder / "costs" / "front.csv", front_rows(costs, decision))
+        facts = {"device": "cpu", "threads": 2, "calls": {"1": 100, "64": 30}, "rounds": 3}
+        write_json(self.folder / "costs" / "costs.json", facts)
+        asked = self.shape.budget
+        pick = None if asked is None else pick_within(asked, decision, costs).to_dict()
+        write_json(self.folder / "decision.json", {**decision, "budget": pick})
+
+    def _costs(self) -> pd.DataFrame:
+        """What the models of the folder cost: the deeper, the more."""
+        places = ["teacher", "items", *(f"variants/{each.folder}/seed-0" for each in self.variants)]
+        found = [read_json(path) for path in (self.folder / p / "metrics.json" for p in places) if path.exists()]
+        rows = []
+        for model in sorted(found, key=lambda each: (each["kind"] == "sasrec", each["depth"] or 0)):
+            layers, counts = 1 + (model["depth"] or 0), model["parameters"]
+            latency = (2.0 * layers, 2.5 * layers, 20.0 * layers, 24.0 * layers)
+            rows.append(
+                (
+                    model["kind"], model["selection"], model["depth"], counts["total"],
+                    *(counts.get(part) for part in columns.PARAMETER_PARTS), model["train_seconds"], 3200.0 / layers,
+                    *latency, 4 * counts["total"], 10**6 * layers, None if layers == 1 else 10**8 * layers,
+                )
+            )  # fmt: skip
+        return pd.DataFrame(rows, columns=list(columns.COSTS)).astype({columns.DEPTH: "Int64"})
 
     def ranks(self, skill: float, seed: int) -> pd.DataFrame:
         """Ranks of a model: a higher `skill` puts targets further up."""

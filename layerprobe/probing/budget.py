@@ -1,0 +1,195 @@
+"""`BudgetPick`: which layers to keep where a model may cost so much and no more.
+
+Takes the content of `decision.json` and the table of costs, hands on what is written beside the decision. The decided
+selection is taken where it keeps the budget; else, of the selections that do, the one with the highest metric, shown to
+be not worse or not: the sentence says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.errors import InputError
+
+LIMITED = {"latency_ms": columns.LATENCY_P95_1, "parameters": columns.PARAMETERS}
+"""The column of `costs.csv` that each limit bounds."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """What a model may cost.
+
+    Raises:
+        InputError: a limit is not above 0.
+    """
+
+    latency_ms: float | None = None
+    """Most milliseconds of a request of one user (p95), on the machine that the costs were measured on; null sets no
+    bound."""
+    parameters: int | None = None
+    """Most parameters, the item table included; null sets no bound."""
+
+    def __post_init__(self) -> None:
+        for name, limit in self.limits.items():
+            if not (limit > 0 and isfinite(limit)):
+                raise InputError(f"budget.{name} must be a number above 0; got {limit}")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The bounds that are set, by name."""
+        asked = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: limit for name, limit in asked.items() if limit is not None}
+
+    @property
+    def label(self) -> str:
+        """The budget as the command line takes it."""
+        return ",".join(f"{name}={limit:.15g}" for name, limit in self.limits.items())
+
+
+@dataclass(frozen=True)
+class BudgetPick:
+    """The answer under a budget.
+
+    Attributes:
+        budget: what was allowed.
+        selection, depth, layers: the picked selection; None where no studied one keeps the budget.
+        is_decided: whether it is the decided selection, or the full model where none was decided.
+        costs: what it takes, by the limit's name; where none keeps the budget, what the nearest one takes.
+        sentence: the answer in words.
+    """
+
+    budget: BudgetOptions
+    selection: str | None
+    depth: int | None
+    layers: list[int] | None
+    is_decided: bool
+    costs: dict[str, float]
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what stands under `budget` in `decision.json`."""
+        return {**asdict(self.budget), **{name: value for name, value in asdict(self).items() if name != "budget"}}
+
+    def require_met(self) -> None:
+        """Refuses a budget that nothing keeps.
+
+        Raises:
+            InputError: no studied selection keeps it; the message names the nearest.
+        """
+        if self.selection is None:
+            raise InputError(self.sentence)
+
+
+def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> BudgetPick:
+    """Picks a selection that keeps the budget.
+
+    Args:
+        budget: at least one limit.
+        decision: the content of `decision.json`.
+        costs: `costs.csv`; what has no row there cannot be picked.
+
+    Returns:
+        The decided selection (the full model where none was decided) if it keeps the budget, else the one with the
+        highest metric among those that do, the smaller one of two alike. Where none does, a pick of None.
+    """
+    known = _amounts(budget, costs)
+    rows = sorted((row for row in decision["depths"] if row["selection"] in known), key=lambda row: row["depth"])
+    within = [row for row in rows if _excess(budget, known[row["selection"]]) <= 1]
+    if not within:
+        near = min(rows, key=lambda row: (_excess(budget, known[row["selection"]]), -row["value"]))
+        costs_near = known[near["selection"]]
+        return BudgetPick(budget, None, None, None, False, costs_near, _not_met(budget, near, costs_near))
+    decided = _decided(decision)
+    picked = decided if decided in within else max(within, key=lambda row: row["value"])
+    return BudgetPick(
+        budget=budget,
+        selection=picked["selection"],
+        depth=picked["depth"],
+        layers=picked["layers"],
+        is_decided=picked is decided,
+        costs=known[picked["selection"]],
+        sentence=_sentence(budget, decision, picked, known),
+    )
+
+
+def _amounts(budget: BudgetOptions, costs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Returns what each variant takes of each limited thing."""
+    variants = costs.loc[costs[columns.KIND] == "variant"]
+    taken = [dict(zip(budget.limits, row, strict=True)) for row in zip(*_columns(budget, variants), strict=True)]
+    return dict(zip(variants[columns.SELECTION].astype(str), taken, strict=True))
+
+
+def _columns(budget: BudgetOptions, variants: pd.DataFrame) -> list[list[float]]:
+    return [variants[LIMITED[name]].tolist() for name in budget.limits]
+
+
+def _excess(budget: BudgetOptions, amounts: Mapping[str, float]) -> float:
+    """Returns the largest share of a limit that is taken; at most 1 keeps the budget."""
+    return max(amounts[name] / limit for name, limit in budget.limits.items())
+
+
+def _decided(decision: Row) -> Row:
+    rows = decision["depths"]
+    if decision["selection"] is None:
+        return next(row for row in rows if row["depth"] == decision["full_depth"])
+    return next(row for row in rows if row["selection"] == decision["selection"])
+
+
+def _not_met(budget: BudgetOptions, near: Row, amounts: Mapping[str, float]) -> str:
+    return (
+        f"no studied selection keeps the budget {budget.label}; the nearest is {near['selection']} with "
+        f"{_takes(amounts)}: allow that much, or study smaller selections"
+    )
+
+
+def _sentence(budget: BudgetOptions, decision: Row, picked: Row, known: Mapping[str, Mapping[str, float]]) -> str:
+    decided = _decided(decision)
+    full = next(row for row in decision["depths"] if row["depth"] == decision["full_depth"])
+    kept = f"{picked['selection']} ({picked['depth']} of {decision['full_depth']} layers)"
+    if picked is full:
+        why = "the full model"
+    elif picked is decided:
+        why = "the decided selection"
+    else:
+        why = "the best of the studied selections that keep it"
+    text = f"Within the budget {budget.label}: {kept}, {why}, takes {_takes(known[picked['selection']])}"
+    if picked is not decided:
+        called = "the full model" if decided is full else f"the decided {decided['selection']}"
+        taken = known.get(decided["selection"])
+        text += f", where {called} takes {_takes(taken)}" if taken else f"; {called} was not measured"
+    return f"{text}; {_lost(decision, picked, full)}."
+
+
+def _lost(decision: Row, picked: Row, full: Row) -> str:
+    label = decision["metric"].upper() + (f"@{decision['k']}" if decision["k"] else "")
+    if picked is full:
+        return f"its {label} is {full['value']:.4f}, and nothing is lost"
+    margin = f"more than the margin of {round(100 * decision['margin'], 6):g} %"
+    verdict = {
+        "better": "better than the full model",
+        "not worse": f"not worse by {margin}",
+        "worse": f"worse by {margin}",
+        "undecided": f"undecided whether it is worse by {margin}",
+    }[picked["verdict"]]
+    sure = f"{round(100 * (1 - decision['alpha']), 6):g} % for all together"
+    return (
+        f"its {label} is {picked['value']:.4f} against {full['value']:.4f} of the full model, a difference of "
+        f"{_signed(picked['difference'])} [{_signed(picked['ci_low'])}, {_signed(picked['ci_high'])}] ({sure}): "
+        f"{verdict}"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # + 0.0 turns a negative zero into zero
+
+
+def _takes(amounts: Mapping[str, float]) -> str:
+    words = {"latency_ms": "{:.4g} ms per request (p95)", "parameters": "{:,.0f} parameters"}
+    return " and ".join(words[name].format(amount) for name, amount in amounts.items())

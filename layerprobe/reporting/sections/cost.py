@@ -1,0 +1,160 @@
+"""Section: what the models cost beside how good they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.cost_figure import BUDGET, DECIDED, FULL, ROLE, cost_figure
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.sections.section import Part, Section, absent
+from layerprobe.reporting.selections import keeps_first
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.words import KIND_NAMES, UNKNOWN, count, metric_label, seconds
+
+TITLE = "Cost beside quality"
+RUN = "Run the decide stage; it measures first."
+PARTS = {
+    "backbone": "Backbone",
+    "layers": "of which layers",
+    "input_adapter": "Input map",
+    "head": "Head",
+    "item_table": "Item table",
+}
+FRONTS = {columns.LATENCY_P95_1: "latency", columns.PARAMETERS: "parameters"}
+LIMITS = {"latency_ms": columns.LATENCY_P95_1, "parameters": columns.PARAMETERS}
+MEBIBYTE = 2**20
+
+
+def cost_section(study: StudyFiles) -> Section:
+    """States what the budget picks, then shows quality against cost and the measured costs."""
+    costs = study.cost.costs
+    if costs is None:
+        return Section(TITLE, [absent("costs", "costs/costs.csv", RUN)])
+    picture = _figure(study)
+    tables = [_parameters(costs), _times(study, costs), _note(study)]
+    return Section(TITLE, [*_budget(study), *picture.paragraphs, *tables], picture.figures)
+
+
+def _budget(study: StudyFiles) -> list[str]:
+    pick = (study.decision or {}).get("budget")
+    return [f"**{_capital(pick['sentence'].rstrip('.'))}.**"] if pick else []
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _figure(study: StudyFiles) -> Part:
+    if study.cost.front is None or study.decision is None:
+        return Part([absent("the front of quality against cost", "costs/front.csv", RUN)])
+    table = with_roles(study.cost.front, study.decision)
+    metric = metric_label(study.decision["metric"], study.decision["k"])
+    limits = {LIMITS[name]: limit for name, limit in _limits(study.decision).items()}
+    figure = cost_figure(table, limits, metric, _caption(study, metric))
+    named = NamedFigure("cost", figure, table)
+    return Part([named.markdown], [named])
+
+
+def _limits(decision: dict[str, Any]) -> dict[str, float]:
+    asked = decision.get("budget") or {}
+    return {name: asked[name] for name in LIMITS if asked.get(name) is not None}
+
+
+def with_roles(front: pd.DataFrame, decision: dict[str, Any]) -> pd.DataFrame:
+    """Adds the column `role` to `front.csv`: who is the full model, the decided selection and the budget's pick.
+
+    One model may have several roles, joined by commas; most have none.
+    """
+    full = next(row for row in decision["depths"] if row[columns.DEPTH] == decision["full_depth"])
+    pick = decision.get("budget") or {}
+    named = {FULL: full.get(columns.SELECTION), DECIDED: decision.get(columns.SELECTION)}
+    named[BUDGET] = pick.get(columns.SELECTION)
+    is_variant = front[columns.KIND] == "variant"
+    roles = [
+        ",".join(role for role, text in named.items() if variant and text == selection)
+        for selection, variant in zip(front[columns.SELECTION], is_variant, strict=True)
+    ]
+    return front.assign(**{ROLE: roles})
+
+
+def _caption(study: StudyFiles, metric: str) -> str:
+    return (
+        f"Test {metric} (full ranking, mean over seeds) against the cost of each model. A model is on the front where "
+        "none is at least as good for at most as much. Latency: 95th percentile of a request of one user, "
+        f"{_where(study)}. Study {study.name}, commit {study.commit}."
+    )
+
+
+def _where(study: StudyFiles) -> str:
+    if study.cost.facts is None:
+        return "on the machine of the cost stage"
+    facts, threads = study.cost.facts, study.cost.facts["threads"]
+    return f"{facts['device']}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _name(row: pd.Series) -> str:
+    if row[columns.KIND] != "variant":
+        return KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
+    text = str(row[columns.SELECTION])
+    return f"depth {count(row[columns.DEPTH])}" if keeps_first(text) else text
+
+
+def _parameters(costs: pd.DataFrame) -> str:
+    names = [f"{columns.PARAMETERS}_{part}" for part in (*PARTS, "trainable")]
+    rows = [
+        [_name(row), count(row[columns.PARAMETERS]), *(count(row[name]) for name in names)]
+        for _, row in costs.iterrows()
+    ]
+    return markdown.table(["Parameters of", "Total", *PARTS.values(), "Trained"], rows)
+
+
+def _times(study: StudyFiles, costs: pd.DataFrame) -> str:
+    headers = ["Model", "Training, s", "Users/s", "1 user: p50, ms", "p95, ms", "64 users: p50, ms", "p95, ms"]
+    headers += ["Weights, MiB", "Scoring, MiB", "Training step, MiB", "On the front of"]
+    latencies = (columns.LATENCY_P50_1, columns.LATENCY_P95_1, columns.LATENCY_P50_64, columns.LATENCY_P95_64)
+    memory = (columns.WEIGHT_BYTES, columns.SCORING_BYTES, columns.TRAINING_BYTES)
+    fronts = _fronts(study.cost.front)
+    rows = [
+        [
+            _name(row),
+            seconds(row[columns.TRAIN_SECONDS]),
+            count(row[columns.USERS_PER_SECOND]),
+            *(f"{row[name]:.3g}" for name in latencies),
+            *(_mebibytes(row[name]) for name in memory),
+            fronts.get((row[columns.KIND], row[columns.SELECTION]), UNKNOWN),
+        ]
+        for _, row in costs.iterrows()
+    ]
+    return markdown.table(headers, rows)
+
+
+def _mebibytes(size: float) -> str:
+    found = size / MEBIBYTE
+    return UNKNOWN if pd.isna(size) else f"{found:,.0f}" if found >= 100 else f"{found:.2g}"
+
+
+def _fronts(front: pd.DataFrame | None) -> dict[tuple[str, str], str]:
+    """Returns by kind and selection the costs whose front a model is on, in words."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in [] if front is None else front.loc[front[columns.ON_FRONT]].to_dict("records"):
+        key = (str(row[columns.KIND]), str(row[columns.SELECTION]))
+        found.setdefault(key, []).append(FRONTS[str(row[columns.COST])])
+    return {key: ", ".join(names) for key, names in found.items()}
+
+
+def _note(study: StudyFiles) -> str:
+    facts = study.cost.facts or {}
+    calls = facts.get("calls", {})
+    counted = " and ".join(f"{n} of {users} user{'s' * (users != '1')}" for users, n in calls.items())
+    timed = f" ({counted}, in {facts['rounds']} rounds, the models in turn)" if counted else ""
+    return (
+        "A call makes the batch, reads the histories of test users, scores the whole catalogue and finds the best ten"
+        f"{timed}: {_where(study)}. Users per second are those of calls of 64. Scoring memory is what such a call "
+        "takes beyond the weights; that of a training step has weights and moments in it. Training seconds are a mean "
+        "over seeds and count one training, not that of a teacher before it. Parameters as a request needs them: LoRA "
+        "is merged, and token embeddings count where a prompt reads them."
+    )

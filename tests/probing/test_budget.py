@@ -1,0 +1,141 @@
+"""Which selection a budget picks, and what is said of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from layerprobe.errors import InputError
+from layerprobe.probing.budget import BudgetOptions, pick_within
+
+# selection: depth, metric, verdict, ms, parameters
+MODELS: dict[str, tuple[int, float, str, float, int]] = {
+    "first:0": (0, 0.10, "worse", 1.0, 100),
+    "first:1": (1, 0.19, "undecided", 2.0, 200),
+    "last:1": (1, 0.16, "worse", 2.5, 200),
+    "first:2": (2, 0.198, "not worse", 4.0, 300),
+    "first:3": (3, 0.201, "better", 5.0, 400),
+    "first:4": (4, 0.20, "not worse", 6.0, 500),
+}
+FULL = 0.20
+
+
+def decision(selection: str | None = "first:2") -> dict[str, Any]:
+    rows = [
+        {
+            "depth": depth, "selection": text, "layers": list(range(depth)), "value": value,
+            "difference": value - FULL, "relative": value / FULL - 1, "ci_low": value - FULL - 0.01,
+            "ci_high": value - FULL + 0.01, "verdict": verdict,
+        }
+        for text, (depth, value, verdict, _, _) in MODELS.items()
+    ]  # fmt: skip
+    depth = None if selection is None else MODELS[selection][0]
+    shared = {"metric": "ndcg", "k": 10, "margin": 0.02, "alpha": 0.05, "full_depth": 4}
+    return {**shared, "selection": selection, "depth": depth, "depths": rows}
+
+
+def costs() -> pd.DataFrame:
+    rows = [("variant", text, ms, parameters) for text, (_, _, _, ms, parameters) in MODELS.items()]
+    return pd.DataFrame(
+        [*rows, ("sasrec", "", 0.1, 10)], columns=["kind", "selection", "latency_ms_p95_1", "parameters"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "decided", "picked", "is_decided"),
+    [
+        ({"latency_ms": 4.0}, "first:2", "first:2", True),  # at most: a limit itself keeps the budget
+        ({"latency_ms": 100.0}, "first:2", "first:2", True),  # not first:3, although it is better
+        ({"latency_ms": 3.9}, "first:2", "first:1", False),
+        ({"latency_ms": 1.5}, "first:2", "first:0", False),
+        ({"parameters": 299}, "first:2", "first:1", False),
+        ({"parameters": 300}, "first:2", "first:2", True),
+        ({"latency_ms": 100.0, "parameters": 150}, "first:2", "first:0", False),
+        ({"latency_ms": 1.0, "parameters": 1000}, "first:2", "first:0", False),
+        ({"parameters": 500}, None, "first:4", True),  # none decided: the full model
+        ({"parameters": 499}, None, "first:3", False),  # more than the full model's metric, and within
+        ({"parameters": 399}, None, "first:2", False),
+    ],
+)
+def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_decided: bool) -> None:
+    found = pick_within(BudgetOptions(**budget), decision(decided), costs())
+    assert (found.selection, found.is_decided) == (picked, is_decided)
+    assert found.depth == MODELS[picked][0]
+    assert found.layers == list(range(MODELS[picked][0]))
+    taken = {"latency_ms": MODELS[picked][3], "parameters": MODELS[picked][4]}
+    assert found.costs == {name: taken[name] for name in budget}
+    found.require_met()
+    assert found.to_dict() == {
+        "latency_ms": budget.get("latency_ms"), "parameters": budget.get("parameters"), "selection": picked,
+        "depth": found.depth, "layers": found.layers, "is_decided": is_decided, "costs": found.costs,
+        "sentence": found.sentence,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budget", "decided", "phrases"),
+    [
+        ({"latency_ms": 3.0}, "first:2", [
+            "Within the budget latency_ms=3: first:1 (1 of 4 layers), the best of the studied selections that keep it, "
+            "takes 2 ms per request (p95), where the decided first:2 takes 4 ms per request (p95);",
+            "its NDCG@10 is 0.1900 against 0.2000 of the full model, a difference of -0.0100 [-0.0200, +0.0000] "
+            "(95 % for all together): undecided whether it is worse by more than the margin of 2 %.",
+        ]),
+        ({"parameters": 100}, "first:2", [": worse by more than the margin of 2 %."]),
+        ({"parameters": 450}, None, [": better than the full model.", "where the full model takes 500 parameters"]),
+        ({"latency_ms": 9.0}, "first:2", ["first:2 (2 of 4 layers), the decided selection,", ": not worse by more"]),
+        ({"latency_ms": 9.0, "parameters": 100000}, None, [
+            "first:4 (4 of 4 layers), the full model, takes 6 ms per request (p95) and 500 parameters; "
+            "its NDCG@10 is 0.2000, and nothing is lost.",
+        ]),
+    ],
+)  # fmt: skip
+def test_the_sentence_says_cost_loss_and_how_sure(
+    budget: dict[str, Any], decided: str | None, phrases: list[str]
+) -> None:
+    sentence = pick_within(BudgetOptions(**budget), decision(decided), costs()).sentence
+    assert [phrase for phrase in phrases if phrase not in sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "nearest"),
+    [
+        ({"latency_ms": 0.5}, "the nearest is first:0 with 1 ms per request (p95):"),
+        ({"parameters": 99}, "the nearest is first:0 with 100 parameters:"),
+        # first:0 takes 1.1 and 1.1 of it, SASRec less but it is no selection
+        ({"latency_ms": 0.9, "parameters": 90}, "first:0 with 1 ms per request (p95) and 100 parameters:"),
+    ],
+)
+def test_a_budget_nobody_keeps_names_the_nearest(budget: dict[str, Any], nearest: str) -> None:
+    options = BudgetOptions(**budget)
+    found = pick_within(options, decision(), costs())
+    assert (found.selection, found.depth, found.layers, found.is_decided) == (None, None, None, False)
+    with pytest.raises(InputError) as raised:
+        found.require_met()
+    assert f"no studied selection keeps the budget {options.label}; " in str(raised.value)
+    assert nearest in str(raised.value)
+
+
+def test_the_nearest_of_two_limits_exceeds_its_worst_limit_least() -> None:
+    table = costs()
+    table.loc[table["selection"] == "first:0", "latency_ms_p95_1"] = 50.0
+    found = pick_within(BudgetOptions(latency_ms=1.0, parameters=100), decision(), table)
+    # first:0: 50 times the latency; first:1: twice both; last:1: 2.5 times the latency
+    assert "the nearest is first:1 with 2 ms" in found.sentence
+
+
+def test_what_was_not_measured_is_not_picked() -> None:
+    table = costs()
+    found = pick_within(BudgetOptions(parameters=350), decision(), table[table["selection"] != "first:2"])
+    assert found.selection == "first:1"
+    assert "the decided first:2 was not measured" in found.sentence
+
+
+@pytest.mark.parametrize("wrong", [{"latency_ms": 0.0}, {"latency_ms": math.nan}, {"latency_ms": math.inf},
+                                   {"parameters": 0}, {"parameters": -3, "latency_ms": 1.0}])  # fmt: skip
+def test_limits_are_numbers_above_0(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"budget\.(latency_ms|parameters) must be a number above 0; got"):
+        BudgetOptions(**wrong)
