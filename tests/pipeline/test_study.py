@@ -52,7 +52,7 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
         "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
-        "report",
+        "distilled.json", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 
