@@ -1,8 +1,8 @@
 """Bootstrap over users: how far a mean could move if other users of the same kind had been ranked.
 
 Takes values per user (no torch), hands on intervals. All columns of one call share one set of resamples, so a
-resample of a hundred columns costs one matrix product. The intervals cover the choice of users and nothing else: not
-the noise of training, not another data set.
+resample of a hundred columns costs one matrix product. The intervals cover the choice of users; those of
+`simultaneous_bounds` also the noise of training where there are several seeds. None covers another data set.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from layerprobe.errors import InputError
+from layerprobe.evaluation.seeds import MeanError, SeedNoise, mean_error
 
 CHUNK_ENTRIES = 1 << 19
 """Resample weights held at a time. Changes memory and speed, never the numbers."""
 MIN_BOOT = 100
+MOST_DF = 1e6
+"""Degrees of freedom at which Student's t is the normal distribution to six digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,20 +28,32 @@ class SimultaneousBounds:
     """Bounds that hold for all columns at once with probability 1 - alpha; each array has shape (m,).
 
     Attributes:
-        mean: mean of each column over users.
-        standard_error: its standard error, sample standard deviation / sqrt(n_users).
-        lower: one-sided lower bounds, mean - critical_lower * standard_error.
-        low, high: two-sided bounds, mean -+ critical_two_sided * standard_error.
+        error: mean of each column over seeds and users, and where its error comes from.
+        lower: one-sided lower bounds, mean - critical_lower * standard error.
+        low, high: two-sided bounds, mean -+ critical_two_sided * standard error.
+        alone: one-sided lower bounds that hold for each column on its own, mean - critical_alone * standard error.
         critical_lower, critical_two_sided: quantiles of the largest studentised error over the columns.
+        critical_alone: quantile of each column's own studentised error.
     """
 
-    mean: np.ndarray
-    standard_error: np.ndarray
+    error: MeanError
     lower: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    alone: np.ndarray
     critical_lower: float
     critical_two_sided: float
+    critical_alone: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each column."""
+        return self.error.mean
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard error of each mean."""
+        return self.error.standard_error
 
 
 def bootstrap_weights(n_users: int, n_boot: int, seed: int) -> Iterator[np.ndarray]:
@@ -89,18 +105,32 @@ def mean_intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> 
     return mean + low, mean + high
 
 
-def simultaneous_bounds(differences: np.ndarray, alpha: float, n_boot: int, seed: int) -> SimultaneousBounds:
+def simultaneous_bounds(
+    differences: np.ndarray,
+    alpha: float,
+    n_boot: int,
+    seed: int,
+    noise: SeedNoise | None = None,
+    trained: np.ndarray | int = 2,
+) -> SimultaneousBounds:
     """Bounds on the means of all columns that hold together, by the bootstrap of the largest studentised error.
 
     Resample b moves the mean of column j by e_bj; with the standard error s_j, t_bj = e_bj / s_j. The critical value
     is the 1 - alpha quantile over b of max_j t_bj (one-sided) or of max_j |t_bj| (two-sided). The maximum over j makes
     the error family-wise, and since all columns are resampled together, correlated columns cost little.
 
+    With several seeds it is a hierarchical bootstrap: each resample draws users, and for each column the noise of
+    training anew. Users are drawn with replacement. The few seeds are not, since three of them have no tails (and a
+    variance too small by a third): their part is drawn from a normal distribution of the estimated variance, and all of
+    it is divided by a chi variable with the degrees of freedom of that estimate, as in Student's t.
+
     Args:
-        differences: paired per-user differences [n_users, m], users the same in every column.
+        differences: paired per-user differences [n_users, m], or [n_seeds, n_users, m]; users the same in every column.
         alpha: probability that any bound of the family fails, in (0, 1).
         n_boot: number of resamples, at least 100.
         seed: seed of the resamples.
+        noise: seed noise of the study's models (`seeds.shared_noise`); None takes each column's own.
+        trained: models behind each column that were trained for every seed (`seeds.mean_error`).
 
     Returns:
         The bounds. A column without variation has a standard error of 0 and bounds equal to its mean.
@@ -112,27 +142,39 @@ def simultaneous_bounds(differences: np.ndarray, alpha: float, n_boot: int, seed
         Westfall and Young, Resampling-Based Multiple Testing, 1993. We divide by the standard error of the sample,
         not of each resample: where few users differ, a resample can hold none of them and would divide by 0.
     """
-    values = _checked(differences, alpha, n_boot)
-    mean, centred = _centre(values)
-    standard_error = np.sqrt((centred**2).sum(axis=0) / max(len(values) - 1, 1) / len(values))
-    scale = np.where(standard_error > 0, standard_error, 1.0)
-    studentised = (centred / (scale * len(values))).astype(np.float32)
-    upward, either = [], []
-    for weights in bootstrap_weights(len(values), n_boot, seed):
-        moved = weights @ studentised
-        upward.append(moved.max(axis=1))
-        either.append(np.abs(moved).max(axis=1))
-    critical_lower = float(np.quantile(np.concatenate(upward), 1 - alpha))
-    critical_two_sided = float(np.quantile(np.concatenate(either), 1 - alpha))
+    values = np.asarray(differences, dtype=np.float64)
+    values = values[None] if values.ndim == 2 else values
+    _checked(values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values, alpha, n_boot)
+    error = mean_error(values, noise, trained)
+    over_seeds = values.mean(axis=0)
+    scale = np.where(error.standard_error > 0, error.standard_error, 1.0)
+    studentised = (_centre(over_seeds)[1] / (scale * len(over_seeds))).astype(np.float32)
+    moved = np.concatenate([weights @ studentised for weights in bootstrap_weights(len(over_seeds), n_boot, seed)])
+    if error.n_seeds > 1:
+        moved = _with_training(moved, error, seed)
+    upward, either, own = moved.max(axis=1), np.abs(moved).max(axis=1), np.quantile(moved, 1 - alpha, axis=0)
+    critical_lower, critical_two_sided = (float(np.quantile(largest, 1 - alpha)) for largest in (upward, either))
     return SimultaneousBounds(
-        mean=mean,
-        standard_error=standard_error,
-        lower=mean - critical_lower * standard_error,
-        low=mean - critical_two_sided * standard_error,
-        high=mean + critical_two_sided * standard_error,
+        error=error,
+        lower=error.mean - critical_lower * error.standard_error,
+        low=error.mean - critical_two_sided * error.standard_error,
+        high=error.mean + critical_two_sided * error.standard_error,
+        alone=error.mean - own * error.standard_error,
         critical_lower=critical_lower,
         critical_two_sided=critical_two_sided,
+        critical_alone=own,
     )
+
+
+def _with_training(moved: np.ndarray, error: MeanError, seed: int) -> np.ndarray:
+    """Adds the noise of training to studentised resamples [n_boot, m], and the doubt about how large it is."""
+    generator = np.random.default_rng((seed, len(moved)))
+    variance = error.by_users + error.by_seeds
+    share = np.sqrt(np.divide(error.by_seeds, variance, out=np.zeros_like(variance), where=variance > 0))
+    trained = moved + share * generator.standard_normal(moved.shape)
+    # One draw for all columns: the columns share the estimate, and with it the doubt.
+    drawn, df = generator.random(len(moved))[:, None], np.minimum(error.df, MOST_DF)
+    return trained / np.sqrt(stats.chi2.ppf(drawn, df) / df)
 
 
 def _centre(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.pipeline.probe_spec import ProbeSpec
 from layerprobe.pipeline.spec_rules import require_name, require_seeds
-from layerprobe.probing.decide import DecisionOptions
+from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName

@@ -13,8 +13,8 @@ from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.pipeline.cuts import known_cuts
 from layerprobe.pipeline.study import Study
-from layerprobe.probing.comparisons import PerUser
 from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.probing.per_user import PerUser
 from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
 from layerprobe.store.atomic import write_csv
 
@@ -32,7 +32,7 @@ def write_worth(study: Study, variants: Mapping[LayerSelection, Sequence[pd.Data
     """
     options = study.spec.decision
     selections = tuple(each for each in variants if each.depth)
-    per_user = [PerUser.read(each.text, variants[each], options).metric for each in selections]
+    per_user = [PerUser.read(each.text, variants[each], options).over_seeds for each in selections]
     curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
     worth, points = predictiveness(
         _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed

@@ -2,74 +2,30 @@
 
 Takes ranks tables, hands on one `Comparison` per depth or floor and the power of the study.
 
-Per user the metric minus that of the full model; simultaneous bounds over the family (max-t bootstrap over users). A
-member is *not worse* if its lower bound lies above minus the margin, a share of the full model's value; *worse* if its
-upper bound lies below that; else *undecided*. The full model's value in the threshold is taken as known: for models
-alike Cov(difference, full) = -Var(difference) / 2, which makes the rule slightly too careful.
+Per user and seed the metric minus that of the full model; bounds over users and, where there are several seeds, over
+the noise of training (`evaluation.uncertainty`): simultaneous over the family, and for each member alone. A member is
+*better* if its two-sided interval lies above 0; *not worse* if its one-sided lower bound lies above minus the margin, a
+share of the full model's value; *worse* if its two-sided interval lies below that; else *undecided*. The full model's
+value in the threshold is taken as known: for models alike Cov(difference, full) = -Var(difference) / 2, which makes the
+rule slightly too careful.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from math import ceil
-from statistics import NormalDist
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-import pandas as pd
 
-from layerprobe import columns
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import METRICS, metric_values
-from layerprobe.evaluation.uncertainty import simultaneous_bounds
+from layerprobe.evaluation.seeds import SeedNoise, shared_noise
+from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.per_user import PerUser, paired
 
-POWER = 0.8
-RankTables: TypeAlias = "pd.DataFrame | Sequence[pd.DataFrame]"
-"""One ranks table, or one per training seed."""
-Verdict = Literal["not worse", "worse", "undecided"]
+Verdict = Literal["better", "not worse", "worse", "undecided", "untested"]
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class DecisionOptions:
-    """What "not worse" means.
-
-    Attributes:
-        metric: one of `METRICS`, on test targets ranked among the whole catalogue.
-        k: cut-off of the metric; 0 for mrr, which has none.
-        margin: share of the full model's value that may be lost, in (0, 1).
-        alpha: probability that any "not worse" said of a depth is false, in (0, 1); "worse" has its own, two-sided.
-        n_boot: number of resamples.
-        seed: seed of the resamples.
-
-    Raises:
-        InputError: a value lies outside its range.
-    """
-
-    metric: str = "ndcg"
-    k: int = 10
-    margin: float = 0.02
-    alpha: float = 0.05
-    n_boot: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}")
-        if (self.metric == "mrr") != (self.k == 0) or self.k < 0:
-            raise InputError(f"k must be at least 1 for hr and ndcg and 0 for mrr; got {self.metric} with k = {self.k}")
-        if self.n_boot < 100 or self.seed < 0:
-            raise InputError(f"n_boot must be at least 100 and seed not negative; got {self.n_boot} and {self.seed}")
-        for name in ("margin", "alpha"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise InputError(f"{name} must lie between 0 and 1 (a share: .02 means 2 %); got {value}")
-
-    @property
-    def label(self) -> str:
-        """Name of the metric in text, such as NDCG@10."""
-        return self.metric.upper() + (f"@{self.k}" if self.k else "")
 
 
 @dataclass(frozen=True)
@@ -81,10 +37,14 @@ class Comparison:
         difference: `value` minus the full model's.
         relative: `difference` as a share of the full model's value.
         ci_low, ci_high: two-sided bounds of the difference, simultaneous in their family.
-        lower_bound: one-sided lower bound of the difference, simultaneous in its family.
-        not_worse: `lower_bound` > -margin * the full model's value.
-        verdict: "not worse", "worse" (`ci_high` < -margin * the full model's value) or "undecided".
+        lower_bound: one-sided lower bound of the difference that the verdict rests on, simultaneous in its family; in
+            a sequence that of this depth alone.
+        not_worse: whether it is shown to be "not worse" or "better".
+        verdict: "better" (`ci_low` > 0), "not worse" (`lower_bound` > -margin * the full model's value), "worse"
+            (`ci_high` below that), "undecided", or "untested" where a sequence stopped before it.
         seeds: trainings that the metric was averaged over per user.
+        training_noise: standard deviation of the mean by its training seed, as a share of the full model's value; None
+            with one seed.
     """
 
     value: float
@@ -96,129 +56,84 @@ class Comparison:
     not_worse: bool
     verdict: Verdict
     seeds: int
-
-
-@dataclass(frozen=True)
-class Power:
-    """What this number of users can show.
-
-    Attributes:
-        minimal_detectable_relative_difference: smallest margin within which a depth that is truly equal to the full
-            model would be shown to be not worse with 80 % power, (critical value + 0.84) * standard error / full value.
-        n_users: users compared.
-        users_needed_for_margin: users at which that difference would be the margin asked for.
-    """
-
-    minimal_detectable_relative_difference: float
-    n_users: int
-    users_needed_for_margin: int
-
-
-@dataclass(frozen=True, eq=False)
-class PerUser:
-    """The metric of each user of one depth or floor, averaged over training seeds.
-
-    Attributes:
-        name: what error messages call it.
-        users, targets: users ascending and their targets, shape (n_users,).
-        metric: mean over seeds of the metric of each user, shape (n_users,).
-        seeds: number of tables averaged.
-    """
-
-    name: str
-    users: np.ndarray
-    targets: np.ndarray
-    metric: np.ndarray
-    seeds: int
-
-    @staticmethod
-    def read(name: str, tables: RankTables, options: DecisionOptions) -> PerUser:
-        """Computes the metric from one ranks table, or from one per seed.
-
-        Raises:
-            InputError: no table, no row for test and full, a user twice, or seeds with different users.
-        """
-        per_seed = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
-        if not per_seed:
-            raise InputError(f"{name} has no ranks; rank it or leave it out of the decision")
-        read = [PerUser._read_one(name, table, options) for table in per_seed]
-        for other in read[1:]:
-            read[0].check_same_users(other)
-        metric = np.mean([found.metric for found in read], axis=0)
-        return PerUser(name, read[0].users, read[0].targets, metric, len(read))
-
-    @staticmethod
-    def _read_one(name: str, table: pd.DataFrame, options: DecisionOptions) -> PerUser:
-        rows = table.loc[(table[columns.SPLIT] == "test") & (table[columns.PROTOCOL] == "full")]
-        rows = rows.iloc[np.argsort(rows[columns.USER].to_numpy(), kind="stable")]
-        users = rows[columns.USER].to_numpy()
-        if not len(users) or np.any(users[1:] == users[:-1]):
-            raise InputError(
-                f"the ranks of {name} must hold each user once with split test and protocol full; got {len(users)} "
-                f"rows of {len(np.unique(users))} users; rank it again"
-            )
-        return PerUser(name, users, rows[columns.TARGET].to_numpy(), metric_values(rows, options.metric, options.k), 1)
-
-    def check_same_users(self, other: PerUser) -> None:
-        """Refuses an `other` with another user or target; paired differences would compare apples and pears.
-
-        Raises:
-            InputError: users or targets differ; the message names both.
-        """
-        same = np.array_equal(self.users, other.users) and np.array_equal(self.targets, other.targets)
-        if not same:
-            differing = len(np.setxor1d(self.users, other.users))
-            raise InputError(
-                f"{other.name} must be ranked on the same users and targets as {self.name}; {differing} users are in "
-                f"only one of them ({len(other.users)} and {len(self.users)} users); rank both on one data folder"
-            )
+    training_noise: float | None
 
 
 def compare(
-    others: Mapping[Key, PerUser], full: PerUser, options: DecisionOptions
-) -> tuple[dict[Key, Comparison], Power]:
+    others: Mapping[Key, PerUser], full: PerUser, options: DecisionOptions, noise: SeedNoise | None = None
+) -> tuple[dict[Key, Comparison], SimultaneousBounds]:
     """Compares a family with the full model, under one family-wise error.
 
     Args:
         others: at least one depth or floor.
         full: the full model; its metric must be above 0.
         options: margin, error and resamples.
+        noise: seed noise of the study's models; None takes that of this family.
 
     Returns:
-        A comparison per key, in the order given, and what this number of users can show. The power is that of the
-        loosest difference among those that are not worse for certain (among all, if all are): more users would not
-        change the verdict on the others.
+        A comparison per key, in the order given, and the bounds behind them, a column per key.
 
     Raises:
-        InputError: users or targets differ from the full model's.
+        InputError: users or targets differ from the full model's, or numbers of seeds do not pair.
     """
-    for other in others.values():
-        full.check_same_users(other)
-    differences = np.stack([other.metric - full.metric for other in others.values()], axis=1)
-    bounds = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed)
-    reference = float(full.metric.mean())
+    noise = noise_of([full, *others.values()]) if noise is None else noise
+    differences = [paired(other, full) for other in others.values()]
+    most = max(len(each) for each in differences)
+    stacked = np.stack([np.broadcast_to(each, (most, each.shape[1])) for each in differences], axis=-1)
+    if options.cover == "users":
+        stacked = stacked.mean(axis=0, keepdims=True)
+    trained = np.array([sum(model.seeds > 1 for model in (other, full)) for other in others.values()])
+    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise, trained)
+    reference = full.value
     threshold = -options.margin * reference
     found: dict[Key, Comparison] = {}
     for column, (key, other) in enumerate(others.items()):
-        lower, high = float(bounds.lower[column]), float(bounds.high[column])
-        verdict: Verdict = "not worse" if lower > threshold else "worse" if high < threshold else "undecided"
+        low, high = float(bounds.low[column]), float(bounds.high[column])
+        lower = float(bounds.lower[column])
+        verdict = verdict_of(low, high, lower > threshold, threshold)
         found[key] = Comparison(
-            value=float(other.metric.mean()),
+            value=other.value,
             difference=float(bounds.mean[column]),
             relative=float(bounds.mean[column]) / reference,
-            ci_low=float(bounds.low[column]),
+            ci_low=low,
             ci_high=high,
             lower_bound=lower,
-            not_worse=verdict == "not worse",
+            not_worse=verdict in ("better", "not worse"),
             verdict=verdict,
             seeds=other.seeds,
+            training_noise=training_noise(other, reference),
         )
-    open_ones = np.array([comparison.verdict != "worse" for comparison in found.values()])
-    error = bounds.standard_error[open_ones if open_ones.any() else slice(None)].max()
-    return found, _power(error / reference, bounds.critical_lower, len(full.metric), options.margin)
+    return found, bounds
 
 
-def _power(relative_error: float, critical: float, n_users: int, margin: float) -> Power:
-    detectable = float((critical + NormalDist().inv_cdf(POWER)) * relative_error)
-    needed = max(1, ceil(n_users * (detectable / margin) ** 2))
-    return Power(detectable, n_users, needed)
+def verdict_of(low: float, high: float, passes: bool, threshold: float) -> Verdict:
+    """Returns what interval and one-sided test say; `threshold` is minus the margin, in the metric."""
+    if low > 0:
+        return "better"
+    if passes:
+        return "not worse"
+    return "worse" if high < threshold else "undecided"
+
+
+def noise_of(models: list[PerUser]) -> SeedNoise:
+    """Returns the seed noise that models of a study share."""
+    return shared_noise([model.metric for model in models])
+
+
+def training_noise(model: PerUser, reference: float) -> float | None:
+    """Returns the standard deviation over seeds of a model's mean, as a share of `reference`; None with one seed."""
+    return None if model.seeds == 1 else float(model.metric.mean(axis=1).std(ddof=1)) / reference
+
+
+def require_covered(models: list[PerUser], options: DecisionOptions) -> None:
+    """Makes sure that intervals can cover what was asked for.
+
+    Raises:
+        InputError: they are to cover training, and a model was trained once.
+    """
+    once = [model.name for model in models if model.seeds == 1]
+    if options.cover == "training" and once:
+        raise InputError(
+            f"decision.cover training needs at least 2 training seeds of every model; {once[0]} has 1: give "
+            "probe.seeds two or more, or take decision.cover users"
+        )

@@ -15,7 +15,9 @@ import numpy as np
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
-from layerprobe.probing.comparisons import DecisionOptions, PerUser, RankTables
+from layerprobe.probing.comparisons import noise_of
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import are, confidence, listed, noun, short
 
 TwinVerdict = Literal["better", "worse", "undecided"]
@@ -103,18 +105,21 @@ def compare_control(
     for variant, twin in read.values():
         reference.check_same_users(variant)
         reference.check_same_users(twin)
-    differences = np.stack([variant.metric - twin.metric for variant, twin in read.values()], axis=1)
-    bounds = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed)
+    differences = np.stack([paired(variant, twin) for variant, twin in read.values()], axis=-1)
+    if options.cover == "users":
+        differences = differences.mean(axis=0)
+    noise = noise_of([model for pair in read.values() for model in pair])
+    bounds = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, noise)
     twins = {each: _difference(*read[each], bounds, column) for column, each in enumerate(read)}
-    n_users = len(reference.metric)
+    n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))
 
 
 def _difference(variant: PerUser, twin: PerUser, bounds: SimultaneousBounds, column: int) -> TwinDifference:
     low, high = float(bounds.low[column]), float(bounds.high[column])
     return TwinDifference(
-        value=float(variant.metric.mean()),
-        control_value=float(twin.metric.mean()),
+        value=variant.value,
+        control_value=twin.value,
         difference=float(bounds.mean[column]),
         ci_low=low,
         ci_high=high,

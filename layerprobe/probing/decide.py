@@ -1,22 +1,29 @@
 """`Decision`: which layers to keep, and how sure that is.
 
 Takes ranks of every studied selection and of the floors, hands on `decision.json`: the smallest depth that was shown to
-be not worse than the full model, the evidence for each selection, and what this number of users can show at all.
+be not worse than the full model, the evidence for each selection, and what these users and seeds can show at all.
 
-The bounds of `probing.comparisons` hold for all selections at once. So the smallest depth that passes may be picked
-without testing in a fixed order, and at that depth the selection with the highest metric; deeper ones need not pass (a
-note says where they did not). The floors form a family of their own.
+By the rule `sequence` one selection speaks for each depth: the one written `first:k`, or else the first that was named.
+They are tested from the deepest down, each at the full error, and the first that fails ends it. So the probability that
+any is passed wrongly is that of the first wrong one (Maurer, Hothorn and Lehmacher 1995). The other selections are a
+family of their own. By the rule `simultaneous` the bounds hold for all selections at once, so the smallest depth that
+passes may be picked without an order, and at that depth the selection with the highest metric; deeper ones need not
+pass (a note says where they did not). The floors form a family of their own by either rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
-from layerprobe.probing.comparisons import Comparison, DecisionOptions, PerUser, Power, RankTables, compare
+from layerprobe.evaluation.uncertainty import SimultaneousBounds
+from layerprobe.probing.comparisons import Comparison, compare, noise_of, require_covered, training_noise, verdict_of
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.per_user import PerUser, RankTables
+from layerprobe.probing.power import Power, power_of
 from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
 
@@ -35,7 +42,8 @@ class Decision:
         sentence: the answer in words.
         selections: every studied selection, by depth, the full model (difference 0) last.
         baselines: the floors, by name.
-        power: what this number of users can show.
+        sequence: the selections that speak for their depths, in the order of testing; empty by the other rule.
+        power: what these users and seeds can show.
         notes: what limits the answer.
     """
 
@@ -45,6 +53,7 @@ class Decision:
     sentence: str
     selections: dict[LayerSelection, Comparison]
     baselines: dict[str, Comparison]
+    sequence: tuple[LayerSelection, ...]
     power: Power
     notes: tuple[str, ...]
 
@@ -72,6 +81,7 @@ class Decision:
                 for each, found in self.selections.items()
             ],
             "baselines": [{"name": name, **asdict(found)} for name, found in self.baselines.items()],
+            "sequence": [each.text for each in self.sequence],
             "power": asdict(self.power),
             "notes": list(self.notes),
         }
@@ -98,18 +108,24 @@ def decide(
     """
     full_key, tables = _full_and_all(by_selection)
     full = PerUser.read(_called(full_key), tables[full_key], options)
-    if not full.metric.mean() > 0:
+    if not full.value > 0:
         raise InputError(
-            f"the full model ({full.name}) has a {options.label} of 0 on {len(full.metric)} users, and a margin "
+            f"the full model ({full.name}) has a {options.label} of 0 on {len(full.users)} users, and a margin "
             "is a share of it; train it longer or choose a larger k"
         )
     smaller = {each: PerUser.read(_called(each), tables[each], options) for each in tables if each != full_key}
     floors = {name: PerUser.read(name, ranks, options) for name, ranks in baselines.items()}
-    found, power = compare(smaller, full, options)
-    against_floors = compare(floors, full, options)[0] if floors else {}
-    chosen = _smallest(found)
-    value = float(full.metric.mean())
-    shown = {**found, full_key: Comparison(value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds)}
+    models = [full, *smaller.values()]
+    require_covered(models, options)
+    noise = noise_of(models)
+    found, bounds = compare(smaller, full, options, noise)
+    order = _sequence(smaller) if options.rule == "sequence" else ()
+    found |= _in_sequence(order, found, dict(zip(smaller, bounds.alone, strict=True)), options.margin * full.value)
+    against_floors = compare(floors, full, options, noise)[0] if floors else {}
+    power = _power(found, order, bounds, full.value, options)
+    chosen = _smallest({each: found[each] for each in order or found})
+    own = training_noise(full, full.value)
+    shown = {**found, full_key: Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)}
     return Decision(
         options=options,
         selection=chosen,
@@ -117,9 +133,61 @@ def decide(
         sentence=decision_sentence(chosen, shown, against_floors, options, power),
         selections=shown,
         baselines=against_floors,
+        sequence=order,
         power=power,
-        notes=decision_notes(chosen, shown, against_floors, options),
+        notes=decision_notes(chosen, shown, against_floors, options, order),
     )
+
+
+def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection, ...]:
+    """Returns the selection that speaks for each depth, the deepest first."""
+    speaks: dict[int, LayerSelection] = {}
+    for each in smaller:
+        if each.depth not in speaks or (keeps_first(each) and not keeps_first(speaks[each.depth])):
+            speaks[each.depth] = each
+    return tuple(speaks[depth] for depth in sorted(speaks, reverse=True))
+
+
+def _in_sequence(
+    order: tuple[LayerSelection, ...],
+    found: Mapping[LayerSelection, Comparison],
+    alone: Mapping[LayerSelection, float],
+    allowed: float,
+) -> dict[LayerSelection, Comparison]:
+    """Returns the comparisons of the sequence with its verdicts: what comes after the first failure is untested.
+
+    "Better" and "worse" are those of the simultaneous intervals, which need no order.
+    """
+    tested, goes_on = {}, True
+    for each in order:
+        passes = goes_on and float(alone[each]) > -allowed
+        verdict = verdict_of(found[each].ci_low, found[each].ci_high, passes, -allowed)
+        if verdict == "undecided" and not goes_on:
+            verdict = "untested"
+        goes_on = passes
+        tested[each] = replace(
+            found[each], lower_bound=float(alone[each]), not_worse=verdict in ("better", "not worse"), verdict=verdict
+        )
+    return tested
+
+
+def _power(
+    found: Mapping[LayerSelection, Comparison],
+    order: tuple[LayerSelection, ...],
+    bounds: SimultaneousBounds,
+    reference: float,
+    options: DecisionOptions,
+) -> Power:
+    """Returns what the loosest of the differences can show that are not worse for certain.
+
+    More users or seeds would not change the verdict on the others. Where all are worse, all count.
+    """
+    columns = {each: column for column, each in enumerate(found)}
+    asked = order or tuple(found)
+    still = [columns[each] for each in asked if found[each].verdict != "worse"] or [columns[each] for each in asked]
+    loosest = max(still, key=lambda column: bounds.standard_error[column])
+    critical = float(bounds.critical_alone[loosest]) if order else bounds.critical_lower
+    return power_of(bounds.error, loosest, reference, critical, options.margin)
 
 
 def _full_and_all(

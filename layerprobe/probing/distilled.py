@@ -13,7 +13,8 @@ from typing import Any, Literal
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
-from layerprobe.probing.comparisons import DecisionOptions, PerUser, RankTables, paired
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import confidence
 
 GainVerdict = Literal["better", "worse", "undecided"]
@@ -28,9 +29,10 @@ class Gain:
         plain_value: that of the same layers without a teacher.
         difference: `value` minus `plain_value`.
         relative: `difference` as a share of `plain_value`; None where that is 0.
-        ci_low, ci_high: two-sided interval of the difference; it covers the choice of users and, with several seeds,
-            the noise of training.
-        verdict: of the student: "better" (`ci_low` above 0), "worse" (`ci_high` below 0) or "undecided".
+        ci_low, ci_high: two-sided interval of the difference; it covers the choice of users and, with several seeds and
+            unless `cover` is `users`, the noise of training.
+        verdict: of the student: "better" (`ci_low` above 0), "worse" (`ci_high` below 0) or "undecided", which it is
+            in any case where `cover` asks for the noise of training and there is one seed.
         seeds: trainings of each.
         n_users: users compared.
     """
@@ -56,7 +58,7 @@ class DistilledComparison:
     """The comparison, in numbers and in words.
 
     Attributes:
-        options: what was asked; the margin is not used, nor are resamples.
+        options: what was asked; metric, alpha and cover count here.
         selection: the student's layers.
         gain: the numbers.
         sentence: what they say.
@@ -112,24 +114,26 @@ def compare_distilled(
         )
     gain = _gain(student, other, options)
     return DistilledComparison(
-        options, selection, gain, gain_sentence(gain, selection, options, unlike), _notes(gain.seeds)
+        options, selection, gain, gain_sentence(gain, selection, options, unlike), _notes(gain.seeds, options)
     )
 
 
 def _gain(student: PerUser, plain: PerUser, options: DecisionOptions) -> Gain:
     differences = paired(student, plain)
+    if options.cover == "users":
+        differences = differences.mean(axis=0, keepdims=True)
     (low,), (high,) = seeded_intervals(differences[:, :, None], options.alpha)
-    value, plain_value = float(student.metric.mean()), float(plain.metric.mean())
     difference = float(differences.mean())
+    is_covered = student.seeds > 1 or options.cover != "training"
     return Gain(
-        value=value,
-        plain_value=plain_value,
+        value=student.value,
+        plain_value=plain.value,
         difference=difference,
-        relative=difference / plain_value if plain_value else None,
+        relative=difference / plain.value if plain.value else None,
         ci_low=float(low),
         ci_high=float(high),
-        verdict="better" if low > 0 else "worse" if high < 0 else "undecided",
-        seeds=len(differences),
+        verdict="undecided" if not is_covered else "better" if low > 0 else "worse" if high < 0 else "undecided",
+        seeds=student.seeds,
         n_users=differences.shape[1],
     )
 
@@ -160,15 +164,22 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
 def _said(gain: Gain) -> str:
     if not gain.has_difference:
         return "undecided, since every user has the same value with both"
+    if gain.verdict == "undecided" and not gain.ci_low <= 0 <= gain.ci_high:
+        return "undecided, since one seed shows nothing of the noise of training, which decision.cover asks for"
     if gain.verdict == "undecided":
         return "undecided, since the interval holds 0"
     return f"{gain.verdict} for certain"
 
 
-def _notes(seeds: int) -> tuple[str, ...]:
-    once = (
-        "Each was trained once: the interval covers the choice of users, not the noise of training. Train both with "
-        "several seeds to see that noise."
-    )
-    shared = "One teacher taught all students, so the noise of its own training is not in the interval."
-    return (once if seeds == 1 else shared, "The student's budget leaves out the training of its teacher.")
+def _notes(seeds: int, options: DecisionOptions) -> tuple[str, ...]:
+    users_alone = "The interval covers the choice of users, not the noise of training"
+    if seeds == 1:
+        limit = f"{users_alone}: each was trained once. Several probe.seeds with distill.every_seed show that noise."
+    elif options.cover == "users":
+        limit = f"{users_alone}, as decision.cover users asks: it is about these very models."
+    else:
+        limit = (
+            "The interval covers the choice of users and the noise of training, given the one item table and the one "
+            "teacher that all share."
+        )
+    return (limit, "The student's budget leaves out the training of its teacher.")

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.probing.comparisons import Comparison, DecisionOptions, Power, Verdict
+from layerprobe.probing.comparisons import Comparison, Verdict
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.power import Power
 from layerprobe.probing.selections import keeps_first
 
 Found = Mapping[LayerSelection, Comparison]
@@ -29,7 +31,7 @@ def decision_sentence(
         found: every studied selection; the largest is the full model.
         baselines: the floors; those that are not worse than the full model are named.
         options: what was asked.
-        power: what this number of users can show; said where a selection is undecided for want of users.
+        power: what these users and seeds can show; said where a selection is undecided for want of them.
 
     Returns:
         One to four sentences on one line. Selections are called by their depth where all are written `first:k`.
@@ -48,20 +50,34 @@ def decision_notes(
     found: Found,
     baselines: Mapping[str, Comparison],
     options: DecisionOptions,
+    order: Sequence[LayerSelection] = (),
 ) -> tuple[str, ...]:
-    """Says what limits the answer: training noise, depths out of step, the choice of layers, better models."""
-    notes = [_seed_note({each.seeds for each in found.values()}, noun(found))]
+    """Says what limits the answer: training noise, depths out of step, the choice of layers, better models.
+
+    Args:
+        chosen: the decided selection; None if none below the full model passed.
+        found: every studied selection; the largest is the full model.
+        baselines: the floors.
+        options: what was asked.
+        order: the selections that spoke for their depths, in the order of testing; empty by the other rule.
+    """
+    notes = [_seed_note({each.seeds for each in found.values()}, noun(found), options)]
     if chosen is not None:
-        notes += _other_notes(chosen, found)
-    better = [called(each, found) for each, comparison in found.items() if comparison.ci_low > 0]
-    better += [name for name, comparison in baselines.items() if comparison.ci_low > 0]
+        notes += _other_notes(chosen, found, order)
+    notes += _untested_notes(found, order)
+    if max(each.seeds for each in found.values()) > 1 and baselines and "sasrec" in baselines:
+        notes += ["SASRec was trained once: its interval does not cover its own training noise."] * (
+            baselines["sasrec"].seeds == 1 and options.cover != "users"
+        )
+    better = [called(each, found) for each, comparison in found.items() if comparison.verdict == "better"]
+    better += [name for name, comparison in baselines.items() if comparison.verdict == "better"]
     if better:
         notes.append(f"Better than the full model on {options.label} for certain: {listed(better)}.")
     return tuple(notes)
 
 
-def _other_notes(chosen: LayerSelection, found: Found) -> list[str]:
-    """Says which larger selections did not pass, and which equally large ones are worse."""
+def _other_notes(chosen: LayerSelection, found: Found, order: Sequence[LayerSelection]) -> list[str]:
+    """Says which larger selections did not pass, which as large ones are worse, and which smaller ones are open."""
     notes = []
     name = short(chosen, found)
     missed = [each for each, other in found.items() if each.depth > chosen.depth and not other.not_worse]
@@ -73,16 +89,49 @@ def _other_notes(chosen: LayerSelection, found: Found) -> list[str]:
             f"{are(worse, found)} as large as {name} and worse by more than the margin for certain: "
             "it matters which layers are kept."
         )
+    smaller = [each for each, other in found.items() if each.depth < chosen.depth and other.not_worse]
+    if smaller and order:
+        notes.append(
+            f"{are(smaller, found)} not worse either, and smaller, in a family of its own that does not decide; "
+            "decision.rule simultaneous lets every selection decide."
+        )
+    still = [each for each in _with_verdict(found, "undecided") if each.depth < chosen.depth]
+    if still:
+        notes.append(f"{are(still, found)} undecided: more users or seeds may show that fewer layers do.")
     return notes
 
 
-def _seed_note(seeds: set[int], each: str) -> str:
-    limit = "the intervals cover the choice of users, not the noise of training"
+def _untested_notes(found: Found, order: Sequence[LayerSelection]) -> list[str]:
+    untested = _with_verdict(found, "untested")
+    if not untested:
+        return []
+    stopped = next(each for each in order if not found[each].not_worse)
+    return [
+        f"{are(untested, found)} untested: the test goes from the deepest down and {called(stopped, found)} did not "
+        "pass. decision.rule simultaneous tests all at once."
+    ]
+
+
+def _seed_note(seeds: set[int], each: str, options: DecisionOptions) -> str:
     if max(seeds) == 1:
-        return f"Each {each} was trained once: {limit}. Train several seeds per {each} to see that noise."
+        return (
+            f"Each {each} was trained once: the intervals cover the choice of users, not the noise of training. Train "
+            f"several seeds per {each} (probe.seeds) to see that noise."
+        )
     if min(seeds) == 1:
-        return f"Some {each}s were trained once: {limit}. Train as many seeds for each {each} to see that noise."
-    return f"Each user's metric is a mean over at least {min(seeds)} trainings per {each}: {limit} left in that mean."
+        return (
+            f"Some {each}s were trained once: of these the intervals take the noise of training from the others. Train "
+            f"as many seeds for each {each} to see it."
+        )
+    if options.cover == "users":
+        return (
+            f"Each user's metric is a mean over {min(seeds)} trainings per {each}, and the intervals are about these "
+            "very models: they cover the choice of users, not the noise of training (decision.cover users)."
+        )
+    return (
+        f"Each {each} was trained {min(seeds)} times. The intervals cover the choice of users and the noise of "
+        "training, given the one item table that all models share."
+    )
 
 
 def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, power: Power) -> str:
@@ -99,11 +148,24 @@ def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, powe
     else:
         verb = "it has" if chosen.depth == 1 else "they have"
         head = f"Keep {chosen.depth} of {full_depth} layers ({chosen}): {verb}"
+    if kept.verdict == "better":
+        tail = " It is better than the full model for certain." + tail
     return (
         f"{head} an {options.label} of {kept.value:.4f} against {full_value:.4f} of the full model "
-        f"({_signed(kept.relative)}), {bound} with {confidence(options)} confidence for all {noun(found)}s together "
-        f"and so within the margin of {_margin(options)} ({power.n_users:,} users).{tail}"
+        f"({_signed(kept.relative)}), {bound} with {confidence(options)} confidence {_tested(found, options)} "
+        f"and so within the margin of {_margin(options)} ({_counts(power)}).{tail}"
     )
+
+
+def _tested(found: Found, options: DecisionOptions) -> str:
+    if options.rule == "sequence":
+        return "when depths are tested one by one from the deepest down,"
+    return f"for all {noun(found)}s together"
+
+
+def _counts(power: Power) -> str:
+    seeds = f", {power.n_seeds} seeds" if power.n_seeds > 1 else ""
+    return f"{power.n_users:,} users{seeds}"
 
 
 def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
@@ -112,18 +174,28 @@ def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
     text = (
         f"Keep all layers (depth {full.depth}): none of the smaller {noun(found)}s could be shown to stay within "
         f"{margin} of the full model's {options.label} of {found[full].value:.4f} "
-        f"({confidence(options)} confidence, {power.n_users:,} users)."
+        f"({confidence(options)} confidence, {_counts(power)})."
     )
     if worse:
         text += f" {are(worse, found)} worse by more than {margin} for certain."
     if undecided:
         text += f" {are(undecided, found)} undecided: the interval reaches both sides of the margin."
-        if power.users_needed_for_margin > power.n_users:
-            text += (
-                f" These users can show a margin of {_percent(power.minimal_detectable_relative_difference)}; "
-                f"{margin} would need about {_rounded_up(power.users_needed_for_margin):,} users."
-            )
+        text += _needed(options, power)
     return text
+
+
+def _needed(options: DecisionOptions, power: Power) -> str:
+    """Says which margin could be shown, and what the margin asked for would need; nothing where it could be shown."""
+    if power.minimal_detectable_relative_difference <= options.margin:
+        return ""
+    shown = f" These users{' and seeds' if power.n_seeds > 1 else ''} can show a margin of "
+    shown += f"{_percent(power.minimal_detectable_relative_difference)}; {_margin(options)} would need about "
+    users, seeds = power.users_needed_for_margin, power.seeds_needed_for_margin
+    ways = [] if users is None else [f"{_rounded_up(users):,} users"]
+    ways += [] if seeds is None else [f"{seeds} seeds"]
+    if not ways:
+        return shown + "more users and more seeds at once: neither alone is enough."
+    return f"{shown}{' or '.join(ways)}."
 
 
 def _full(found: Found) -> LayerSelection:

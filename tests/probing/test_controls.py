@@ -12,8 +12,8 @@ from layerprobe import columns
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
-from layerprobe.probing.comparisons import DecisionOptions
 from layerprobe.probing.controls import compare_control
+from layerprobe.probing.decision_options import DecisionOptions
 
 OPTIONS = DecisionOptions(metric="hr", k=1, margin=0.3, n_boot=300)
 KEEP, FIRST, FULL = (parse_selection(text, 4) for text in ("keep:0,3", "first:2", "first:4"))

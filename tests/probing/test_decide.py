@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import ceil, log2
 
 import numpy as np
@@ -11,10 +12,13 @@ import scipy.stats
 from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
-from layerprobe.probing.comparisons import PerUser, compare
-from layerprobe.probing.decide import Decision, DecisionOptions, decide
+from layerprobe.probing.comparisons import compare
+from layerprobe.probing.decide import Decision, decide
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.per_user import PerUser
 
 HR_1 = DecisionOptions(metric="hr", k=1, n_boot=500)
+TOGETHER = replace(HR_1, rule="simultaneous")
 
 
 def ranks_table(n_higher: np.ndarray) -> pd.DataFrame:
@@ -60,14 +64,16 @@ def test_the_smallest_depth_that_passes_is_chosen() -> None:
         "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), at most "
     )
     assert decision.sentence.endswith(
-        "with 95 % confidence for all depths together and so within the margin of 2 % (10,000 users)."
+        "with 95 % confidence when depths are tested one by one from the deepest down, and so within the margin of 2 % "
+        "(10,000 users)."
     )
 
 
 def test_numbers_are_means_of_paired_differences_with_simultaneous_bounds() -> None:
     generator = np.random.default_rng(0)
     ranks = {k: generator.integers(0, 15, 500) for k in (1, 2, 4)}
-    decision = decide({k: ranks_table(n_higher) for k, n_higher in ranks.items()}, {}, DecisionOptions(n_boot=300))
+    options = DecisionOptions(n_boot=300, rule="simultaneous")
+    decision = decide({k: ranks_table(n_higher) for k, n_higher in ranks.items()}, {}, options)
     gains = {k: np.where(n_higher < 10, 1 / np.log2(2 + n_higher), 0) for k, n_higher in ranks.items()}
     bounds = simultaneous_bounds(np.stack([gains[1] - gains[4], gains[2] - gains[4]], axis=1), 0.05, 300, seed=0)
     for column, k in enumerate((1, 2)):
@@ -147,7 +153,7 @@ def test_floors_do_not_widen_the_bounds_of_depths() -> None:
 
 
 def test_depths_out_of_step_get_a_note() -> None:
-    decision = decide({8: hits(0.5), 1: hits(0.5), 2: hits(0.4), 4: hits(0.4)}, {}, HR_1)
+    decision = decide({8: hits(0.5), 1: hits(0.5), 2: hits(0.4), 4: hits(0.4)}, {}, TOGETHER)
     assert decision.depth == 1
     assert "Depths 2 and 4 are larger than 1 and did not pass: quality does not rise with depth." in decision.notes
 
@@ -158,7 +164,8 @@ def test_seeds_are_averaged_per_user_and_named() -> None:
     mixed = decide({4: [hits(0.5), hits(0.6)], 2: [hits(0.4)]}, {}, HR_1)
     assert any(note.startswith("Some depths were trained once") for note in mixed.notes)
     several = decide({4: [hits(0.5), hits(0.6)], 2: [hits(0.4), hits(0.5)]}, {"sasrec": hits(0.3)}, HR_1)
-    assert any("mean over at least 2 trainings per depth" in note for note in several.notes)
+    assert any(note.startswith("Each depth was trained 2 times. The intervals cover") for note in several.notes)
+    assert "SASRec was trained once: its interval does not cover its own training noise." in several.notes
     assert several.depths[4].value == pytest.approx((0.5 + 0.6) / 2)
     assert (several.depths[2].value, several.depths[2].seeds) == (pytest.approx((0.4 + 0.5) / 2), 2)
 
@@ -184,7 +191,7 @@ def test_power_is_that_of_the_open_depths() -> None:
 def any_passes(full: np.ndarray, others: np.ndarray, options: DecisionOptions) -> bool:
     """Compares values per user, [n_users] and [n_users, depths], without the detour of tables."""
     users = np.arange(len(full))
-    first, *rest = [PerUser("", users, users, hit.astype(float), 1) for hit in (full, *others.T)]
+    first, *rest = [PerUser("", users, users, hit.astype(float)[None]) for hit in (full, *others.T)]
     return any(found.not_worse for found in compare(dict(enumerate(rest)), first, options)[0].values())
 
 
@@ -228,7 +235,9 @@ def test_the_dictionary_is_plain_json_with_the_promised_keys() -> None:
     assert set(content["power"]) == {
         "minimal_detectable_relative_difference",
         "n_users",
+        "n_seeds",
         "users_needed_for_margin",
+        "seeds_needed_for_margin",
     }
 
 

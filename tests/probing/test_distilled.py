@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_controls import ranks_table
 
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
-from layerprobe.probing.comparisons import DecisionOptions
+from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 
 OPTIONS = DecisionOptions(metric="hr", k=1, alpha=0.1)
@@ -60,10 +61,10 @@ def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
     tables = ranks_table(hits(1, 1, 0, 0)), ranks_table(hits(1, 0, 0, 0))
     alike = compare_distilled(ENDS, *tables, OPTIONS)
     gain = alike.gain
+    bounds = f"{gain.ci_low:+.4f} to {gain.ci_high:+.4f}"
     head = (
         "Distilled, the 2 layers of ends:2 have an HR@1 of 0.5000, and 0.2500 fine-tuned without a teacher: better for "
-        f"certain, a difference of +0.2500 (+100.0 %) with a 90 % interval of {gain.ci_low:+.4f} to {gain.ci_high:+.4f} "
-        "(400 users)."
+        f"certain, a difference of +0.2500 (+100.0 %) with a 90 % interval of {bounds} (400 users)."
     )
     assert alike.sentence == f"{head} Both had one budget: the same recipe, the same examples, at most as many epochs."
     unlike = compare_distilled(ENDS, *tables, OPTIONS, ["it had more epochs", "it had another start"])
@@ -75,9 +76,35 @@ def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
 def test_notes_say_what_the_interval_leaves_out() -> None:
     table = ranks_table(hits(1, 0, 0, 0))
     once, twice = (compare_distilled(ENDS, [table] * n, [table] * n, OPTIONS) for n in (1, 2))
-    assert "trained once" in once.notes[0]
-    assert "One teacher taught all students" in twice.notes[0]
+    assert "not the noise of training: each was trained once." in once.notes[0]
+    assert "covers the choice of users and the noise of training, given the one item table and" in twice.notes[0]
     assert twice.sentence.split(" Both")[0].endswith("(400 users, 2 seeds each).")
+
+
+def test_the_interval_covers_what_was_asked_for() -> None:
+    better, plain = [hits(1, 1, 0, 0), hits(0.9, 0.8, 0, 0)], [hits(1, 0, 0, 0)] * 2
+    tables = [*map(ranks_table, better)], [*map(ranks_table, plain)]
+    found = {
+        cover: compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, alpha=0.1, cover=cover))
+        for cover in ("auto", "training", "users")
+    }
+    assert found["auto"].gain == found["training"].gain
+    per_user = np.stack([(s == FIRST) * 1.0 - (p == FIRST) for s, p in zip(better, plain, strict=True)]).mean(axis=0)
+    mean = (100 + 80 - 10) / 800
+    alone = stats.t.ppf(0.95, 399) * per_user.std(ddof=1) / 20
+    gain = found["users"].gain
+    assert (gain.ci_low, gain.ci_high) == pytest.approx((mean - alone, mean + alone))
+    assert gain.ci_low > found["auto"].gain.ci_low
+    assert (gain.seeds, gain.verdict) == (2, "better")
+    assert "as decision.cover users asks" in found["users"].notes[0]
+
+
+def test_one_seed_decides_nothing_where_training_is_to_be_covered() -> None:
+    tables = ranks_table(hits(1, 1, 0, 0)), ranks_table(hits(1, 0, 0, 0))
+    found = compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, cover="training"))
+    assert found.gain.ci_low > 0
+    assert found.gain.verdict == "undecided"
+    assert "undecided, since one seed shows nothing of the noise of training, which decision.cover" in found.sentence
 
 
 def test_the_stored_form_is_plain() -> None:

@@ -19,7 +19,8 @@ from layerprobe.evaluation.metrics import metric_table
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
-from layerprobe.probing.decide import DecisionOptions, decide
+from layerprobe.probing.decide import decide
+from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.store.atomic import write_csv, write_json, write_parquet, write_yaml
 

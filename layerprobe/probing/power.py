@@ -1,0 +1,66 @@
+"""`Power`: what this number of users and seeds can show, and how many of each a margin would need.
+
+Takes the error of a difference by its sources, hands on the margin that could be shown and the numbers needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from statistics import NormalDist
+
+from layerprobe.evaluation.seeds import MeanError
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Power:
+    """What this number of users and seeds can show.
+
+    Attributes:
+        minimal_detectable_relative_difference: smallest margin within which a depth that is truly equal to the full
+            model would be shown to be not worse with 80 % power, (critical value + 0.84) * standard error / full value.
+        n_users: users compared.
+        n_seeds: trainings of each model.
+        users_needed_for_margin: users at which that difference would be the margin asked for, with as many seeds; None
+            where the noise of training alone is too large for it.
+        seeds_needed_for_margin: seeds at which it would be, with as many users; None where the choice of users alone is
+            too large for it, or where one seed does not tell the two apart.
+    """
+
+    minimal_detectable_relative_difference: float
+    n_users: int
+    n_seeds: int
+    users_needed_for_margin: int | None
+    seeds_needed_for_margin: int | None
+
+
+def power_of(error: MeanError, column: int, reference: float, critical: float, margin: float) -> Power:
+    """Returns what the difference in one column can show.
+
+    With variance parts u by users, j by users and seeds together and s by seeds, that of a difference at U users and S
+    seeds is (u + j / S) / U + s / S. The numbers needed are those at which (critical + 0.84) times its root is the
+    margin; the critical value is kept as it is, though it falls a little with more seeds.
+
+    Args:
+        error: of the differences to the full model.
+        column: which of them.
+        reference: the full model's value, above 0.
+        critical: critical value of the one-sided bound.
+        margin: share of the full model's value that may be lost.
+    """
+    n_users, n_seeds = error.n_users, error.n_seeds
+    factor = critical + NormalDist().inv_cdf(POWER)
+    by_users, joint, by_seeds = (float(part[column]) for part in (error.by_users, error.joint, error.by_seeds))
+    detectable = factor * (by_users + by_seeds) ** 0.5 / reference
+    allowed = (margin * reference / factor) ** 2
+    users = _needed(by_users * n_users, allowed - by_seeds)
+    alone = max(by_users - joint, 0.0)
+    seeds = None if n_seeds == 1 else _needed((joint + by_seeds) * n_seeds, allowed - alone)
+    return Power(detectable, n_users, n_seeds, users, seeds)
+
+
+def _needed(variance: float, allowed: float) -> int | None:
+    """Returns how many draws bring the variance of their mean down to what is allowed; None where none would."""
+    return max(1, ceil(variance / allowed)) if allowed > 0 else None
