@@ -50,6 +50,7 @@ def seeded(finished: Path, trained: list[str], tmp_path_factory: pytest.TempPath
     """The finished tiny study with a second seed of everything. Read only."""
     folder = tmp_path_factory.mktemp("seeded")
     shutil.copytree(finished, folder / "study")
+    shutil.rmtree(folder / "study" / "student")  # to be exported again, with more students in the curve
     real = model_folder.Trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcomes, "report_stage", lambda _study: None)
@@ -98,6 +99,7 @@ def test_the_first_student_is_exported_and_its_card_shows_it_alone(seeded: Path,
     said = read_json(seeded / "student" / "student.json")
     done = read_json(seeded / "distillation" / "student" / DONE)
     assert said["student_sha256"] == done["files"]["checkpoint/model.safetensors"]
+    assert said["metrics"] == read_json(finished / "student" / "student.json")["metrics"]
     cards = [(folder / "student" / "README.md").read_text() for folder in (seeded, finished)]
     assert cards[0] == cards[1]
 
