@@ -108,8 +108,9 @@ def mean_error(values: np.ndarray, noise: SeedNoise | None = None, trained: np.n
         raise InputError("values must be finite; a metric per user is NaN or infinite")
     n_seeds, n_users, n_columns = values.shape
     over_seeds = values.mean(axis=0)
-    varies = np.ptp(over_seeds, axis=0) > 0  # the mean of equal values is that value, and not nearly so
-    mean = np.where(varies, over_seeds.mean(axis=0), over_seeds[0])
+    varies = np.ptp(values, axis=(0, 1)) > 0  # the mean of equal values is that value, and not nearly so
+    over_seeds = np.where(varies, over_seeds, values[0, :1])
+    mean = np.where(varies, over_seeds.mean(axis=0), values[0, 0])
     by_users = ((over_seeds - mean) ** 2).sum(axis=0) / max(n_users - 1, 1) / n_users
     if n_seeds == 1:
         nothing = np.zeros(n_columns)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import gammaincinv
 
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import MeanError, SeedNoise, mean_error
@@ -172,9 +172,9 @@ def _with_training(moved: np.ndarray, error: MeanError, seed: int) -> np.ndarray
     variance = error.by_users + error.by_seeds
     share = np.sqrt(np.divide(error.by_seeds, variance, out=np.zeros_like(variance), where=variance > 0))
     trained = moved + share * generator.standard_normal(moved.shape)
-    # One draw for all columns: the columns share the estimate, and with it the doubt.
+    # One draw of a chi-squared quantile for all columns: they share the estimate, and with it the doubt.
     drawn, df = generator.random(len(moved))[:, None], np.minimum(error.df, MOST_DF)
-    return trained / np.sqrt(stats.chi2.ppf(drawn, df) / df)
+    return trained / np.sqrt(2 * gammaincinv(df / 2, drawn) / df)
 
 
 def _centre(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

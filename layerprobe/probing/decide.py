@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
+from layerprobe.evaluation.seeds import SeedNoise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds
 from layerprobe.probing.comparisons import Comparison, compare, noise_of, require_covered, training_noise, verdict_of
 from layerprobe.probing.decision_options import DecisionOptions
@@ -115,14 +116,9 @@ def decide(
         )
     smaller = {each: PerUser.read(_called(each), tables[each], options) for each in tables if each != full_key}
     floors = {name: PerUser.read(name, ranks, options) for name, ranks in baselines.items()}
-    models = [full, *smaller.values()]
-    require_covered(models, options)
-    noise = noise_of(models)
-    found, bounds = compare(smaller, full, options, noise)
-    order = _sequence(smaller) if options.rule == "sequence" else ()
-    found |= _in_sequence(order, found, dict(zip(smaller, bounds.alone, strict=True)), options.margin * full.value)
-    against_floors = compare(floors, full, options, noise)[0] if floors else {}
-    power = _power(found, order, bounds, full.value, options)
+    judged = judge(smaller, full, options)
+    found, order = judged.selections, judged.sequence
+    against_floors = compare(floors, full, options, judged.noise)[0] if floors else {}
     chosen = _smallest({each: found[each] for each in order or found})
     own = training_noise(full, full.value)
     shown = {**found, full_key: Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)}
@@ -130,13 +126,51 @@ def decide(
         options=options,
         selection=chosen,
         full_depth=full_key.depth,
-        sentence=decision_sentence(chosen, shown, against_floors, options, power),
+        sentence=decision_sentence(chosen, shown, against_floors, options, judged.power),
         selections=shown,
         baselines=against_floors,
         sequence=order,
-        power=power,
+        power=judged.power,
         notes=decision_notes(chosen, shown, against_floors, options, order),
     )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the selections below the full model were found to be.
+
+    Attributes:
+        selections: the comparison of each.
+        sequence: those that speak for their depths, in the order of testing; empty by the rule `simultaneous`.
+        power: what these users and seeds can show.
+        noise: what one training moves a model's mean by.
+    """
+
+    selections: dict[LayerSelection, Comparison]
+    sequence: tuple[LayerSelection, ...]
+    power: Power
+    noise: SeedNoise
+
+
+def judge(smaller: Mapping[LayerSelection, PerUser], full: PerUser, options: DecisionOptions) -> Judged:
+    """Compares all selections with the full model and tests them by the rule asked for.
+
+    Args:
+        smaller: at least one selection below the full model.
+        full: the full model; its metric must be above 0.
+        options: margin, error, rule and resamples.
+
+    Raises:
+        InputError: users or numbers of seeds do not fit, or too few seeds for what is to be covered.
+    """
+    models = [full, *smaller.values()]
+    require_covered(models, options)
+    noise = noise_of(models)
+    found, bounds = compare(smaller, full, options, noise)
+    order = _sequence(smaller) if options.rule == "sequence" else ()
+    alone = dict(zip(smaller, bounds.alone, strict=True))
+    found |= _in_sequence(order, found, alone, options.margin * full.value)
+    return Judged(found, order, _power(found, order, bounds, full.value, options), noise)
 
 
 def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection, ...]:

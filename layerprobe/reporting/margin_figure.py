@@ -25,7 +25,13 @@ ZOOM = 5.0
 FLOOR_STEPS = 10
 MOST_NAMES = 24
 TICK_ROOM, TOP_ROOM = 1.1, 0.95
-LOOKS = {"not worse": (figures.BLUE, "o"), "undecided": (figures.QUIET, "s"), "worse": (figures.VERMILION, "X")}
+LOOKS = {
+    "better": (figures.GREEN, "D"),
+    "not worse": (figures.BLUE, "o"),
+    "undecided": (figures.QUIET, "s"),
+    "untested": (figures.QUIET, "x"),
+    "worse": (figures.VERMILION, "X"),
+}
 
 
 @mpl.rc_context(figures.STYLE)
@@ -61,7 +67,7 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         axes.axhline(-100 * margin, color=figures.INK, lw=1.2, ls="--")
         if position:
             label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
-    _legend(figure, f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
+    _legend(figure, set(table[VERDICT]), f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
     return figure
 
 
@@ -142,9 +148,11 @@ def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
         axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 
-def _legend(figure: Figure, chosen: str | None) -> None:
+def _legend(figure: Figure, verdicts: set[str], chosen: str | None) -> None:
     entries = {
-        text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6) for text, (colour, marker) in LOOKS.items()
+        text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6)
+        for text, (colour, marker) in LOOKS.items()
+        if text in verdicts
     }
     entries["lower bound that decides"] = Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2)
     entries["margin"] = Line2D([], [], color=figures.INK, lw=1.2, ls="--")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_decide import HR_1, hits
+from test_decide import HR_1, TOGETHER, hits
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
@@ -17,7 +17,51 @@ def family(**shares: float) -> dict[LayerSelection, object]:
 
 
 def decided(**shares: float) -> Decision:
-    return decide(family(**shares), {}, HR_1)
+    return decide(family(**shares), {}, TOGETHER)
+
+
+def test_in_a_sequence_first_layers_speak_for_their_depth_and_others_do_not() -> None:
+    # keep:0,7 is named before first:2 and is better; first:2 decides.
+    decision = decide(family(keep_0_7=0.499, first_2=0.497, last_1=0.3, first_4=0.499, first_8=0.5), {}, HR_1)
+    assert [each.text for each in decision.sequence] == ["first:4", "first:2", "last:1"]
+    assert decision.selection is not None
+    assert decision.selection.text == "first:2"
+    assert decision.to_dict()["sequence"] == ["first:4", "first:2", "last:1"]
+
+
+def test_a_sequence_stops_at_the_first_depth_that_fails() -> None:
+    decision = decide(family(first_1=0.2, first_2=0.5, first_4=0.48, first_8=0.5), {}, HR_1)
+    verdicts = {each.text: found.verdict for each, found in decision.selections.items()}
+    assert verdicts == {"first:1": "worse", "first:2": "untested", "first:4": "worse", "first:8": "not worse"}
+    assert decision.selection is None
+    assert decision.notes[1:] == (
+        "Depth 2 is untested: the test goes from the deepest down and depth 4 did not pass. decision.rule simultaneous "
+        "tests all at once.",
+    )
+
+
+def test_a_depth_of_a_sequence_is_tested_at_the_full_error() -> None:
+    # Its bound is the one it has where no other depth is studied, and so higher than the simultaneous one.
+    ranks = {
+        parse_selection(f"first:{k}", 4): hits(0.5, flipped=flipped, seed=k)
+        for k, flipped in ((4, 0.0), (3, 0.1), (2, 0.1), (1, 0.1))
+    }
+    full, three, two, one = ranks
+    alone = decide({full: ranks[full], two: ranks[two]}, {}, HR_1).selections[two].lower_bound
+    together = decide(ranks, {}, TOGETHER).selections
+    in_sequence = decide(ranks, {}, HR_1).selections
+    assert in_sequence[two].lower_bound == pytest.approx(alone, rel=1e-4)
+    assert all(in_sequence[each].lower_bound > together[each].lower_bound for each in (one, two, three))
+    assert all(in_sequence[each].ci_low == together[each].ci_low for each in (one, two, three))
+
+
+def test_smaller_selections_outside_a_sequence_are_named() -> None:
+    decision = decide(family(keep_7=0.5, first_1=0.3, first_2=0.5, first_8=0.5), {}, HR_1)
+    assert decision.depth == 2
+    assert (
+        "Selection keep:7 is not worse either, and smaller, in a family of its own that does not decide; decision.rule "
+        "simultaneous lets every selection decide." in decision.notes
+    )
 
 
 def test_at_the_smallest_depth_that_passes_the_highest_metric_is_chosen() -> None:

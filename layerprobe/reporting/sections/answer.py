@@ -32,17 +32,40 @@ def answer_section(study: StudyFiles) -> Section:
     decision = study.decision
     if decision is None:
         return Section("The answer", [absent("a decision", "decision.json", RUN), QUESTION])
-    power, one = decision["power"], _noun(decision)
-    rests_on = (
-        f"{QUESTION} Every {one} is compared with the full model of {decision['full_depth']} layers, user by user, in "
-        f"{metric_label(decision['metric'], decision['k'])} on the test targets of {count(power['n_users'])} users, "
-        f"ranked among the whole catalogue. A {one} is not worse when its loss stays below "
-        f"{level(decision['margin'])} of the full model's value for certain, worse when its loss is above that for "
-        f"certain, else undecided. For certain: false for any of the {one}s in at most {level(decision['alpha'])} of "
-        f"such studies."
-    )
     notes = [markdown.bullets(decision["notes"])] if decision["notes"] else []
-    return Section("The answer", [f"**{decision['sentence']}**", rests_on, *notes])
+    return Section("The answer", [f"**{decision['sentence']}**", _rests_on(decision), *notes])
+
+
+def _rests_on(decision: dict[str, Any]) -> str:
+    """Says what was compared, what the verdicts mean and what they are sure of."""
+    power, one = decision["power"], _noun(decision)
+    seeds = power.get("n_seeds", 1)
+    trained = f" and {seeds} trainings of each model" if seeds > 1 else ""
+    text = (
+        f"{QUESTION} Every {one} is compared with the full model of {decision['full_depth']} layers, user by user, in "
+        f"{metric_label(decision['metric'], decision['k'])} on the test targets of {count(power['n_users'])} users"
+        f"{trained}, ranked among the whole catalogue. A {one} is not worse when its loss stays below "
+        f"{level(decision['margin'])} of the full model's value for certain, worse when its loss is above that for "
+        "certain, better when it is above the full model for certain, else undecided. "
+    )
+    if not decision.get("sequence"):
+        return text + (
+            f"For certain: false for any of the {one}s in at most {level(decision['alpha'])} of such studies."
+        )
+    text += (
+        f"{_spoken(decision)} are tested from the deepest down, each at {level(decision['alpha'])}, and the first that "
+        "does not pass ends the test, those after it are untested: so one is called not worse falsely in at most "
+        f"{level(decision['alpha'])} of such studies. Better and worse hold for all at once."
+    )
+    if len(decision["sequence"]) + 1 < len(decision["depths"]):
+        text += " The other selections are judged by bounds that hold for all selections at once, and do not decide."
+    return text
+
+
+def _spoken(decision: dict[str, Any]) -> str:
+    if _noun(decision) == "depth":
+        return "Depths"
+    return f"One selection for each depth ({', '.join(decision['sequence'])})"
 
 
 def decision_section(study: StudyFiles) -> Section:
@@ -70,21 +93,36 @@ def _caption(study: StudyFiles, decision: dict[str, Any]) -> str:
     return (
         f"Paired differences over {count(decision['power']['n_users'])} users (test, full ranking). "
         f"Bars: {level(1 - decision['alpha'])} intervals that hold for all {one}s at once, and for all floors at once. "
-        f"Thick ticks: one-sided lower bounds; a {one} is not worse when its tick lies above the margin. "
+        f"Thick ticks: one-sided lower bounds{_which_bounds(decision)}; a {one} is not worse when its tick lies above "
+        "the margin. "
         f"Study {study.name}, commit {study.commit}."
     )
 
 
+def _which_bounds(decision: dict[str, Any]) -> str:
+    if not decision.get("sequence"):
+        return ""
+    return " (of each tested depth alone, as far as the sequence reached)"
+
+
 def _table(decision: dict[str, Any], metric: str) -> str:
     headers = ["Model", metric, "Difference", "Relative", "Interval", "Lower bound", "Verdict"]
-    rows = [[_depth_name(row, decision), *_cells(row)] for row in decision["depths"]]
+    if _has_seeds(decision):
+        headers.append("Training noise")
+    rows = [[_depth_name(row, decision), *_cells(row, decision)] for row in decision["depths"]]
     layers = [layers_text(row["layers"]) if "layers" in row else UNKNOWN for row in decision["depths"]]
-    rows += [[KIND_NAMES.get(str(row["name"]), str(row["name"])), *_cells(row)] for row in decision["baselines"]]
+    rows += [
+        [KIND_NAMES.get(str(row["name"]), str(row["name"])), *_cells(row, decision)] for row in decision["baselines"]
+    ]
     layers += [UNKNOWN] * len(decision["baselines"])
     if _noun(decision) == "depth":
         return markdown.table(headers, rows)
     headers.insert(1, "Layers")
     return markdown.table(headers, [[name, kept, *cells] for (name, *cells), kept in zip(rows, layers, strict=True)], 2)
+
+
+def _floor_name(row: dict[str, Any]) -> str:
+    return KIND_NAMES.get(str(row["name"]), str(row["name"]))
 
 
 def _depth_name(row: dict[str, Any], decision: dict[str, Any]) -> str:
@@ -97,8 +135,12 @@ def _noun(decision: dict[str, Any]) -> str:
     return noun(selection_of(row) for row in decision["depths"])
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [
+def _has_seeds(decision: dict[str, Any]) -> bool:
+    return decision["power"].get("n_seeds", 1) > 1
+
+
+def _cells(row: dict[str, Any], decision: dict[str, Any]) -> list[str]:
+    cells = [
         four_digits(row["value"]),
         four_digits(row["difference"]),
         percent(row["relative"]),
@@ -106,14 +148,33 @@ def _cells(row: dict[str, Any]) -> list[str]:
         four_digits(row["lower_bound"]),
         row["verdict"],
     ]
+    return [*cells, percent(row["training_noise"])] if _has_seeds(decision) else cells
 
 
 def _power(decision: dict[str, Any]) -> str:
     power = decision["power"]
-    detectable = percent(power["minimal_detectable_relative_difference"])
-    return (
-        f"How much can this study show? With its {count(power['n_users'])} users, a {_noun(decision)} that truly "
-        f"equals the full model would be shown to stay within {detectable} of it "
-        f"(in 8 of 10 such studies). A margin of {level(decision['margin'])} needs about "
-        f"{count(power['users_needed_for_margin'])} users."
+    seeds = power.get("n_seeds", 1)
+    having = f"its {count(power['n_users'])} users" + (f" and {seeds} seeds" if seeds > 1 else "")
+    text = (
+        f"How much can this study show? With {having}, a {_noun(decision)} that truly equals the full model would be "
+        f"shown to stay within {percent(power['minimal_detectable_relative_difference'])} of it (in 8 of 10 such "
+        f"studies). {_needs(power, level(decision['margin']))}"
     )
+    if seeds > 1:
+        text += (
+            " Training noise in the table: the standard deviation of a model's value from one training to the next, as "
+            "a share of the full model's value."
+        )
+    return text
+
+
+def _needs(power: dict[str, Any], margin: str) -> str:
+    """Says how many users, or seeds, the margin asked for needs; older studies know users alone."""
+    users, seeds = power["users_needed_for_margin"], power.get("seeds_needed_for_margin")
+    if power.get("n_seeds", 1) == 1:
+        return f"A margin of {margin} needs about {count(users)} users; with one seed it is not known how many seeds."
+    ways = [] if users is None else [f"{count(users)} users with as many seeds"]
+    ways += [] if seeds is None else [f"{count(seeds)} seeds with as many users"]
+    if not ways:
+        return f"A margin of {margin} needs more users and more seeds at once."
+    return f"A margin of {margin} needs about {', or '.join(ways)}."

@@ -80,8 +80,7 @@ class FakeStudy:
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         options = DecisionOptions(n_boot=N_BOOT)
-        first_seed = {each: ranks[0] for each, ranks in self.variants.items()}
-        write_json(self.folder / "decision.json", decide(first_seed, self.floors, options).to_dict())
+        write_json(self.folder / "decision.json", decide(self.variants, self.floors, options).to_dict())
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
             write_json(

@@ -1,0 +1,124 @@
+"""The error of a mean over training seeds and users, by its sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from layerprobe.errors import InputError
+from layerprobe.evaluation.seeds import SeedNoise, mean_error, seeded_intervals, shared_noise
+from layerprobe.evaluation.uncertainty import simultaneous_bounds
+
+
+def crossed(
+    shape: tuple[int, int, int], users: float, seeds: float, joint: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Draws values [seeds, users, columns] of mean 0 with these standard deviations by source."""
+    n_seeds, n_users, n_columns = shape
+    return (
+        users * generator.standard_normal((1, n_users, n_columns))
+        + seeds * generator.standard_normal((n_seeds, 1, n_columns))
+        + joint * generator.standard_normal(shape)
+    )
+
+
+def test_sources_are_those_of_a_two_way_analysis_of_variance() -> None:
+    # By the sums of squares of a table of 3 seeds and 4 users, added up cell by cell.
+    cells = np.array([[1.0, 4.0, 2.0, 5.0], [2.0, 6.0, 1.0, 7.0], [3.0, 8.0, 3.0, 8.0]])
+    mean = cells.mean()
+    rows, cols = cells.mean(axis=1), cells.mean(axis=0)
+    by_user = sum(3 * (cols[u] - mean) ** 2 for u in range(4)) / 3
+    by_seed = sum(4 * (rows[s] - mean) ** 2 for s in range(3)) / 2
+    rest = sum((cells[s, u] - rows[s] - cols[u] + mean) ** 2 for s in range(3) for u in range(4)) / 6
+    found = mean_error(cells[:, :, None])
+    assert found.mean == pytest.approx([mean])
+    assert found.by_users == pytest.approx([by_user / 12])
+    assert found.joint == pytest.approx([rest / 12])
+    assert found.by_seeds == pytest.approx([(by_seed - rest) / 12])
+    expected = (by_user + by_seed - rest) ** 2 / (by_user**2 / 3 + by_seed**2 / 2)
+    assert found.df == pytest.approx([expected])
+
+
+def test_sources_are_found_again_in_many_seeds_and_users() -> None:
+    values = crossed((400, 500, 1), users=2.0, seeds=0.5, joint=3.0, generator=np.random.default_rng(0))
+    found = mean_error(values)
+    assert found.by_seeds * 400 == pytest.approx([0.25], rel=0.2)
+    assert found.joint * 400 * 500 == pytest.approx([9.0], rel=0.02)
+    assert (found.by_users - found.joint) * 500 == pytest.approx([4.0], rel=0.2)
+
+
+def test_one_seed_has_the_error_of_its_users_alone() -> None:
+    values = np.random.default_rng(1).standard_normal((1, 50, 3))
+    found = mean_error(values)
+    assert found.standard_error == pytest.approx(values[0].std(axis=0, ddof=1) / np.sqrt(50))
+    assert (found.by_seeds == 0).all()
+    assert np.isinf(found.df).all()
+    half = stats.t.ppf(0.975, 49) * found.standard_error
+    low, high = seeded_intervals(values, 0.05)
+    assert (low, high) == (pytest.approx(found.mean - half), pytest.approx(found.mean + half))
+
+
+def test_equal_values_have_no_error_and_their_own_mean() -> None:
+    found = mean_error(np.full((3, 7, 2), 0.1))
+    assert (found.mean == 0.1).all()
+    assert (found.standard_error == 0).all()
+    bounds = simultaneous_bounds(np.full((3, 7, 2), 0.1), 0.05, 100, seed=0)
+    assert (bounds.lower == 0.1).all()
+    assert (bounds.high == 0.1).all()
+
+
+def test_models_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_own() -> None:
+    generator = np.random.default_rng(2)
+    models = [crossed((3, 400, 1), 0.1, seeds, 0.1, generator)[:, :, 0] for seeds in (0.01, 0.02, 0.03, 0.02)]
+    noise = shared_noise([*models, models[0][:1]])
+    spreads = [model.mean(axis=1).var(ddof=1) for model in models]
+    assert noise.spread == pytest.approx(np.mean(spreads))
+    assert noise.df == 4 * 2
+    calm = np.zeros((3, 400, 1)) + 0.1 * generator.standard_normal((1, 400, 1))
+    assert mean_error(calm, noise).by_seeds == pytest.approx([2 * noise.variance / 3])
+    assert mean_error(calm, noise, trained=1).by_seeds == pytest.approx([noise.variance / 3])
+    wild = calm + np.array([-1.0, 0.0, 1.0])[:, None, None]
+    assert mean_error(wild, noise).by_seeds == pytest.approx([1 / 3])
+    assert shared_noise([models[0][:1]]) == SeedNoise(0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize(("seeds", "joint"), [(0.0, 1.0), (0.05, 0.0), (0.1, 1.0), (0.5, 0.1)])
+def test_intervals_of_few_seeds_cover_the_mean(seeds: float, joint: float) -> None:
+    # 4,000 columns are 4,000 studies. With 3 seeds the noise of training is known from 2 degrees of freedom.
+    values = crossed((3, 100, 4000), users=0.3, seeds=seeds, joint=joint, generator=np.random.default_rng(3))
+    low, high = seeded_intervals(values, 0.1)
+    assert np.mean((low <= 0) & (high >= 0)) > 0.885
+
+
+def test_leaving_training_noise_out_would_not_cover_the_mean() -> None:
+    values = crossed((3, 100, 4000), users=0.3, seeds=0.1, joint=0.3, generator=np.random.default_rng(4))
+    low, high = seeded_intervals(values.mean(axis=0, keepdims=True), 0.1)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.7
+
+
+def test_bounds_without_noise_of_training_are_those_of_the_mean_over_seeds() -> None:
+    differences = np.random.default_rng(5).standard_normal((200, 3))
+    alone = simultaneous_bounds(differences, 0.05, 10_000, seed=0)
+    repeated = simultaneous_bounds(np.stack([differences] * 4), 0.05, 10_000, seed=0)
+    assert repeated.standard_error == pytest.approx(alone.standard_error)
+    assert repeated.critical_lower == pytest.approx(alone.critical_lower, rel=0.02)
+    wide = simultaneous_bounds(
+        np.stack([differences] * 4) + np.array([-0.2, 0.1, -0.1, 0.2])[:, None, None], 0.05, 10_000, seed=0
+    )
+    assert wide.mean == pytest.approx(alone.mean)
+    assert (wide.lower < alone.lower).all()
+    assert (wide.alone > wide.lower).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((3, 4)), "values must have shape"),
+        (np.zeros((3, 0, 1)), "none of them 0"),
+        (np.full((2, 3, 1), np.nan), "must be finite"),
+    ],
+)
+def test_values_that_have_no_mean_are_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mean_error(values)
