@@ -20,6 +20,10 @@ class StudyError(LayerprobeError):
     """A stage, variant or check of a study failed although the input was fine."""
 
 
+class NothingToDistil(StudyError):
+    """The student would be its teacher before either was trained; a study ends without a student."""
+
+
 class TrainingDiverged(StudyError):
     """A loss or gradient became NaN or infinite."""
 

@@ -18,11 +18,13 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
-from layerprobe.errors import StudyError
+from layerprobe.errors import NothingToDistil
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
+from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.cost_files import weigh_costs
+from layerprobe.pipeline.distilled import write_distilled
 from layerprobe.pipeline.layer_stage import compare_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
@@ -79,7 +81,7 @@ def _curve_points(study: Study) -> list[tuple[CurvePoint, pd.DataFrame]]:
     folders = [study.variant_folder(selection, seed) for seed in seeds for selection in study.selections]
     for control in study.spec.probe.controls:
         folders += [study.control_folder(control, each, seed) for seed in seeds for each in study.control_selections]
-    folders += [_distill_folder(study), study.folder / "items"]
+    folders += [*student_folders(study).values(), *sasrec_folders(study).values()]
     points = [(_model_point(folder), read_ranks(folder)) for folder in folders if (folder / DONE).exists()]
     for kind in EXIT_KINDS:
         for k in range(study.n_layers + 1):
@@ -117,7 +119,7 @@ def decide_stage(study: Study) -> None:
         InputError: no studied selection keeps the budget; everything is written all the same.
     """
     variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
-    baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
+    baselines = {"sasrec": [read_ranks(folder) for folder in sasrec_folders(study).values()], **_floors(study)}
     decision = decide(variants, baselines, study.spec.decision)
     merged = [list(pair) for pair in study.family.merged]
     found = {**decision.to_dict(), "merged": merged}
@@ -181,30 +183,27 @@ def _kept(decision: dict[str, Any]) -> dict[str, Any]:
     return decision if pick is None or pick["selection"] is None else pick
 
 
-def _distill_folder(study: Study) -> Path:
-    return study.folder / "distillation" / study.spec.distill.name
-
-
 def distill_stage(study: Study) -> None:
-    """Trains the student on its teacher's block states, then adds its point to the curve.
+    """Trains the student on its teacher's block states, then adds its points to the curve and judges the gain.
 
     Raises:
-        StudyError: student and teacher are the same model before training, since the teacher's never improved on it.
+        NothingToDistil: student and teacher are the same model before training, since the teacher's never improved.
     """
     selection = student_selection(study)
     _say_other_depth(study, selection)
     same_layers = selection.layers == study.full.layers
     if same_layers and read_metrics(study.folder / "teacher")["best_epoch"] == 0:
-        raise StudyError(
+        raise NothingToDistil(
             "nothing to distil: the decision keeps all layers, and no epoch of the teacher's training was better on "
-            "validation users than its start; train longer or with another learning rate, or choose distill.depth; "
-            "`layerprobe report` draws what is there"
+            "validation users than its start; train longer or with another learning rate, or choose distill.depth"
         )
-    job = distill_job(study, selection)
-    train_and_rank(job, study.ranking, study.tracking)
+    jobs = [distill_job(study, selection, seed) for seed in student_folders(study)]
+    for job in jobs:
+        train_and_rank(job, study.ranking, study.tracking)
     processes.on_main(lambda: curve_stage(study))
-    trained = partial(load_trained, job.folder, job.build)
-    processes.on_main(lambda: compare_student(study, job.folder, lambda: _student_of(trained())))
+    trained = partial(load_trained, jobs[0].folder, jobs[0].build)
+    processes.on_main(lambda: compare_student(study, jobs[0].folder, lambda: _student_of(trained())))
+    processes.on_main(lambda: write_distilled(study, selection))
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:
@@ -219,16 +218,16 @@ def _say_other_depth(study: Study, selection: LayerSelection) -> None:
         )
 
 
-def distill_job(study: Study, selection: LayerSelection) -> ModelJob:
-    """Describes the distilled student that keeps `selection`."""
-    spec, seed = study.spec.distill, study.spec.probe.seeds[0]
+def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
+    """Describes the distilled student that keeps `selection`; whatever its seed, the one teacher teaches it."""
+    spec = study.spec.distill
     blocks = block_map(study.n_layers, selection.depth, spec.blocks)
     plain = variant_job(study, selection, seed)
     depends = {
         **plain.spec,
         **to_plain(study.student_recipe),
-        # Without its selection, which stands above with every other model's.
-        "distill": {name: value for name, value in to_plain(spec).items() if name != "selection"},
+        # Without its selection and seed, which stand above with every other model's.
+        "distill": {name: value for name, value in to_plain(spec).items() if name not in ("selection", "every_seed")},
         "teacher": file_hash_of(study.folder / "teacher", f"checkpoint/{MODEL}"),
     }
 
@@ -238,7 +237,7 @@ def distill_job(study: Study, selection: LayerSelection) -> ModelJob:
 
     return ModelJob(
         point=Point.of("distilled", selection, seed),
-        folder=_distill_folder(study),
+        folder=student_folders(study)[seed],
         spec=depends,
         build=build,
         training=spec.training or study.spec.training,
@@ -263,7 +262,7 @@ def _student_of(model: SequenceModel) -> Recommender:
 def export_stage(study: Study) -> None:
     """Writes the deployable folder `student/` from the distilled student."""
     selection = student_selection(study)
-    job = distill_job(study, selection)
+    job = distill_job(study, selection, study.spec.probe.seeds[0])
     model = load_trained(job.folder, job.build)
     assert isinstance(model, StudentInTraining)
     source = StudentSource(
@@ -280,17 +279,18 @@ def export_stage(study: Study) -> None:
             "content": study.content,
         },
         remove_history=study.spec.evaluation.remove_history,
-        curve=_student_rows(study, job.point.selection),
+        curve=_student_rows(study, job.point),
     )
     write_student(model.student, study.data.catalogue, source, study.folder / "student")
 
 
-def _student_rows(study: Study, selection: str) -> pd.DataFrame:
-    """Returns rows as the curve's of the teacher, and the curve's own of the distilled student."""
+def _student_rows(study: Study, point: Point) -> pd.DataFrame:
+    """Returns rows as the curve's of the teacher, and the curve's own of the student that is exported."""
     curve, folder = pd.read_csv(study.folder / "curve.csv"), study.folder / "teacher"
     options = study.spec.evaluation
     teacher = curve_rows(read_ranks(folder), _model_point(folder), options.ks, options.alpha, options.n_boot)
-    student = (curve[columns.KIND] == "distilled") & (curve[columns.SELECTION] == selection)
+    is_student = (curve[columns.KIND] == point.kind) & (curve[columns.SELECTION] == point.selection)
+    student = is_student & (curve[columns.SEED] == point.seed)
     return pd.concat([teacher, curve.loc[student]], ignore_index=True)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from layerprobe.backbone.selection import LayerSelection, measured_form, parse_selection
 from layerprobe.pipeline import outcomes
+from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.layer_stage import similarity_key
 from layerprobe.pipeline.probed_exits import exits_key
 from layerprobe.pipeline.study import Study
@@ -73,19 +74,9 @@ class Planned:
 def planned_models(study: Study) -> list[Planned]:
     """Returns every model of the study in the order in which it is trained."""
     spec = study.spec
-    reads, sasrec = spec.recommender.max_len, spec.items.sasrec.max_len
-    items, asked = study.folder / "items", (study.folder / "similarity", study.folder / "exits")
-    distilled = study.folder / "distillation" / spec.distill.name
-    text = _student_text(study)
+    reads, asked = spec.recommender.max_len, (study.folder / "similarity", study.folder / "exits")
     return [
-        Planned(
-            "items: SASRec and floors",
-            "sasrec",
-            (items, study.folder / "baselines"),
-            spec.items.training,
-            sasrec,
-            floors=TITLED_FLOORS,
-        ),
+        *_sasrecs(study),
         Planned(f"teacher: {study.full}", "recommender", (study.folder / "teacher",), spec.training, reads, study.full),
         Planned(
             "layers compared and left out, exits", "teaching", asked, spec.training, reads, is_stale=_is_stale(study)
@@ -94,14 +85,32 @@ def planned_models(study: Study) -> list[Planned]:
             Planned(label, "recommender", (folder,), spec.training, reads, selection)
             for label, selection, folder in _probed(study)
         ),
+        *_students(study),
+    ]
+
+
+def _sasrecs(study: Study) -> list[Planned]:
+    (_, first), *others = sasrec_folders(study).items()
+    training, reads = study.spec.items.training, study.spec.items.sasrec.max_len
+    folders = (first, study.folder / "baselines")
+    return [
+        Planned("items: SASRec and floors", "sasrec", folders, training, reads, floors=TITLED_FLOORS),
+        *(Planned(f"items: SASRec, seed {seed}", "sasrec", (folder,), training, reads) for seed, folder in others),
+    ]
+
+
+def _students(study: Study) -> list[Planned]:
+    spec, text, selection = study.spec, _student_text(study), _student(study)
+    return [
         Planned(
-            label=f"distilled: {text}",
+            label=f"distilled: {text}" + (f", seed {seed}" if seed != spec.probe.seeds[0] else ""),
             kind="distilled",
-            folders=(distilled,),
+            folders=(folder,),
             training=spec.distill.training or spec.training,
-            max_len=reads,
-            selection=_student(study),
-        ),
+            max_len=spec.recommender.max_len,
+            selection=selection,
+        )
+        for seed, folder in student_folders(study).items()
     ]
 
 

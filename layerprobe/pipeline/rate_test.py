@@ -84,7 +84,7 @@ def _last_stage(study: Study, selection: LayerSelection | None) -> str:
 def _job(study: Study, selection: LayerSelection | None) -> tuple[str, ModelJob, str]:
     """Returns the name of the model's folder, how it is built and trained, and the key of its learning rate."""
     if selection is None:
-        return SASREC, sasrec_job(study), "items.training.learning_rate"
+        return SASREC, sasrec_job(study, study.spec.probe.seeds[0]), "items.training.learning_rate"
     if selection.depth == study.n_layers:
         return TEACHER, teacher_job(study), "training.learning_rate"
     return selection.folder, variant_job(study, selection, study.spec.probe.seeds[0]), "training.learning_rate"

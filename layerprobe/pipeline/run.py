@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerprobe import processes
+from layerprobe.errors import NothingToDistil
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.checks import check_similarity, check_steps
 from layerprobe.pipeline.cost_stage import cost_stage
@@ -71,14 +72,25 @@ def run_stages(study: Study, last: str | None = None) -> Path:
         say(f"{processes.count()} processes, {available_device().type}, {precision}")
     processes.on_main(study.open)
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
+    without_student: NothingToDistil | None = None
     for name in names:
+        if name == "export" and without_student is not None:
+            say("stage export is left out: there is no student")
+            continue
         say(f"stage {name}")
         if name == "report":
             processes.on_main(study.record)  # every guard has passed: the report shows the spec of what lies here
-        STAGES[name](study)
+        try:
+            STAGES[name](study)
+        except NothingToDistil as error:
+            if last is not None:
+                raise
+            without_student = error  # said at the end: the report can be drawn all the same
         if name == "data":
             _after_data(study)
     processes.on_main(study.record)
+    if without_student is not None:
+        raise without_student
     return study.folder
 
 

@@ -79,6 +79,9 @@ class ItemsSpec:
     """Shape of SASRec."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     """How SASRec is trained."""
+    every_seed: bool = False
+    """Whether SASRec is also trained with the other seeds of `probe.seeds`, as a baseline alone: the first seed's table
+    stays the item table of every model."""
 
     def __post_init__(self) -> None:
         if self.random_dim < 1:
@@ -183,6 +186,9 @@ class DistillSpec:
     """Weights the student starts from: the backbone's own (the paper's way) or the teacher's own layers."""
     training: TrainingOptions | None = None
     """How the student is trained; null trains it as the teacher."""
+    every_seed: bool = False
+    """Whether the student is trained with every seed of `probe.seeds`, all taught by the one teacher, which was trained
+    with the first; the first seed's student is exported."""
 
     def __post_init__(self) -> None:
         require_name("distill.name", self.name)

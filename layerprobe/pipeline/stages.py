@@ -25,6 +25,7 @@ from layerprobe.evaluation.negatives import require_enough
 from layerprobe.evaluation.ranks import Scorer, rank_targets
 from layerprobe.items.table import ITEM_TABLE, from_vectors, random_table
 from layerprobe.pipeline import outcomes
+from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.cuts import CutValues
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, refuse_other, train_and_rank
 from layerprobe.pipeline.probed_exits import exits_key, fitted_heads
@@ -99,9 +100,9 @@ def _say_data(line: str) -> None:
     say(f"data: {line}")
 
 
-def sasrec_job(study: Study) -> ModelJob:
-    """Describes SASRec, the source of the item table and a floor of every figure."""
-    spec, seed = study.spec.items, study.spec.probe.seeds[0]
+def sasrec_job(study: Study, seed: int) -> ModelJob:
+    """Describes SASRec, a floor of every figure and, trained with the first seed, the source of the item table."""
+    spec = study.spec.items
     n_items = study.data.catalogue.n_items
 
     def build() -> SequenceModel:
@@ -111,7 +112,7 @@ def sasrec_job(study: Study) -> ModelJob:
 
     return ModelJob(
         point=Point("sasrec", "", None, seed),
-        folder=study.folder / "items",
+        folder=sasrec_folders(study)[seed],
         spec={
             "sasrec": to_plain(spec.sasrec),
             "training": to_plain(spec.training),
@@ -127,9 +128,11 @@ def sasrec_job(study: Study) -> ModelJob:
 
 def items_stage(study: Study) -> None:
     """Trains SASRec, freezes the item table and ranks the floors."""
-    job = sasrec_job(study)
-    train_and_rank(job, study.ranking, study.tracking)
-    processes.on_main(lambda: _freeze_items(study, job.build))
+    first, *others = [sasrec_job(study, seed) for seed in sasrec_folders(study)]
+    train_and_rank(first, study.ranking, study.tracking)
+    processes.on_main(lambda: _freeze_items(study, first.build))
+    for job in others:
+        train_and_rank(job, study.ranking, study.tracking)
     _rank_floors(study)
 
 
@@ -212,7 +215,7 @@ def _refuse_other_models(study: Study) -> None:
     jobs = [variant_job(study, selection, seed) for seed in seeds for selection in study.selections]
     student = study.student_selection
     if student is not None and measured_form(student.text, study.n_layers) is not None:
-        jobs.append(outcomes.distill_job(study, student))
+        jobs += [outcomes.distill_job(study, student, seed) for seed in student_folders(study)]
     for job in jobs:
         refuse_other(job)
 

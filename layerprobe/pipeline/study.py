@@ -42,6 +42,7 @@ FREE_KEYS = (
     "probe.seeds",
     "probe.heads",
     "distill",
+    "items.every_seed",
     "similarity",
     "evaluation.alpha",
     "evaluation.n_boot",

@@ -52,6 +52,7 @@ class StudyFiles:
             for here, although their ranks hold all it needs: a report reads results and computes none.
         decision: `decision.json`.
         controls: `controls.json`: variants against their twins of the control arms.
+        distilled: `distilled.json`: a student against plain fine-tuning of its layers; `student` is its folder's name.
         layers: kept layers of every trained selection, 0-based, by its text; without those of studies made before
             they were stored.
         facts: `data/facts.json`: counts after every step, lengths, order audit.
@@ -60,7 +61,7 @@ class StudyFiles:
         cost: the tables of `costs/`.
         scores: the tables of `similarity/`, `predictiveness.csv` and `predicted.csv`.
         teacher: the full-depth model of `teacher/`.
-        students: the models of `distillation/`, by folder name.
+        students: the models of `distillation/`, by folder name; of several seeds the first.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class StudyFiles:
     slices: pd.DataFrame | None
     decision: dict[str, Any] | None
     controls: dict[str, Any] | None
+    distilled: dict[str, Any] | None
     layers: dict[str, list[int]]
     facts: dict[str, Any] | None
     provenance: dict[str, Any] | None
@@ -117,6 +119,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         slices=optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
         decision=optional(folder / "decision.json", read_json),
         controls=optional(folder / "controls.json", read_json),
+        distilled=optional(folder / "distilled.json", read_json),
         layers=_read_layers(folder),
         facts=optional(folder / "data" / "facts.json", read_json),
         provenance=optional(folder / "provenance.json", read_json),

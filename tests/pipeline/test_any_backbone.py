@@ -275,10 +275,17 @@ def test_a_student_that_is_its_untrained_teacher_is_said_to_be_none(
     assert main(["decide", str(study), "--out", str(out)]) == 0
     real = outcomes.read_metrics
     monkeypatch.setattr(outcomes, "read_metrics", lambda folder: real(folder) | {"best_epoch": 0})
+    for command in ("distill", "export"):
+        assert main([command, str(study), "--out", str(out)]) == 1
+        assert "nothing to distil: the decision keeps all layers" in capsys.readouterr().err
+        assert not (out / "report").exists()
     assert main(["run", str(study), "--out", str(out)]) == 1
-    assert "nothing to distil: the decision keeps all layers" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("layerprobe: error: nothing to distil: the decision keeps all layers")
+    assert said[-3:-1] == ["stage export is left out: there is no student", "stage report"]
     assert not (out / "distillation").exists()
-    assert main(["report", str(study), "--out", str(out)]) == 0
+    assert not (out / "student").exists()
+    assert "Not in this study: a distilled student" in (out / "report" / "report.md").read_text()
 
 
 def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

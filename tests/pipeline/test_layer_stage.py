@@ -200,7 +200,7 @@ def test_the_student_is_compared_with_its_teacher_on_the_same_users(study: Study
     table = pd.read_parquet(measured / "similarity" / "student.parquet")
     assert tuple(table.columns) == columns.SIMILARITY
     assert table.groupby(columns.MEASURE).size().to_dict() == dict.fromkeys(MEASURES, 5 * 3)
-    job = distill_job(study, student_selection(study))
+    job = distill_job(study, student_selection(study), 0)
     student = load_trained(job.folder, job.build)
     assert isinstance(student, StudentInTraining)
     users = sampled_users(study)

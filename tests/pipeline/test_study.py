@@ -53,7 +53,7 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
         "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
-        "costs", "report",
+        "costs", "distilled.json", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 

@@ -123,6 +123,41 @@ def test_the_student_is_compared_with_its_teacher(text: str, fake_study: Path) -
     assert cells(text, "ranking, users per second")[1:3] == ["800", "1,333"]
 
 
+def test_the_student_is_compared_with_plain_fine_tuning(text: str, fake_study: Path) -> None:
+    found = read_json(fake_study / "distilled.json")
+    worth = text.split("**Was the distillation worth it?** ")[1].split("\n\n")
+    assert worth[0] == found["sentence"]
+    assert cells(worth[1], "first:2 ") == [
+        "first:2",
+        "0, 1",
+        f"{found['value']:.4f}",
+        f"{found['plain_value']:.4f}",
+        f"{found['difference']:.4f}",
+        f"[{found['ci_low']:.4f}, {found['ci_high']:.4f}]",
+        found["verdict"],
+    ]
+    assert worth[2] == (
+        "NDCG@10 of 400 test users, ranked among the whole catalogue. The difference is distilled minus plain, user by "
+        f"user; interval: 95 %. {' '.join(found['notes'])}"
+    )
+    assert "Trained with" not in text
+
+
+def test_of_several_seeds_the_exported_student_is_shown_and_the_others_counted(rich_study: Path) -> None:
+    found = student_section(read_study(rich_study)).markdown
+    assert found.count("### student: 6 layers") == 1
+    assert "Trained with 2 seeds; shown is seed 0, which is exported." in found
+    assert "2 seeds each" in found
+
+
+def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> None:
+    shutil.copytree(own_study / "distillation" / "student", own_study / "distillation" / "other")
+    found = student_section(read_study(own_study)).markdown
+    assert found.count("Was the distillation worth it?") == 1
+    assert found.index("### student:") < found.index("Was the distillation worth it?")
+    assert "Was the distillation" not in found.split("### other:")[1].split("### student:")[0]
+
+
 def test_data_facts_show_the_counts_after_every_step_and_the_audit(text: str) -> None:
     assert cells(text, "read")[1:3] == ["490", "2,200"]
     assert cells(text, "k-core")[1:3] == ["400", "1,500"]
@@ -166,6 +201,12 @@ ABSENT = [
     ("predictiveness.csv", worth_section, "the worth of cheap scores (no `predictiveness.csv`)", {"predicted"}),
     ("predicted.csv", worth_section, "predicted against measured values (no `predicted.csv`)", set()),
     ("distillation", student_section, "a distilled student (no `distillation/`)", set()),
+    (
+        "distilled.json",
+        student_section,
+        "the student against plain fine-tuning of its layers (no `distilled.json`)",
+        set(),
+    ),
     ("teacher/metrics.json", student_section, "the teacher (no `teacher/metrics.json`)", set()),
     ("provenance.json", provenance_section, "provenance (no `provenance.json`)", set()),
     ("study.yaml", provenance_section, "the spec (no `study.yaml`)", set()),

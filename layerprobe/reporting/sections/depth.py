@@ -29,6 +29,8 @@ from layerprobe.reporting.words import (
 )
 
 ORDER = ("variant", *CONTROLS, "distilled", *EXITS, *FLOORS)
+REPEATED = "repeated"
+"""Whether a floor was trained with several seeds, which then tell its rows apart."""
 GAP_RATIO = 1.5
 SHOWN = (("hr", 10), ("ndcg", 10), ("mrr", 0))
 HEADERS = ["Model", "Parameters", "HR@10 valid", "HR@10 test", "NDCG@10 valid", "NDCG@10 test", "interval", "MRR test"]
@@ -196,6 +198,7 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     place = wide[columns.KIND].map({kind: position for position, kind in enumerate(ORDER)})
     family = [text.split(":")[0] for text in wide[columns.SELECTION]]
     wide[columns.PARAMETERS] = wide[columns.PARAMETERS].astype(float)
+    wide[REPEATED] = wide[columns.KIND].isin(FLOORS) & wide.duplicated(columns.KIND, keep=False)
     return wide.assign(place=place, family=family).sort_values(
         ["place", columns.DEPTH, "family", columns.SELECTION, columns.SEED]
     )
@@ -206,7 +209,10 @@ def _name(row: dict[Any, Any]) -> str:
     name = KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
     if row[columns.KIND] in EXITS:
         return f"{name}, after {row[columns.DEPTH]}"
-    return f"{name}, {row[columns.SELECTION]}, seed {row[columns.SEED]}" if row[columns.SELECTION] else name
+    seed = f", seed {row[columns.SEED]}"
+    if row[columns.SELECTION]:
+        return f"{name}, {row[columns.SELECTION]}{seed}"
+    return name + (seed if row[REPEATED] else "")
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:

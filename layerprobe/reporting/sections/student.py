@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from layerprobe import columns
 from layerprobe.reporting import markdown
 from layerprobe.reporting.comparison import SIDES, compare
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.selections import keeps_first
+from layerprobe.reporting.selections import keeps_first, layers_text
 from layerprobe.reporting.study_files import ModelFiles, StudyFiles
-from layerprobe.reporting.words import UNKNOWN, confidence, count, four_digits, interval, percent, seconds
+from layerprobe.reporting.words import (
+    UNKNOWN,
+    confidence,
+    count,
+    four_digits,
+    interval,
+    level,
+    metric_label,
+    percent,
+    seconds,
+)
 
 TITLE = "The student against its teacher"
 PARTS = (
@@ -21,6 +32,8 @@ PARTS = (
     ("item_table", "item table"),
     ("trainable", "trained"),
 )
+GAIN_HEADERS = ["Selection", "Layers", "Distilled", "Plain", "Difference", "Interval", "Distilled is"]
+GAIN_HOW = "Probe the student's layers, then run the distill stage."
 DEFAULT_ALPHA = 0.05
 
 
@@ -32,7 +45,9 @@ def student_section(study: StudyFiles) -> Section:
         return Section(TITLE, [absent("a distilled student", "distillation/", "Run the distill stage.")])
     paragraphs = []
     for student in study.students:
-        paragraphs += _one_student(study, study.teacher, student)
+        paragraphs += [*_one_student(study, study.teacher, student), *_gain(study, student)]
+    if study.distilled is None:
+        paragraphs.append(absent("the student against plain fine-tuning of its layers", "distilled.json", GAIN_HOW))
     return Section(TITLE, paragraphs)
 
 
@@ -44,11 +59,44 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     lead = (
         f"### {student.name}: {student.metrics['depth']} layers{which}, taught by {teacher.metrics['depth']}\n\n"
         f"Test targets of {count(found['n_users'].iloc[0])} users, full ranking, {confidence(alpha)}. "
-        "The difference is student minus teacher, user by user."
+        f"The difference is student minus teacher, user by user.{_seeds(study, student)}"
     )
     rows = [[row["metric"], *(_with_interval(row, side) for side in SIDES)] for row in found.to_dict("records")]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
+
+
+def _seeds(study: StudyFiles, student: ModelFiles) -> str:
+    """Says of a student that was trained with several seeds which one of them is shown."""
+    if student.name != (study.spec or {}).get("distill", {}).get("name", "student"):
+        return ""  # the curve holds the students of one name
+    is_student = study.curve[columns.KIND] == student.metrics["kind"]
+    is_student &= study.curve[columns.SELECTION] == student.metrics["selection"]
+    n_seeds = study.curve.loc[is_student, columns.SEED].nunique()
+    if n_seeds < 2:
+        return ""
+    return f" Trained with {n_seeds} seeds; shown is seed {student.metrics['seed']}, which is exported."
+
+
+def _gain(study: StudyFiles, student: ModelFiles) -> list[str]:
+    """Returns the comparison with plain fine-tuning, where it is this student's."""
+    found = study.distilled
+    if found is None or found["student"] != student.name:
+        return []
+    row = [
+        found[columns.SELECTION],
+        layers_text(found["layers"]),
+        *(four_digits(found[name]) for name in ("value", "plain_value", "difference")),
+        interval(found[columns.CI_LOW], found[columns.CI_HIGH]),
+        found["verdict"],
+    ]
+    metric = metric_label(found["metric"], found["k"])
+    note = (
+        f"{metric} of {count(found['n_users'])} test users, ranked among the whole catalogue. The difference is "
+        f"distilled minus plain, user by user; interval: {level(1 - found['alpha'])}. {' '.join(found['notes'])}"
+    )
+    lead = f"**Was the distillation worth it?** {found['sentence']}"
+    return [lead, markdown.table(GAIN_HEADERS, [row], left=2), note]
 
 
 def _with_interval(row: dict[Any, Any], side: str) -> str:

@@ -22,6 +22,7 @@ from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.pareto import front_rows
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
 
@@ -247,8 +248,14 @@ class FakeStudy:
 
     def _student(self) -> None:
         depth = max(1, self.shape.n_layers // 2)
-        point = self._point("distilled", f"first:{depth}", depth, 0)
-        self._model(self.folder / "distillation" / "student", point, self.ranks(3.85, 300))
+        selection = parse_selection(f"first:{depth}", self.shape.n_layers)
+        students = [self.ranks(3.85, 300 + seed) for seed in self.shape.seeds]
+        for seed, ranks in zip(self.shape.seeds, students, strict=True):
+            folder = self.folder / "distillation" / "student"
+            point = self._point("distilled", selection.text, depth, seed)
+            self._model(folder / f"seed-{seed}" if seed != self.shape.seeds[0] else folder, point, ranks)
+        found = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
+        write_json(self.folder / "distilled.json", {"student": "student", "plain": selection.text, **found.to_dict()})
 
     def _scores(self) -> None:
         full = self.shape.n_layers

@@ -1,0 +1,131 @@
+"""The student against plain fine-tuning of its layers: numbers, verdict and words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from test_controls import ranks_table
+
+from layerprobe.backbone.selection import parse_selection
+from layerprobe.errors import InputError
+from layerprobe.evaluation.seeds import seeded_intervals
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.distilled import compare_distilled
+
+OPTIONS = DecisionOptions(metric="hr", k=1, alpha=0.1)
+ENDS = parse_selection("ends:2", 4)
+FIRST, MISSED = 0, 50
+"""Places above the target: HR@1 is 1 and 0."""
+
+
+def hits(*shares: float) -> np.ndarray:
+    """Places of 400 users, of whom these shares of the 100 in each quarter are hit."""
+    quarters = [np.where(np.arange(100) < 100 * share, FIRST, MISSED) for share in shares]
+    return np.concatenate(quarters)
+
+
+def test_the_difference_is_paired_by_user_and_seed() -> None:
+    student, plain = (hits(1, 0.5, 0, 0), hits(1, 1, 0, 0)), (hits(0.5, 0, 0, 0), hits(1, 0, 0, 0.25))
+    found = compare_distilled(ENDS, [*map(ranks_table, student)], [*map(ranks_table, plain)], OPTIONS)
+    gain = found.gain
+    assert gain.value == pytest.approx((150 + 200) / 800)
+    assert gain.plain_value == pytest.approx((50 + 125) / 800)
+    assert gain.difference == pytest.approx((100 + 75) / 800)
+    assert gain.relative == pytest.approx(175 / 175)
+    differences = np.stack([(s == FIRST) * 1.0 - (p == FIRST) for s, p in zip(student, plain, strict=True)])
+    low, high = seeded_intervals(differences[:, :, None], 0.1)
+    assert (gain.ci_low, gain.ci_high) == pytest.approx((low[0], high[0]))
+    assert (gain.seeds, gain.n_users) == (2, 400)
+
+
+@pytest.mark.parametrize(
+    ("student", "plain", "verdict", "said"),
+    [
+        (hits(1, 1, 0, 0), hits(1, 0, 0, 0), "better", "better for certain, a difference of +0.2500 (+100.0 %)"),
+        (hits(1, 0, 0, 0), hits(1, 1, 0, 0), "worse", "worse for certain, a difference of -0.2500 (-50.0 %)"),
+        (hits(1, 0, 0, 0), hits(0, 1, 0, 0), "undecided", "undecided, since the interval holds 0, a difference of +0"),
+        (hits(1, 0, 0, 0), hits(1, 0, 0, 0), "undecided", "since every user has the same value with both, a diff"),
+        (hits(1, 0, 0, 0), hits(0, 0, 0, 0), "better", "better for certain, a difference of +0.2500 with a 90 %"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(student: np.ndarray, plain: np.ndarray, verdict: str, said: str) -> None:
+    found = compare_distilled(ENDS, ranks_table(student), ranks_table(plain), OPTIONS)
+    assert found.gain.verdict == verdict
+    assert said in found.sentence
+
+
+def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
+    tables = ranks_table(hits(1, 1, 0, 0)), ranks_table(hits(1, 0, 0, 0))
+    alike = compare_distilled(ENDS, *tables, OPTIONS)
+    gain = alike.gain
+    bounds = f"{gain.ci_low:+.4f} to {gain.ci_high:+.4f}"
+    head = (
+        "Distilled, the 2 layers of ends:2 have an HR@1 of 0.5000, and 0.2500 fine-tuned without a teacher: better for "
+        f"certain, a difference of +0.2500 (+100.0 %) with a 90 % interval of {bounds} (400 users)."
+    )
+    assert alike.sentence == f"{head} Both had one budget: the same recipe, the same examples, at most as many epochs."
+    unlike = compare_distilled(ENDS, *tables, OPTIONS, ["it had more epochs", "it had another start"])
+    assert unlike.sentence == f"{head} The teacher is not all that differs: it had more epochs; it had another start."
+    one = compare_distilled(parse_selection("last:1", 4), *tables, OPTIONS)
+    assert one.sentence.startswith("Distilled, the one layer of last:1 has an HR@1 of 0.5000, and")
+
+
+def test_notes_say_what_the_interval_leaves_out() -> None:
+    table = ranks_table(hits(1, 0, 0, 0))
+    once, twice = (compare_distilled(ENDS, [table] * n, [table] * n, OPTIONS) for n in (1, 2))
+    assert "not the noise of training: each was trained once." in once.notes[0]
+    assert "covers the choice of users and the noise of training, given the one item table and" in twice.notes[0]
+    assert twice.sentence.split(" Both")[0].endswith("(400 users, 2 seeds each).")
+
+
+def test_the_interval_covers_what_was_asked_for() -> None:
+    better, plain = [hits(1, 1, 0, 0), hits(0.9, 0.8, 0, 0)], [hits(1, 0, 0, 0)] * 2
+    tables = [*map(ranks_table, better)], [*map(ranks_table, plain)]
+    found = {
+        cover: compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, alpha=0.1, cover=cover))
+        for cover in ("auto", "training", "users")
+    }
+    assert found["auto"].gain == found["training"].gain
+    per_user = np.stack([(s == FIRST) * 1.0 - (p == FIRST) for s, p in zip(better, plain, strict=True)]).mean(axis=0)
+    mean = (100 + 80 - 10) / 800
+    alone = stats.t.ppf(0.95, 399) * per_user.std(ddof=1) / 20
+    gain = found["users"].gain
+    assert (gain.ci_low, gain.ci_high) == pytest.approx((mean - alone, mean + alone))
+    assert gain.ci_low > found["auto"].gain.ci_low
+    assert (gain.seeds, gain.verdict) == (2, "better")
+    assert "as decision.cover users asks" in found["users"].notes[0]
+
+
+def test_one_seed_decides_nothing_where_training_is_to_be_covered() -> None:
+    tables = ranks_table(hits(1, 1, 0, 0)), ranks_table(hits(1, 0, 0, 0))
+    found = compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, cover="training"))
+    assert found.gain.ci_low > 0
+    assert found.gain.verdict == "undecided"
+    assert "undecided, since one seed shows nothing of the noise of training, which decision.cover" in found.sentence
+
+
+def test_the_stored_form_is_plain() -> None:
+    table = ranks_table(hits(1, 0, 0, 0))
+    content = compare_distilled(ENDS, table, table, OPTIONS).to_dict()
+    assert json.loads(json.dumps(content)) == content
+    assert list(content) == [
+        "metric", "k", "alpha", "selection", "depth", "layers", "value", "plain_value", "difference", "relative",
+        "ci_low", "ci_high", "verdict", "seeds", "n_users", "sentence", "notes",
+    ]  # fmt: skip
+    assert (content["selection"], content["layers"], content["alpha"]) == ("ends:2", [0, 3], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("distilled", "plain", "message"),
+    [
+        ([], [ranks_table(hits(1, 0, 0, 0))], "the distilled ends:2 has no ranks"),
+        ([ranks_table(hits(1, 0, 0, 0))], [ranks_table(hits(1, 0, 0, 0), 7)], "must be ranked on the same users"),
+        ([ranks_table(hits(1, 0, 0, 0))], [ranks_table(hits(1, 0, 0, 0))] * 3, "the same seeds; got 1 and 3: leave"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(distilled: list, plain: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare_distilled(ENDS, distilled, plain, OPTIONS)
