@@ -53,8 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
     )
+    _executor_argument(run)
     for name, text in STAGE_HELP.items():
-        _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
+        stage = commands.add_parser(name, help=f"one stage: {text}")
+        _study_arguments(stage)
+        if name == "probe":
+            _executor_argument(stage)
     _rate_command(commands)
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
@@ -75,6 +79,15 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
     parser.add_argument("--path", help="file or folder of the log; sets data.path")
+
+
+def _executor_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where variants are trained: one after the other here, or on a running Ray cluster (default: local)",
+    )
 
 
 def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:

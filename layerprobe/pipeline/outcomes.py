@@ -21,6 +21,7 @@ from layerprobe.errors import StudyError
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
+from layerprobe.pipeline.complete import Complete, complete
 from layerprobe.pipeline.layer_stage import compare_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
@@ -111,33 +112,37 @@ def decide_stage(study: Study) -> None:
 
     Where the study has control arms, `controls.json` compares every variant with its twin.
     """
-    variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
+    found = complete(study)
+    variants = {each: _ranks_of(found, partial(study.variant_folder, each)) for each in found.selections}
     baselines = {"sasrec": read_ranks(study.folder / "items"), **_floors(study)}
     decision = decide(variants, baselines, study.spec.decision)
     merged = [list(pair) for pair in study.family.merged]
-    write_json(study.folder / "decision.json", {**decision.to_dict(), "merged": merged})
+    write_json(
+        study.folder / "decision.json",
+        {**decision.to_dict(), "merged": merged, "notes": [*decision.notes, *found.notes]},
+    )
     say(f"decision: {decision.sentence}")
-    _compare_controls(study, variants)
+    _compare_controls(found, variants)
     write_worth(study, variants)
 
 
-def _seeds(
-    study: Study, selection: LayerSelection, folder: Callable[[LayerSelection, int], Path]
-) -> list[pd.DataFrame]:
-    """Returns the ranks of one selection, one table per seed."""
-    return [read_ranks(folder(selection, seed)) for seed in study.spec.probe.seeds]
+def _ranks_of(found: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:
+    """Returns the ranks of one selection, one table per seed that counts."""
+    return [read_ranks(folder(seed)) for seed in found.seeds]
 
 
-def _compare_controls(study: Study, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
+def _compare_controls(found: Complete, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
     """Writes `controls.json`; takes an older one away where the study has no control arm any more."""
+    study = found.study
     path, arms = study.folder / "controls.json", []
     for control in study.spec.probe.controls:
         pairs = {
-            each: (variants[each], _seeds(study, each, partial(study.control_folder, control)))
-            for each in study.control_selections
+            each: (variants[each], _ranks_of(found, partial(study.control_folder, control, each)))
+            for each in found.twins(control)
         }
-        arms.append(compare_control(control, pairs, study.spec.decision))
-        say(f"controls: {arms[-1].sentence}")
+        if pairs:
+            arms.append(compare_control(control, pairs, study.spec.decision))
+            say(f"controls: {arms[-1].sentence}")
     if arms:
         write_json(path, {"controls": [arm.to_dict() for arm in arms]})
     else:
