@@ -27,7 +27,7 @@ from layerprobe.errors import InputError, StudyError
 from layerprobe.pipeline.spec import spec_of, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.sweep_tasks import Ended, Failure, Step, Task, attempt
-from layerprobe.store.atomic import read_json, remove_rests, write_json
+from layerprobe.store.atomic import remove_rests, write_text
 from layerprobe.store.run_folder import DONE
 from layerprobe.training.engine import mixed_precision
 
@@ -36,7 +36,7 @@ RESTARTS = 3
 REACHED_SECONDS = 5.0
 LOCK_SECONDS = 120.0
 APPEARS_SECONDS = 90.0
-TOKEN = ".ray-token.tmp"
+SEES_SECONDS = 15.0
 LOCKS = ".locks"
 START = "start a cluster by `ray start --head` on this machine, or name one in RAY_ADDRESS"
 
@@ -49,7 +49,7 @@ class Place:
         spec: the study's spec as plain values.
         folder: the study's absolute folder.
         working: folder that relative paths of the spec start from.
-        token: what the token file in the study's folder holds.
+        token: name of a file in the study's folder that no other folder has.
         versions: versions of layerprobe and torch.
         precision: mixed precision of this study.
         content: what the checkpoint's weights are known by.
@@ -66,8 +66,8 @@ class Place:
     @staticmethod
     def of(study: Study) -> Place:
         """Describes a study of this process and writes its token."""
-        token = secrets.token_hex(16)
-        write_json(study.folder / TOKEN, token)
+        token = f".ray-{secrets.token_hex(16)}.tmp"
+        write_text(study.folder / token, "")
         return Place(
             to_plain(study.spec),
             str(study.folder.resolve()),
@@ -112,6 +112,7 @@ class RayExecutor:
         if find_spec("ray") is None:
             raise InputError("--executor ray needs Ray, which is not installed; run `pip install 'layerprobe[ray]'`")
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else lines of two models that are alike count as one
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # else each line has colour codes, in a file too
         ray: Any = import_module("ray")
         _require_listener(os.environ.get("RAY_ADDRESS", ""))
         try:
@@ -142,7 +143,7 @@ class RayExecutor:
         finally:
             for task in waiting:
                 self.ray.cancel(task, force=True)
-            (study.folder / TOKEN).unlink(missing_ok=True)
+            (study.folder / place.token).unlink(missing_ok=True)
 
     def _ended(self, study: Study, step: Step, reference: object) -> Ended:
         errors = self.ray.exceptions
@@ -158,7 +159,7 @@ class RayExecutor:
             raise StudyError(f"the Ray cluster is gone ({error}); what is done stays: run the same command") from error
         if reply.refused is not None:
             raise InputError(f"{step.task.label}, on a Ray worker: {reply.refused}")
-        if reply.error is None and step.until is None and not _appears(step.task.folder(study) / DONE):
+        if reply.error is None and step.until is None and not _appears(step.task.folder(study) / DONE, APPEARS_SECONDS):
             raise StudyError(f"{step.task.label} was trained by a Ray worker and does not lie in {study.folder}")
         return Ended(step, reply.error, reply.seconds)
 
@@ -183,9 +184,9 @@ def _require_listener(address: str) -> None:
         raise InputError(f"--executor ray reaches no Ray cluster at {address} ({error}): {START}") from error
 
 
-def _appears(path: Path) -> bool:
+def _appears(path: Path, patience: float) -> bool:
     """Waits for a file that another node has written: network storage may show it with a delay."""
-    end = time.monotonic() + APPEARS_SECONDS
+    end = time.monotonic() + patience
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.5)
     return path.exists()
@@ -240,7 +241,7 @@ def _open(place: Place) -> Study:
         InputError: it does not.
     """
     here, folder = socket.gethostname(), Path(place.folder)
-    if not (folder / TOKEN).exists() or read_json(folder / TOKEN) != place.token:
+    if not _appears(folder / place.token, SEES_SECONDS):
         raise InputError(
             f"the node {here} does not see the study's folder {folder}; put --out on storage that every node mounts at "
             "the same place"
