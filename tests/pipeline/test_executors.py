@@ -20,7 +20,7 @@ from layerprobe.cli.main import main
 from layerprobe.errors import InputError, StudyError
 from layerprobe.pipeline import ray_executor
 from layerprobe.pipeline.ray_executor import Place, RayExecutor, Reply, alone, train_on_worker
-from layerprobe.pipeline.spec import load_spec
+from layerprobe.pipeline.spec import load_spec, spec_of, to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.sweep_tasks import Step, Task
 from layerprobe.store.atomic import read_json
@@ -28,6 +28,14 @@ from layerprobe.store.atomic import read_json
 
 class RayError(Exception):
     """Stands for each of Ray's own errors."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """A task that was handed in."""
+
+    function: Any
+    arguments: tuple
 
 
 class FakeRay:
@@ -56,7 +64,7 @@ class FakeRay:
     def remote(self, function: Any) -> Any:
         def options(**told: object) -> Any:
             self.options = told
-            return types.SimpleNamespace(remote=lambda *arguments: (function, arguments))
+            return types.SimpleNamespace(remote=lambda *arguments: Reference(function, arguments))
 
         return types.SimpleNamespace(options=options)
 
@@ -64,9 +72,8 @@ class FakeRay:
         return references[:num_returns], references[num_returns:]
 
     def get(self, reference: Any) -> Reply:
-        function, arguments = reference
-        self.order.append(arguments[1])
-        return function(*arguments)
+        self.order.append(reference.arguments[1])
+        return reference.function(*reference.arguments)
 
     def cancel(self, reference: object, force: bool) -> None:
         assert force
@@ -157,6 +164,7 @@ def test_a_model_takes_a_gpu_where_there_are_any_else_a_processor(
 
 
 def test_tasks_write_what_a_local_training_writes(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spec_of(to_plain(study.spec)) == study.spec
     ray = FakeRay()
     steps = [step_of(study, 1), step_of(study, 2)]
     ended = list(connected(ray, monkeypatch).run(study, steps))
