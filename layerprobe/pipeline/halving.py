@@ -20,7 +20,7 @@ import numpy as np
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.pipeline.probe_spec import HalvingOptions
 from layerprobe.pipeline.study import Study
-from layerprobe.pipeline.sweep_tasks import FAILED, HALTED, Task
+from layerprobe.pipeline.sweep_tasks import HALTED, Task
 from layerprobe.store.atomic import write_json
 from layerprobe.training.log import LOG, say
 
@@ -88,18 +88,17 @@ class Choice:
         """Those that do not go on."""
         return [each for each in self.values if each not in self.kept]
 
-    def record(self, study: Study) -> None:
-        """Writes `halted.json` of those that do not go on, but for models that were finished before, and says so."""
+    def record(self, study: Study, halted: Sequence[LayerSelection]) -> None:
+        """Writes `halted.json` into every unfinished model of the selections, and says so."""
         cut_off = min((self.values[each] for each in self.kept), default=0.0)
-        for selection in self.stopped:
+        for selection in halted:
             for seed in study.spec.probe.seeds:
                 task = Task(selection, seed)
                 if task.state(study) != "done":
-                    halted = {"epoch": self.epoch, VALID: self.values[selection], CUT_OFF: cut_off}
-                    write_json(task.folder(study) / HALTED, {"what": task.label, **halted})
-                    (task.folder(study) / FAILED).unlink(missing_ok=True)
-        if self.stopped:
-            names = ", ".join(f"{each} ({self.values[each]:.4f})" for each in self.stopped)
+                    found = {"epoch": self.epoch, VALID: self.values[selection], CUT_OFF: cut_off}
+                    write_json(task.folder(study) / HALTED, {"what": task.label, **found})
+        if halted:
+            names = ", ".join(f"{each} ({self.values[each]:.4f})" for each in halted)
             say(
                 f"halving: {len(self.kept)} of {len(self.values)} selections go on after epoch {self.epoch}, with a "
                 f"validation NDCG@10 of at least {cut_off:.4f}; stopped: {names}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from layerprobe import processes
@@ -89,9 +90,11 @@ class _Sweep:
             self._do(self._short_of(tasks, epoch), f"at epoch {epoch}")
             # A selection with a failed seed cannot be compared, and its other seeds are trained to the end.
             going = [each for each in going if not any(Task(each, seed) in self.board.failed for seed in seeds)]
-            choice = processes.agreed(lambda: Choice.of(self.study, going, epoch, options.keep))  # noqa: B023 - called here
-            processes.on_main(lambda: choice.record(self.study))  # noqa: B023 - called here
-            stopped += choice.stopped
+            choice = processes.agreed(partial(Choice.of, self.study, going, epoch, options.keep))
+            # What was finished before is not thrown away.
+            halted = [each for each in choice.stopped if any(Task(each, seed) in self.left for seed in seeds)]
+            processes.on_main(partial(choice.record, self.study, halted))
+            stopped += halted
             going = [each for each in going if each in choice.kept]
         return stopped
 
@@ -105,6 +108,7 @@ class _Sweep:
         """Takes the variants of a selection that was stopped, and its twins, out of what is left."""
         gone = [task for task in self.left if task.selection == selection]
         self.board.stop(gone)
+        processes.on_main(lambda: self._forget(gone, FAILED))
         self.left = [task for task in self.left if task not in gone]
 
     def _do(self, steps: list[Step], where: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -56,6 +57,11 @@ def test_survivors_keep_every_bit_and_the_stopped_go_on_when_halving_is_left_out
     assert all(f"variant {name.replace('-', ':')} seed 0: goes on at step" in said for name in halted)
     assert not list(folder.rglob("halted.json"))
     assert set(pd.read_csv(folder / "curve.csv").query("kind == 'variant'")["depth"]) == {0, 1, 2, 3, 4}
+    # What is finished is not stopped afterwards, though the same choice is made again.
+    shutil.rmtree(study.variant_folder(survivor, 0))
+    assert main(["decide", str(path), "--out", str(folder)]) == 0
+    assert not list(folder.rglob("halted.json"))
+    assert [row["depth"] for row in read_json(folder / "decision.json")["depths"]] == [0, 1, 2, 3, 4]
 
 
 def test_values_are_the_best_so_far_and_equal_ones_go_to_fewer_layers(tmp_path: Path) -> None:
