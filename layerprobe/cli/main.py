@@ -54,8 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
     )
+    _executor_argument(run)
     for name, text in STAGE_HELP.items():
-        _study_arguments(commands.add_parser(name, help=f"one stage: {text}"))
+        stage = commands.add_parser(name, help=f"one stage: {text}")
+        _study_arguments(stage)
+        if name == "probe":
+            _executor_argument(stage)
     _rate_command(commands)
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
@@ -82,6 +86,15 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="LIMITS",
         help="what a model may cost: latency_ms=5 (p95 of one user's request), parameters=200000, or both with a comma",
+    )
+
+
+def _executor_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where variants are trained: one after the other here, or on a running Ray cluster (default: local)",
     )
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.cli.budget_flag import budget_flags
-from layerprobe.errors import InputError
+from layerprobe.errors import InputError, StudyError
 
 if TYPE_CHECKING:
     from layerprobe.pipeline.study import Study
+
+BEFORE_SWEEP = ("teach", "similarity")
+"""Stages that train no variant, so what failed in an earlier run is not theirs to say."""
 
 
 def run_command(known: argparse.Namespace, rest: list[str]) -> int:
@@ -21,8 +24,10 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     if known.command == "report":
         return _report(known, rest)
     quiet_libraries()
+    from layerprobe.pipeline.executors import executor_named
     from layerprobe.pipeline.run import run_stages
     from layerprobe.pipeline.study import Study
+    from layerprobe.pipeline.sweep_tasks import failed_line
 
     spec = asked_spec(known, rest)
     if spec is None:
@@ -30,10 +35,14 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     processes.join()
     study = Study(spec, Path(known.out or f"runs/{spec.name}"))
     if getattr(known, "dry_run", False):
-        return _dry_run(study)
-    run_stages(study, None if known.command in {"demo", "run"} else known.command)
+        return _dry_run(study, known.executor)
+    with executor_named(getattr(known, "executor", "local")) as executor:
+        run_stages(study, None if known.command in {"demo", "run"} else known.command, executor)
     if processes.is_main():
         print("\n".join(_layer_lines(study.folder) if known.command == "similarity" else closing_lines(study.folder)))
+    failed = processes.agreed(lambda: failed_line(study)) if known.command not in BEFORE_SWEEP else None
+    if failed is not None:
+        raise StudyError(failed)
     return 0
 
 
@@ -47,10 +56,12 @@ def _layer_lines(folder: Path) -> list[str]:
     return lines
 
 
-def _dry_run(study: Study) -> int:
+def _dry_run(study: Study, executor: str) -> int:
     """Prints what a run would take, and refuses it after that where it does not fit."""
     from layerprobe.pipeline.plan import plan
 
+    if executor != "local":
+        raise InputError(f"--dry-run measures this machine alone: leave --executor {executor} out")
     found = plan(study)
     if processes.is_main():
         print("\n".join(found.lines), flush=True)

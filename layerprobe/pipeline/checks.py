@@ -99,6 +99,20 @@ def check_controls(study: Study) -> None:
         )
 
 
+def check_halving(study: Study) -> None:
+    """Checks that halving has an epoch to choose at.
+
+    Raises:
+        InputError: it would choose after the last.
+    """
+    halving, epochs = study.spec.probe.halving, study.spec.training.epochs
+    if halving is not None and halving.after >= epochs:
+        raise InputError(
+            f"probe.halving.after must lie below training.epochs, which is {epochs}; got {halving.after}: a variant "
+            "that has been trained to the end cannot be stopped"
+        )
+
+
 def check_student(study: Study) -> None:
     """Checks that the student has the blocks its loss terms need.
 

@@ -148,7 +148,9 @@ class Estimator:
         """Returns the bytes that checkpoints will take: each model, a half-trained one being replaced, the student."""
         trained = [self.size(each).bytes.trained for each in planned if each.kind != "teaching"]
         exported = [self.size(each).parameters["total"] for each in planned if each.kind == "distilled"]
-        return sum(trained) + 2 * RESUMED * max(trained, default=0) + FLOAT32 * max(exported, default=0)
+        # Halving leaves every model half-trained until the last choice.
+        half = sum(trained) if self.study.spec.probe.halving is not None else max(trained, default=0)
+        return sum(trained) + RESUMED * (half + max(trained, default=0)) + FLOAT32 * max(exported, default=0)
 
     def _distilled_need(self, planned: Planned, plain: Need) -> Need:
         """Adds the teacher's cached states, held twice for a moment, while the teacher is still there."""

@@ -27,7 +27,7 @@ from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 from layerprobe.store.atomic import read_json, read_yaml, write_json, write_parquet, write_yaml
 from layerprobe.store.run_folder import DONE, differing_keys, hash_value, is_done, mark_done
-from layerprobe.training.checkpoint import MODEL, drop_resume, load_model
+from layerprobe.training.checkpoint import MODEL, drop_resume, load_model, saved_progress
 from layerprobe.training.engine import Objective, available_device
 from layerprobe.training.log import LOG, say
 from layerprobe.training.loop import FitResult, Trainer
@@ -126,23 +126,10 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
         InputError: the folder holds the finished result of another specification.
         StudyError: training diverged or a check failed.
     """
-    if processes.agreed(lambda: _is_finished(job)):
+    if processes.agreed(lambda: is_finished(job)):
         return
-    model = job.build()
-    batches = train_batches(ranking.split, job.max_len, job.training, job.point.seed, model.extra_positions)
-    objective = next_item_objective_with(job.training.loss) if job.objective is None else job.objective(batches)
-    trainer = Trainer(
-        model,
-        batches,
-        job.training,
-        ranking.ndcg_valid,
-        job.folder,
-        objective=objective,
-        label=job.point.label,
-        spec=job.spec,
-        tracking=tracking,
-    )
-    result = trainer.run()
+    trainer = _trainer(job, ranking, tracking)
+    model, result = trainer.model, trainer.run()
     if trainer.engine.sharded:
         del trainer, model  # slices and moments make room for the whole
         model = load_trained(job.folder, job.build)
@@ -154,7 +141,50 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
     say(f"{job.point.label}: done, {metric_line(ranks)}")
 
 
-def _is_finished(job: ModelJob) -> bool:
+def train_until(job: ModelJob, epochs: int, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
+    """Brings a model to the end of an epoch, or to its early stop; does nothing where it is as far or finished.
+
+    Args:
+        job: the model.
+        epochs: epochs that must be done.
+        ranking: how its validation users are ranked.
+        tracking: trackers that follow its training.
+
+    Raises:
+        InputError: the folder holds a model of another specification.
+        StudyError: training diverged or a check failed.
+    """
+    if not processes.agreed(lambda: is_finished(job) or has_reached(job, epochs)):
+        _trainer(job, ranking, tracking).pause_after(epochs)
+
+
+def has_reached(job: ModelJob, epochs: int) -> bool:
+    """Tells whether a half-trained model has done so many epochs or was stopped early.
+
+    Raises:
+        InputError: it is a training of another specification.
+    """
+    progress = saved_progress(job.folder / "checkpoint", job.spec)
+    return progress.stopped or progress.epoch >= epochs
+
+
+def _trainer(job: ModelJob, ranking: Ranking, tracking: Tracking) -> Trainer:
+    model = job.build()
+    batches = train_batches(ranking.split, job.max_len, job.training, job.point.seed, model.extra_positions)
+    return Trainer(
+        model,
+        batches,
+        job.training,
+        ranking.ndcg_valid,
+        job.folder,
+        objective=next_item_objective_with(job.training.loss) if job.objective is None else job.objective(batches),
+        label=job.point.label,
+        spec=job.spec,
+        tracking=tracking,
+    )
+
+
+def is_finished(job: ModelJob) -> bool:
     """Tells whether the folder holds the finished model; removes what a finished training left behind.
 
     Raises:

@@ -23,6 +23,7 @@ from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.arms import sasrec_folders, student_folders
+from layerprobe.pipeline.complete import Complete, complete
 from layerprobe.pipeline.cost_files import weigh_costs
 from layerprobe.pipeline.distilled import write_distilled
 from layerprobe.pipeline.layer_stage import compare_student
@@ -118,38 +119,39 @@ def decide_stage(study: Study) -> None:
     Raises:
         InputError: no studied selection keeps the budget; everything is written all the same.
     """
-    variants = {selection: _seeds(study, selection, study.variant_folder) for selection in study.selections}
-    baselines = {"sasrec": [read_ranks(folder) for folder in sasrec_folders(study).values()], **_floors(study)}
-    decision = decide(variants, baselines, study.spec.decision)
-    merged = [list(pair) for pair in study.family.merged]
-    found = {**decision.to_dict(), "merged": merged}
+    counted = complete(study)
+    variants = {each: _ranks_of(counted, partial(study.variant_folder, each)) for each in counted.selections}
+    sasrec = [read_ranks(folder) for seed, folder in sasrec_folders(study).items() if seed in counted.seeds]
+    decision = decide(variants, {"sasrec": sasrec, **_floors(study)}, study.spec.decision)
+    found = {**decision.to_dict(), "merged": [list(pair) for pair in study.family.merged]}
+    found["notes"] += counted.notes
     pick = weigh_costs(study, found)
     write_json(study.folder / "decision.json", {**found, "budget": None if pick is None else pick.to_dict()})
     say(f"decision: {decision.sentence}")
-    _compare_controls(study, variants)
+    _compare_controls(counted, variants)
     write_worth(study, variants)
     if pick is not None:
         pick.require_met()  # last, so that nothing else is lost
         say(f"budget: {pick.sentence}")
 
 
-def _seeds(
-    study: Study, selection: LayerSelection, folder: Callable[[LayerSelection, int], Path]
-) -> list[pd.DataFrame]:
-    """Returns the ranks of one selection, one table per seed."""
-    return [read_ranks(folder(selection, seed)) for seed in study.spec.probe.seeds]
+def _ranks_of(found: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:
+    """Returns the ranks of one selection, one table per seed that counts."""
+    return [read_ranks(folder(seed)) for seed in found.seeds]
 
 
-def _compare_controls(study: Study, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
+def _compare_controls(found: Complete, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
     """Writes `controls.json`; takes an older one away where the study has no control arm any more."""
+    study = found.study
     path, arms = study.folder / "controls.json", []
     for control in study.spec.probe.controls:
         pairs = {
-            each: (variants[each], _seeds(study, each, partial(study.control_folder, control)))
-            for each in study.control_selections
+            each: (variants[each], _ranks_of(found, partial(study.control_folder, control, each)))
+            for each in found.twins(control)
         }
-        arms.append(compare_control(control, pairs, study.spec.decision))
-        say(f"controls: {arms[-1].sentence}")
+        if pairs:
+            arms.append(compare_control(control, pairs, study.spec.decision))
+            say(f"controls: {arms[-1].sentence}")
     if arms:
         write_json(path, {"controls": [arm.to_dict() for arm in arms]})
     else:

@@ -15,6 +15,22 @@ Numbers = list[str | int] | int | str
 
 
 @dataclass(frozen=True)
+class HalvingOptions:
+    """Successive halving: variants that look hopeless on validation users are stopped before the end."""
+
+    after: int = 1
+    """Epochs until the first choice; further ones follow after twice as many, four times as many, and so on."""
+    keep: float = 0.5
+    """Share of the selections that go on at each choice, in (0, 1), rounded up."""
+
+    def __post_init__(self) -> None:
+        if self.after < 1:
+            raise InputError(f"probe.halving.after must be at least 1 epoch; got {self.after}")
+        if not 0 < self.keep < 1:
+            raise InputError(f"probe.halving.keep must lie between 0 and 1; got {self.keep}")
+
+
+@dataclass(frozen=True)
 class ProbeSpec:
     """Which selections of layers are fine-tuned on their own, with which controls beside them."""
 
@@ -34,6 +50,9 @@ class ProbeSpec:
     from their own random weights all the same."""
     heads: ProbeHeadOptions = field(default_factory=ProbeHeadOptions)
     """How the heads of the exits `exit-probe` are fitted to the frozen teacher."""
+    halving: HalvingOptions | None = None
+    """Stops variants early that do worst on validation users; they are no part of curve and decision. Never the full
+    model or depth 0. Null trains all to the end."""
 
     def __post_init__(self) -> None:
         if isinstance(self.selections, list):

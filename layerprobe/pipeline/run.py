@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from layerprobe import processes
@@ -13,12 +14,15 @@ from layerprobe.pipeline.cost_stage import cost_stage
 from layerprobe.pipeline.layer_stage import similarity_stage
 from layerprobe.pipeline.plan import require_room
 from layerprobe.pipeline.study import Study
+from layerprobe.pipeline.sweep import Executor, LocalExecutor
 from layerprobe.training.engine import available_device, mixed_precision
 from layerprobe.training.log import say
 
+LOCAL = LocalExecutor()
 
-def _probe(study: Study) -> None:
-    stages.probe_stage(study)
+
+def _probe(study: Study, executor: Executor = LOCAL) -> None:
+    stages.probe_stage(study, executor)
     processes.on_main(lambda: outcomes.curve_stage(study))
 
 
@@ -59,8 +63,15 @@ NEEDS = {
 """What a stage reads; it is brought up to date first. `report` draws from whatever is there."""
 
 
-def run_stages(study: Study, last: str | None = None) -> Path:
+def run_stages(study: Study, last: str | None = None, executor: Executor = LOCAL) -> Path:
     """Runs the whole study, or stage `last` with what it needs. Returns the study's folder.
+
+    A variant or twin that fails stops nothing: `sweep_tasks.failed_line` says which did.
+
+    Args:
+        study: what is asked for.
+        last: the last stage; None is all of them.
+        executor: where variants and twins are trained.
 
     Raises:
         InputError: the spec or the folder is at fault; nothing was computed.
@@ -73,6 +84,7 @@ def run_stages(study: Study, last: str | None = None) -> Path:
     processes.on_main(study.open)
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
     without_student: NothingToDistil | None = None
+    todo = {**STAGES, "probe": partial(_probe, executor=executor)}
     for name in names:
         if name == "export" and without_student is not None:
             say("stage export is left out: there is no student")
@@ -81,7 +93,7 @@ def run_stages(study: Study, last: str | None = None) -> Path:
         if name == "report":
             processes.on_main(study.record)  # every guard has passed: the report shows the spec of what lies here
         try:
-            STAGES[name](study)
+            todo[name](study)
         except NothingToDistil as error:
             if last is not None:
                 raise

@@ -302,6 +302,12 @@ def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
     return StudySpec(**{entry.name: made[entry.name] for entry in fields(StudySpec)})
 
 
+def spec_of(plain: dict[str, Any]) -> StudySpec:
+    """Returns the spec that `to_plain` made these plain values of."""
+    parser = spec_parser()
+    return _instantiate(parser, parser.parse_object(plain))
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 

@@ -29,15 +29,10 @@ from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.cuts import CutValues
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, refuse_other, train_and_rank
 from layerprobe.pipeline.probed_exits import exits_key, fitted_heads
-from layerprobe.pipeline.recommender_jobs import (
-    control_job,
-    load_teacher,
-    shared_dependencies,
-    teacher_job,
-    variant_job,
-)
+from layerprobe.pipeline.recommender_jobs import load_teacher, shared_dependencies, teacher_job, variant_job
 from layerprobe.pipeline.spec import DataSpec, StudySpec, to_plain
 from layerprobe.pipeline.study import Study
+from layerprobe.pipeline.sweep import Executor, run_sweep
 from layerprobe.probing.exits import ExitScorer
 from layerprobe.probing.probe_heads import HEADS
 from layerprobe.recommender.baselines import Markov1, Popularity, TfIdf
@@ -189,20 +184,14 @@ def teach_stage(study: Study) -> None:
     train_and_rank(teacher_job(study), study.ranking, study.tracking)
 
 
-def probe_stage(study: Study) -> None:
+def probe_stage(study: Study, executor: Executor) -> None:
     """Ranks the teacher cut to each selection and its exits, then trains the variants and their control twins."""
     if study.family.merged_line is not None:
         say(study.family.merged_line)
     processes.on_main(lambda: _refuse_other_models(study))
     _cut_selections(study)
     _exits(study)
-    for seed in study.spec.probe.seeds:
-        for selection in study.selections:
-            train_and_rank(variant_job(study, selection, seed), study.ranking, study.tracking)
-    for control in study.spec.probe.controls:
-        for seed in study.spec.probe.seeds:
-            for selection in study.control_selections:
-                train_and_rank(control_job(study, control, selection, seed), study.ranking, study.tracking)
+    run_sweep(study, executor)
 
 
 def _refuse_other_models(study: Study) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
@@ -24,7 +23,7 @@ from layerprobe.pipeline.probe_spec import ALL
 from layerprobe.pipeline.spec import StudySpec, to_plain
 from layerprobe.probing.selections import Family, distinct_selections, every_number
 from layerprobe.probing.variant import RecipeOptions
-from layerprobe.store.atomic import read_json, read_yaml, write_json, write_yaml
+from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import differing_keys
 from layerprobe.training.engine import mixed_precision
@@ -41,6 +40,7 @@ FREE_KEYS = (
     "probe.controls",
     "probe.seeds",
     "probe.heads",
+    "probe.halving",
     "distill",
     "items.every_seed",
     "similarity",
@@ -236,6 +236,7 @@ class Study:
         checks.check_inputs(self)
         checks.check_similarity(self)
         checks.check_controls(self)
+        checks.check_halving(self)
         checks.check_student(self)
 
     def open(self) -> None:
@@ -245,9 +246,7 @@ class Study:
             InputError: as `check_folder`.
         """
         self.check_folder()
-        for rest in list(self.folder.rglob(".*")):
-            if _is_rest(rest) and rest.exists():  # it may have gone with the folder around it
-                shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+        remove_rests(self.folder)
 
     def check_folder(self) -> None:
         """Makes sure the folder is new or holds this study, with the same checkpoint; writes nothing.
@@ -267,7 +266,7 @@ class Study:
                 )
             self._check_provenance()
         elif self.folder.exists():
-            strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not _is_rest(entry)]
+            strange = [entry for entry in self.folder.iterdir() if entry.name != "data" and not is_rest(entry)]
             if strange:
                 raise InputError(f"--out must be a new folder or that of this study; {self.folder} holds other files")
 
@@ -332,8 +331,3 @@ class Study:
 def _lies_in(name: str, keys: list[str]) -> bool:
     """Tells whether a dotted name is one of the keys or below one."""
     return any(name == key or name.startswith(f"{key}.") for key in keys)
-
-
-def _is_rest(path: Path) -> bool:
-    """Tells whether a file or folder is a half-written one of ours."""
-    return path.name.startswith(".") and (path.name.endswith(".tmp") or path.name.startswith(".student."))

@@ -100,6 +100,18 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def is_rest(path: Path) -> bool:
+    """Tells whether a file or folder is a half-written one of ours."""
+    return path.name.startswith(".") and (path.name.endswith(".tmp") or path.name.startswith(".student."))
+
+
+def remove_rests(folder: Path) -> None:
+    """Removes what killed writers left half-written in `folder` and below; nobody else may be writing there."""
+    for rest in list(folder.rglob(".*")):
+        if is_rest(rest) and rest.exists():  # it may have gone with the folder around it
+            shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8."""
     with replacing(path) as temporary:

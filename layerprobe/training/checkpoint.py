@@ -82,12 +82,7 @@ def load_resume(
     if not path.exists():
         return Progress()
     tensors, metadata = read_tensors(path)
-    differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)))
-    if differing:
-        raise InputError(
-            f"{path} is a half-trained model of another specification; these keys differ: {', '.join(differing[:5])}; "
-            f"nothing is mixed: delete {folder.parent} to train anew"
-        )
+    _refuse_other(path, metadata, spec)
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         _load(model, own)
@@ -103,10 +98,31 @@ def load_resume(
     return Progress(**json.loads(metadata["progress"]))
 
 
-def saved_progress(folder: Path) -> Progress:
-    """Returns how far a half-trained model has come, from the header of its file; a fresh `Progress` without one."""
-    metadata = read_metadata(folder / RESUME) if (folder / RESUME).exists() else {}
-    return Progress(**json.loads(metadata["progress"])) if metadata else Progress()
+def _refuse_other(path: Path, metadata: Mapping[str, str], spec: Mapping[str, Any]) -> None:
+    differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)))
+    if differing:
+        raise InputError(
+            f"{path} is a half-trained model of another specification; these keys differ: {', '.join(differing[:5])}; "
+            f"nothing is mixed: delete {path.parent.parent} to train anew"
+        )
+
+
+def saved_progress(folder: Path, spec: Mapping[str, Any] | None = None) -> Progress:
+    """Returns how far a half-trained model has come, from the header of its file; a fresh `Progress` without one.
+
+    Args:
+        folder: where the file lies.
+        spec: what the model must be a training of; None asks nothing of it.
+
+    Raises:
+        InputError: it is a training of another specification.
+    """
+    if not (folder / RESUME).exists():
+        return Progress()
+    metadata = read_metadata(folder / RESUME)
+    if spec is not None:
+        _refuse_other(folder / RESUME, metadata, spec)
+    return Progress(**json.loads(metadata["progress"]))
 
 
 def save_best(folder: Path, model: torch.nn.Module, epoch: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,19 +76,30 @@ class Trainer:
 
     def run(self) -> FitResult:
         """Trains to the end or to the early stop, from the last saved point if there is one."""
+        self._train(self.options.epochs)
+        return self._finish(self.folder / "checkpoint")
+
+    def pause_after(self, epochs: int) -> None:
+        """Trains like `run` until `epochs` epochs are done, and leaves the saved point from which `run` goes on.
+
+        Rates and batches are those of the whole training, so a paused model ends with the bits of one that was not.
+        """
+        self._train(min(epochs, self.options.epochs))
+        self.engine.close()
+
+    def _train(self, epochs: int) -> None:
         checkpoint = self.folder / "checkpoint"
         processes.wait()
         self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
-        self.tracked = self.tracking.start(self.label, self.spec)
-        if self.progress.log_rows:
-            say(f"{self.label}: goes on at step {self.progress.step}")
-        else:
-            self._after_epoch(checkpoint)  # untrained: the pipeline works, and a best model exists from the start
-        while self.progress.epoch < self.options.epochs and not self.progress.stopped:
-            self._epoch(checkpoint)
-            self._after_epoch(checkpoint)
-        return self._finish(checkpoint)
+        with closing(self.tracking.start(self.label, self.spec)) as self.tracked:
+            if self.progress.log_rows:
+                say(f"{self.label}: goes on at step {self.progress.step}")
+            else:
+                self._after_epoch(checkpoint)  # untrained: the pipeline works, and a best model exists from the start
+            while self.progress.epoch < epochs and not self.progress.stopped:
+                self._epoch(checkpoint)
+                self._after_epoch(checkpoint)
 
     def _epoch(self, checkpoint: Path) -> None:
         self.model.train()
@@ -156,7 +168,6 @@ class Trainer:
         load_model(checkpoint / MODEL, self.model)
         self.model.eval()
         self.engine.close()
-        self.tracked.close()
         progress = self.progress
         return FitResult(
             progress.best_epoch, progress.best_valid, progress.epoch, progress.step, round(progress.train_seconds, 3)

@@ -28,7 +28,7 @@ from layerprobe.recommender.sasrec import SASRec, SASRecOptions
 from layerprobe.recommender.sequence_model import SequenceModel, trainable_state
 from layerprobe.store.atomic import read_tensors
 from layerprobe.training import loop
-from layerprobe.training.checkpoint import MODEL, RESUME, load_model
+from layerprobe.training.checkpoint import MODEL, RESUME, load_model, saved_progress
 from layerprobe.training.loop import Trainer
 from layerprobe.training.options import TrainingOptions, learning_rate_at
 
@@ -364,3 +364,13 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 def test_bad_options(changes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainingOptions(**changes)
+
+
+def test_a_paused_training_ends_as_one_that_was_not_paused(split: Split, tmp_path: Path) -> None:
+    whole, paused, resumed = sasrec(), sasrec(), sasrec()
+    trainer(whole, split, tmp_path / "whole").run()
+    trainer(paused, split, tmp_path / "cut").pause_after(1)
+    assert saved_progress(tmp_path / "cut" / "checkpoint").epoch == 1
+    assert not (tmp_path / "cut" / "checkpoint" / MODEL).exists()
+    trainer(resumed, split, tmp_path / "cut").run()
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
