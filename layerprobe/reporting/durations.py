@@ -24,10 +24,8 @@ def with_readable_times(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of slices whose groups by recency have readable names; other groups keep theirs."""
     is_time = table[columns.SLICE] == columns.RECENCY
     names = readable_times(table.loc[is_time, columns.GROUP].drop_duplicates().to_list())
-    renamed = [
-        names.get(group, group) if time else group for group, time in zip(table[columns.GROUP], is_time, strict=True)
-    ]
-    return table.assign(**{columns.GROUP: renamed})
+    group = table[columns.GROUP]
+    return table.assign(**{columns.GROUP: group.mask(is_time, group.map(names))})
 
 
 def readable_times(groups: Sequence[str]) -> dict[str, str]:
