@@ -72,6 +72,33 @@ SLICED = (HISTORY_LENGTH, TARGET_POPULARITY)
 """Values of `slice`: the columns of ranks.parquet that users are grouped by."""
 SLICE_ROWS = (SLICE, GROUP, METRIC, K, VALUE, CI_LOW, CI_HIGH, N_USERS)
 SLICES = (KIND, SELECTION, DEPTH, SEED, *SLICE_ROWS)
+RECENCY = "recency"
+"""A further value of `slice`: time from the last item of a test history to the target, where the log has times."""
+
+# slice_differences.csv: a model minus the full model, one row per model, slice, group and metric, seeds together
+FULL_VALUE = "full_value"
+DIFFERENCE = "difference"
+RELATIVE = "relative"
+CI_LOW_ALL = "ci_low_all"
+CI_HIGH_ALL = "ci_high_all"
+SEEDS = "seeds"
+DIFFERENCE_ROWS = (
+    SLICE,
+    GROUP,
+    METRIC,
+    K,
+    VALUE,
+    FULL_VALUE,
+    DIFFERENCE,
+    RELATIVE,
+    CI_LOW,
+    CI_HIGH,
+    CI_LOW_ALL,
+    CI_HIGH_ALL,
+    N_USERS,
+    SEEDS,
+)
+SLICE_DIFFERENCES = (KIND, SELECTION, DEPTH, *DIFFERENCE_ROWS)
 
 # similarity.parquet, and student.parquet where layer_a counts the teacher's layers and layer_b the student's
 MEASURE = "measure"

@@ -19,8 +19,6 @@ from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.errors import NothingToDistil
-from layerprobe.evaluation.ranks import FULL
-from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.complete import Complete, complete
@@ -29,11 +27,12 @@ from layerprobe.pipeline.distilled import write_distilled
 from layerprobe.pipeline.layer_stage import compare_student
 from layerprobe.pipeline.model_folder import ModelJob, Point, load_trained, read_metrics, read_ranks, train_and_rank
 from layerprobe.pipeline.recommender_jobs import build_variant, load_teacher, variant_job
-from layerprobe.pipeline.spec import EvaluationSpec, to_plain
+from layerprobe.pipeline.slice_stage import FLOORS, write_slices
+from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.worth import write_worth
 from layerprobe.probing.controls import compare_control
-from layerprobe.probing.curves import BOOTSTRAP_SEED, CurvePoint, curve_rows
+from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.recommender.model import Recommender
@@ -44,37 +43,14 @@ from layerprobe.store.run_folder import DONE, file_hash_of
 from layerprobe.training.checkpoint import MODEL
 from layerprobe.training.log import say
 
-FLOORS = ("popularity", "markov-1", "tfidf")
-SLICED_KINDS = ("variant", "distilled", "sasrec", *FLOORS)
-SLICED_METRICS = (("ndcg", 10), ("hr", 10))
-
 
 def curve_stage(study: Study) -> None:
-    """Writes `curve.csv`, and `slices.csv` of the models among its points, from every ranks file that is there."""
+    """Writes `curve.csv`, and the slices of the models among its points, from every ranks file that is there."""
     options = study.spec.evaluation
     points = _curve_points(study)
     tables = [curve_rows(ranks, point, options.ks, options.alpha, options.n_boot) for point, ranks in points]
-    write_csv(study.folder / "slices.csv", _slices(points, options))
+    write_slices(study, points)
     write_csv(study.folder / "curve.csv", pd.concat(tables, ignore_index=True))
-
-
-def _slices(points: list[tuple[CurvePoint, pd.DataFrame]], options: EvaluationSpec) -> pd.DataFrame:
-    """Slices the test users of every model, ranked among the whole catalogue, by one set of cuts."""
-    sliced = [(point, _test_part(ranks)) for point, ranks in points if point.kind in SLICED_KINDS]
-    cuts = slice_cuts(sliced[0][1])
-    names = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
-    tables = [
-        slice_rows(ranks, cuts, SLICED_METRICS, options.alpha, options.n_boot, BOOTSTRAP_SEED).assign(
-            **{name: getattr(point, name) for name in names}
-        )
-        for point, ranks in sliced
-    ]
-    whole = {columns.DEPTH: "Int64", columns.SEED: "Int64"}
-    return pd.concat([table.astype(whole) for table in tables], ignore_index=True)[list(columns.SLICES)]
-
-
-def _test_part(ranks: pd.DataFrame) -> pd.DataFrame:
-    return ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == FULL)]
 
 
 def _curve_points(study: Study) -> list[tuple[CurvePoint, pd.DataFrame]]:

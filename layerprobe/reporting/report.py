@@ -43,6 +43,7 @@ FIGURE_NAMES = (
     "decision-margin",
     "cost",
     "slices",
+    "slice-differences",
     "similarity",
     "to-final",
     "similarity-student",

@@ -17,7 +17,7 @@ from layerprobe.reporting.slices import COLD, METRIC, REFERENCE, SLICE_NAMES, gr
 from layerprobe.reporting.words import KIND_NAMES, metric_label
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.55, 2.6
-LEFT, BETWEEN = 0.8, 0.8
+LEFT, BETWEEN, IN_A_ROW = 0.8, 0.8, 2
 TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 0.35, 0.72, 0.72
 LEGEND_COLUMNS = 2
 REFERENCE_GAP = 0.2
@@ -42,13 +42,15 @@ def slices_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
         n_layers: L, the depth of the full model, which is named on the axis.
         caption: footnote; says what the bands are, over how many users, and the commit.
     """
-    bottom = figures.footnote_height(caption) + TICK_ROOM
-    figure = figures.new_figure(bottom + PANEL_HEIGHT + LEGEND_ROOM + TITLE_ROOM)
+    bottom, panel_room = figures.footnote_height(caption) + TICK_ROOM, PANEL_HEIGHT + LEGEND_ROOM
+    n_rows = -(-table[columns.SLICE].nunique() // IN_A_ROW)
+    figure = figures.new_figure(bottom + n_rows * panel_room + (n_rows - 1) * TICK_ROOM + TITLE_ROOM)
     figures.title(figure, "For whom? One line per group of users, the same users at every depth")
     figures.footnote(figure, caption)
     for position, (name, rows) in enumerate(table.groupby(columns.SLICE, sort=False)):
-        left = LEFT + position * (PANEL_WIDTH + BETWEEN)
-        axes = figures.panel(figure, left, bottom, PANEL_WIDTH, PANEL_HEIGHT)
+        row, column = divmod(position, IN_A_ROW)
+        left, above = LEFT + column * (PANEL_WIDTH + BETWEEN), (n_rows - 1 - row) * (panel_room + TICK_ROOM)
+        axes = figures.panel(figure, left, bottom + above, PANEL_WIDTH, PANEL_HEIGHT)
         _draw_panel(axes, rows, str(name), n_layers)
         axes.set_ylabel(metric_label(*METRIC))
     return figure

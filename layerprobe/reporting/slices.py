@@ -15,6 +15,7 @@ COLD = "0"
 SLICE_NAMES = {
     columns.HISTORY_LENGTH: "items in the history",
     columns.TARGET_POPULARITY: "training interactions of the target",
+    columns.RECENCY: "time since the last item",
 }
 _POINT = [columns.KIND, columns.SELECTION, columns.DEPTH, columns.SLICE, columns.GROUP]
 

@@ -29,6 +29,12 @@ SLICE_NUMBERS = {
     columns.VALUE: "float64",
     columns.CI_LOW: "float64",
     columns.CI_HIGH: "float64",
+    columns.FULL_VALUE: "float64",
+    columns.DIFFERENCE: "float64",
+    columns.RELATIVE: "float64",
+    columns.CI_LOW_ALL: "float64",
+    columns.CI_HIGH_ALL: "float64",
+    columns.SEEDS: "int64",
 }
 
 
@@ -50,6 +56,7 @@ class StudyFiles:
         curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable and `selection` empty for floors.
         slices: `slices.csv`, columns `columns.SLICES`; None in studies made before it was written. It is not made up
             for here, although their ranks hold all it needs: a report reads results and computes none.
+        slice_differences: `slice_differences.csv`, columns `columns.SLICE_DIFFERENCES`; None as for `slices`.
         decision: `decision.json`.
         controls: `controls.json`: variants against their twins of the control arms.
         distilled: `distilled.json`: a student against plain fine-tuning of its layers; `student` is its folder's name.
@@ -67,6 +74,7 @@ class StudyFiles:
     folder: Path
     curve: pd.DataFrame
     slices: pd.DataFrame | None
+    slice_differences: pd.DataFrame | None
     decision: dict[str, Any] | None
     controls: dict[str, Any] | None
     distilled: dict[str, Any] | None
@@ -117,6 +125,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         folder=folder,
         curve=read_curve(folder / CURVE_FILE) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),
         slices=optional_table(folder / "slices.csv", _read_slices, columns.SLICES),
+        slice_differences=optional_table(folder / "slice_differences.csv", _read_slices, columns.SLICE_DIFFERENCES),
         decision=optional(folder / "decision.json", read_json),
         controls=optional(folder / "controls.json", read_json),
         distilled=optional(folder / "distilled.json", read_json),
@@ -132,7 +141,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
 
 
 def _read_slices(path: Path) -> pd.DataFrame:
-    """Reads `slices.csv`: groups stay text, also where all are single numbers; depth and seed are empty for floors."""
+    """Reads a table of slices: groups stay text, also where all are single numbers; depth and seed may be empty."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return table.assign(
         **{name: typed_cells(table[name], dtype) for name, dtype in SLICE_NUMBERS.items() if name in table.columns}

@@ -52,8 +52,8 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     top = {path.name for path in finished.iterdir()}
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "decision.json", "predictiveness.csv", "predicted.csv", "distillation", "student",
-        "costs", "distilled.json", "report",
+        "curve.csv", "slices.csv", "slice_differences.csv", "decision.json", "predictiveness.csv", "predicted.csv",
+        "distillation", "student", "costs", "distilled.json", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
 
@@ -86,6 +86,26 @@ def test_slices_hold_every_model_and_average_to_the_curve(finished: Path) -> Non
         whole = curve[(curve["kind"] == kind) & (curve["metric"] == metric) & ~curve["depth"].isin([0, 4])]
         assert rows["n_users"].sum() == 80
         assert (rows["value"] * rows["n_users"]).sum() / 80 == pytest.approx(whole["value"].item())
+
+
+def test_slice_differences_are_of_every_other_model_and_average_to_the_difference_of_the_curve(finished: Path) -> None:
+    table = pd.read_csv(finished / "slice_differences.csv")
+    assert list(table.columns) == list(columns.SLICE_DIFFERENCES)
+    floors = [("sasrec", -1), ("popularity", -1), ("markov-1", -1), ("tfidf", -1)]
+    models = {("variant", 0), ("variant", 2), ("distilled", 2), *floors}
+    assert set(zip(table["kind"], table["depth"].fillna(-1), strict=True)) == models
+    assert set(table["slice"]) == {"history_length", "target_popularity", "recency"}
+    curve = pd.read_csv(finished / "curve.csv").query("split == 'test' and protocol == 'full' and k == 10")
+    for (kind, depth, metric, _), rows in table.groupby(["kind", "depth", "metric", "slice"], dropna=False):
+        of_metric = curve[curve["metric"] == metric].assign(depth=lambda found: found["depth"].fillna(-1))
+        wanted = {"kind": ["variant", kind], "depth": [4, -1 if np.isnan(depth) else depth]}
+        full, own = (
+            of_metric.loc[(of_metric["kind"] == k) & (of_metric["depth"] == d), "value"].item()
+            for k, d in zip(*wanted.values(), strict=True)
+        )
+        assert rows["n_users"].sum() == 80
+        assert (rows["difference"] * rows["n_users"]).sum() / 80 == pytest.approx(own - full)
+    assert table[["ci_low", "ci_high_all"]].isna().all(axis=None)  # all groups are smaller than 100
 
 
 def test_the_normed_exit_at_full_depth_is_the_teacher(finished: Path) -> None:

@@ -43,7 +43,9 @@ def rich_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mixed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of several selections per depth with a control arm; read it, do not change it."""
     selections = ("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1")
-    shape = FakeShape(selections=selections, has_controls=True, measures=("cka", "cosine", "angular", "mutual-knn"))
+    shape = FakeShape(
+        selections=selections, has_controls=True, has_times=True, measures=("cka", "cosine", "angular", "mutual-knn")
+    )
     return write_fake_study(tmp_path_factory.mktemp("mixed") / "study", shape)
 
 

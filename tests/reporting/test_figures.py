@@ -27,6 +27,7 @@ NAMES = (
     "depth-exits",
     "decision-margin",
     "slices",
+    "slice-differences",
     "similarity",
     "to-final",
     "similarity-student",

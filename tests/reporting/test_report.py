@@ -29,7 +29,10 @@ from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.store.atomic import read_json, write_json
 
 LAYER_NAMES = {"similarity", "to-final", "similarity-student", "importance", "blocks"}
-NAMES = {"depth-variants", "depth-exits", "decision-margin", "cost", "slices", *LAYER_NAMES, "predicted"}
+NAMES = {
+    *("depth-variants", "depth-exits", "decision-margin", "cost", "slices", "slice-differences", "predicted"),
+    *LAYER_NAMES,
+}
 ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
 
 
@@ -180,6 +183,7 @@ ABSENT = [
     ("costs/costs.csv", cost_section, "costs (no `costs/costs.csv`)", set()),
     ("costs/front.csv", cost_section, "the front of quality against cost (no `costs/front.csv`)", set()),
     ("slices.csv", slices_section, "slices of users (no `slices.csv`)", set()),
+    ("slice_differences.csv", slices_section, "differences to the full model by group (no", {"slices"}),
     ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
     (
         "similarity/similarity.parquet",

@@ -36,6 +36,11 @@ def table_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+def level_rows(text: str) -> list[list[str]]:
+    """The first table of the section, of the models' values; the second is of differences."""
+    return table_rows(text.split("**Who loses?**")[0])
+
+
 @pytest.fixture
 def decided(own_study: Path) -> Path:
     """The study with two layers decided."""
@@ -45,7 +50,7 @@ def decided(own_study: Path) -> Path:
 
 
 def test_the_table_has_full_model_decided_depth_and_sasrec_for_every_group(decided: Path) -> None:
-    header, _, *rows = table_rows(slices_section(read_study(decided)).markdown)
+    header, _, *rows = level_rows(slices_section(read_study(decided)).markdown)
     assert header == ["Users by", "Group", "Users", "full model", "depth 2, decided", "SASRec"]
     table = slices_of(decided)
     models = [of_model(table, "variant", 4), of_model(table, "variant", 2), of_model(table, "sasrec")]
@@ -76,7 +81,7 @@ def test_without_a_smaller_decided_depth_there_is_no_column_for_it(change: dict[
     path = decided / "decision.json"
     write_json(path, read_json(path) | change)
     found = slices_section(read_study(decided)).markdown
-    assert table_rows(found)[0][3:] == ["full model", "SASRec"]
+    assert level_rows(found)[0][3:] == ["full model", "SASRec"]
     assert "decided" not in found
 
 
@@ -86,7 +91,7 @@ def test_a_decided_selection_is_called_by_its_text(decided: Path) -> None:
     table = pd.read_csv(decided / "slices.csv", dtype={"group": str})
     is_other = (table["kind"] == "variant") & (table["depth"] == 2)
     table.assign(selection=table["selection"].mask(is_other, "keep:0,3")).to_csv(decided / "slices.csv", index=False)
-    assert table_rows(slices_section(read_study(decided)).markdown)[0][4] == "keep:0,3, decided"
+    assert level_rows(slices_section(read_study(decided)).markdown)[0][4] == "keep:0,3, decided"
 
 
 def test_groups_too_small_for_intervals_are_not_compared(rich_study: Path) -> None:
@@ -116,7 +121,7 @@ def test_slices_without_the_full_model_are_said(own_study: Path) -> None:
 
 
 def test_each_group_is_a_line_over_depth_with_sasrec_beside_it(fake_study: Path) -> None:
-    (named,) = slices_section(read_study(fake_study)).figures
+    named, _ = slices_section(read_study(fake_study)).figures
     table = slices_of(fake_study)
     assert len(named.figure.axes) == 2
     for axes, name in zip(named.figure.axes, (LENGTH, POPULARITY), strict=True):
@@ -133,7 +138,7 @@ def test_each_group_is_a_line_over_depth_with_sasrec_beside_it(fake_study: Path)
 
 
 def test_seeds_are_averaged_and_other_selections_left_out(rich_study: Path) -> None:
-    (named,) = slices_section(read_study(rich_study)).figures
+    named, _ = slices_section(read_study(rich_study)).figures
     table = slices_of(rich_study)
     rows = table[(table["selection"] == "first:3") & (table["slice"] == LENGTH)]
     drawn = named.table[(named.table["selection"] == "first:3") & (named.table["slice"] == LENGTH)]

@@ -44,6 +44,8 @@ from layerprobe.store.atomic import read_json, write_json
         ("predicted.csv", "score,selection,depth,value,measured\na,first:1,1,x,1\n", "column value; got 'x'"),
         ("slices.csv", "slice,value\n", "slices.csv must have the columns .*; missing: kind, selection"),
         ("slices.csv", "slice,value\nhistory_length,many\n", "slices.csv cannot be read"),
+        ("slice_differences.csv", "slice,value\n", "slice_differences.csv must have the columns .*; missing: kind"),
+        ("slice_differences.csv", "slice,seeds\nrecency,two\n", "slice_differences.csv cannot be read"),
         ("teacher/ranks.parquet", "", "ranks.parquet cannot be read"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Section: the metric of groups of users, by history length and by the popularity of the target."""
+"""Section: the metric of groups of users, by history length, popularity of the target and recency; who loses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.reporting import markdown
+from layerprobe.reporting.durations import with_readable_times
 from layerprobe.reporting.figures import NamedFigure
 from layerprobe.reporting.sections.section import Section, absent
+from layerprobe.reporting.sections.slice_differences import difference_part
 from layerprobe.reporting.selections import keeps_first, selection_of
 from layerprobe.reporting.slice_figure import slices_figure
 from layerprobe.reporting.slices import (
@@ -36,18 +38,18 @@ from layerprobe.reporting.words import (
 TITLE = "For whom"
 FULL, DECIDED = "full model", ", decided"
 TEXT = (
-    "**Do some users need more layers than others?** The same test users in groups, by how many items they had met "
-    "and by how often their target occurs in training. Groups are cut from the data alone. Lines of a like shape say "
-    "that depth serves all alike. A model that ranks by popularity does well in the last group of targets and badly "
-    "in the first by construction."
+    "**Do some users need more layers than others?** The same test users in groups, by how many items they had met, "
+    "by how often their target occurs in training and, where times are known, by how long they were away. Groups are "
+    "cut from the data alone. Lines of a like shape say that depth serves all alike. A model that ranks by popularity "
+    "does well in the last group of targets and badly in the first by construction."
 )
 EXPLORATORY = (
-    "Slices are exploratory: many groups are looked at and no interval is corrected for that, so a gap is a question "
-    "for another study, not an answer."
+    "Slices are exploratory: many groups are looked at and no interval of these is corrected for that, so a gap is a "
+    "question for another study, not an answer."
 )
 NOTE = (
     "Intervals are of each model alone; two models share their users, so the difference is known better than they "
-    f"suggest. `{UNKNOWN}`: the group has too few users for an interval, or all have the same value."
+    f"suggest; see below. `{UNKNOWN}`: the group has too few users for an interval, or all have the same value."
 )
 
 
@@ -55,7 +57,7 @@ def slices_section(study: StudyFiles) -> Section:
     """Shows one line per group over depth and a table of three models, or says in one line that there is none."""
     if study.slices is None:
         return Section(TITLE, [absent("slices of users", "slices.csv", "Run the probe stage.")])
-    points = slice_points(study.slices)
+    points = slice_points(with_readable_times(study.slices))
     n_layers = full_depth(study.curve)
     models = _models(study, points, n_layers)
     if FULL not in models:
@@ -63,7 +65,9 @@ def slices_section(study: StudyFiles) -> Section:
     table = drawn_points(points, n_layers)
     named = NamedFigure("slices", slices_figure(table, n_layers, _caption(study, table)), table)
     text = f"{_reading(models)} {EXPLORATORY}"
-    return Section(TITLE, [TEXT, text, named.markdown, _table(models), NOTE], [named])
+    differences = difference_part(study)
+    paragraphs = [TEXT, text, named.markdown, _table(models), NOTE, *differences.paragraphs]
+    return Section(TITLE, paragraphs, [named, *differences.figures])
 
 
 def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str, pd.DataFrame]:
@@ -92,7 +96,11 @@ def _reading(models: dict[str, pd.DataFrame]) -> str:
         for name, rows in models.items()
         if name.endswith(DECIDED)
     ]
-    return f"{metric_label(*METRIC)} of the full model runs {' and '.join(parts)}{''.join(moved)}."
+    return f"{metric_label(*METRIC)} of the full model runs {_and(parts)}{''.join(moved)}."
+
+
+def _and(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _range(values: pd.Series, slice_name: str) -> str:

@@ -16,6 +16,7 @@ from fake_scores import ScoreShape, write_fake_scores
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.evaluation.metrics import metric_table
+from layerprobe.evaluation.slice_differences import SlicedModel, slice_differences
 from layerprobe.evaluation.slices import slice_cuts, slice_rows
 from layerprobe.probing.budget import BudgetOptions, pick_within
 from layerprobe.probing.controls import compare_control
@@ -30,6 +31,7 @@ N_ITEMS = 1500
 N_NEGATIVES = 999
 KS = [1, 5, 10, 20]
 SLICED = ("variant", "distilled", "sasrec", "tfidf", "markov-1", "popularity")
+SLICED_METRICS = (("ndcg", 10), ("hr", 10))
 ALPHA = 0.05
 N_BOOT = 200
 WIDTH, TABLE_WIDTH = 64, 32
@@ -47,6 +49,8 @@ class FakeShape:
     """Variants beside `first:k`; they are in the decision too."""
     has_controls: bool = False
     """Whether every variant with layers has a twin of random weights."""
+    has_times: bool = False
+    """Whether users were away for different times, in seconds."""
     has_titles: bool = True
     measures: tuple[str, ...] = ("cka", "cosine")
     """Measures of similarity."""
@@ -64,7 +68,9 @@ class FakeStudy:
         self.lengths = generator.integers(3, 40, size=shape.n_users)
         self.popularity = generator.integers(0, 40, size=shape.n_users)
         self.curve: list[pd.DataFrame] = []
+        self.gaps = np.random.default_rng(1).exponential(100_000, size=shape.n_users).astype(np.int64)
         self.slices: list[pd.DataFrame] = []
+        self.sliced: dict[tuple[str, str], SlicedModel] = {}
         self.variants: dict[LayerSelection, list[pd.DataFrame]] = {}
         self.twins: dict[LayerSelection, list[pd.DataFrame]] = {}
         self.floors: dict[str, pd.DataFrame] = {}
@@ -82,6 +88,7 @@ class FakeStudy:
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
+        write_csv(self.folder / "slice_differences.csv", self._differences())
         options = DecisionOptions(n_boot=N_BOOT)
         self._decision(decide(self.variants, self.floors, options).to_dict())
         if self.shape.has_controls:
@@ -156,9 +163,19 @@ class FakeStudy:
         self.curve.append(curve_rows(ranks, point, KS, ALPHA, N_BOOT))
         if point.kind in SLICED:
             test = ranks[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == "full")]
-            rows = slice_rows(test, slice_cuts(test), [("ndcg", 10), ("hr", 10)], ALPHA, N_BOOT, 0)
+            test = test.assign(**{columns.RECENCY: self.gaps}) if self.shape.has_times else test
+            rows = slice_rows(test, slice_cuts(test, "s"), SLICED_METRICS, ALPHA, N_BOOT, 0)
+            key = (point.kind, point.selection)
+            known = self.sliced[key].ranks if key in self.sliced else {}
+            self.sliced[key] = SlicedModel(*key, point.depth, {**known, point.seed: test})
             names = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
             self.slices.append(rows.assign(**{name: getattr(point, name) for name in names}))
+
+    def _differences(self) -> pd.DataFrame:
+        others = dict(self.sliced)
+        full = others.pop(("variant", f"first:{self.shape.n_layers}"))
+        cuts = slice_cuts(next(iter(full.ranks.values())), "s")
+        return slice_differences(full, list(others.values()), cuts, SLICED_METRICS, ALPHA)
 
     def _model(self, folder: Path, point: CurvePoint, ranks: pd.DataFrame) -> None:
         """Writes a model folder and adds its rows to the curve."""

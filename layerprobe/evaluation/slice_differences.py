@@ -1,0 +1,188 @@
+"""Who loses: a model minus the full model in every group of users, with intervals over users and training seeds.
+
+Takes ranks tables of one split and protocol and the groups of `evaluation.slices` (no torch), hands on rows of
+`slice_differences.csv`. Differences are of the same user, so they are known better than the two values suggest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.errors import InputError
+from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.seeds import SeedNoise, seeded_intervals, shared_noise
+from layerprobe.evaluation.slices import MIN_USERS, SliceCuts
+
+NO_BOUNDS = (np.nan, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class SlicedModel:
+    """One model and what it ranked under each training seed."""
+
+    kind: str
+    """Kind of the model, as in `curve.csv`."""
+    selection: str
+    """Text of its layers; empty for floors."""
+    depth: int | None
+    """Layers kept; None for floors."""
+    ranks: Mapping[int | None, pd.DataFrame]
+    """A ranks table of one split and protocol for each training seed; None is the seed of what is not trained."""
+
+    @property
+    def name(self) -> str:
+        """What error messages call it."""
+        return f"{self.kind} {self.selection}".strip()
+
+
+@dataclass(frozen=True, eq=False)
+class _PerSeed:
+    """Metrics of a model, `metric` [seeds, users, metrics]: under each of its `seeds`, users ascending."""
+
+    seeds: tuple[int | None, ...]
+    metric: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """One group of users: their rows, and per metric the noise of training among them."""
+
+    slice_name: str
+    name: str
+    rows: np.ndarray
+    noise: list[SeedNoise]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A model and the full one, seed beside seed, each [seeds, users, metrics]; `trained` as for `mean_error`."""
+
+    own: np.ndarray
+    full: np.ndarray
+    trained: int
+
+
+def slice_differences(
+    full: SlicedModel,
+    others: Sequence[SlicedModel],
+    cuts: Sequence[SliceCuts],
+    metrics: Sequence[tuple[str, int]],
+    alpha: float,
+) -> pd.DataFrame:
+    """Compares models with the full one, user by user, in every group.
+
+    Seeds are paired by number; a seed that only one of the two has is left out. A floor that was trained once, or not
+    at all, stands against every seed of the full model.
+
+    `ci_low` and `ci_high` hold one by one. `ci_low_all` and `ci_high_all` hold for all groups of all slices of a model
+    and metric at once, with a probability of at least 1 - alpha: each has its share of alpha (Bonferroni), since groups
+    of different slices share users in ways that no simple rule covers. Both are of Student's t and cover the choice of
+    users; where `seeds` is above 1 the noise of training, too (`evaluation.seeds`).
+
+    Args:
+        full: the full model.
+        others: what is compared with it. Kinds `full.kind` share their noise of training with the full model.
+        cuts: from `slices.slice_cuts`.
+        metrics: (metric, k) pairs as for `evaluation.metrics.metric_values`.
+        alpha: share left outside, in (0, 1).
+
+    Returns:
+        Rows with the columns `columns.SLICE_DIFFERENCES`, model by model as given, groups as cut. `relative` is the
+        difference as a share of the full model's value in the group, NaN where that is 0. Bounds are NaN where the
+        group has fewer than `MIN_USERS` users or the difference is the same for all of them under every seed; groups
+        of the second kind count among all groups nevertheless, so that their number depends on the users alone.
+
+    Raises:
+        InputError: users or targets differ from the full model's, a model has no seed in common with it, or alpha lies
+            outside its range.
+    """
+    reference = _sorted(next(iter(full.ranks.values())))
+    of_full, *of_others = [_per_seed(model, reference, metrics) for model in (full, *others)]
+    alike = [found.metric for model, found in zip(others, of_others, strict=True) if model.kind == full.kind]
+    groups = _groups(reference, cuts, [of_full.metric, *alike], len(metrics))
+    tables = []
+    for model, found in zip(others, of_others, strict=True):
+        pair = _pair(model, found, of_full)
+        rows = [row for group in groups for row in _rows(pair, group, groups, metrics, alpha)]
+        of_model = {columns.KIND: model.kind, columns.SELECTION: model.selection, columns.DEPTH: model.depth}
+        tables.append(pd.DataFrame(rows, columns=list(columns.DIFFERENCE_ROWS)).assign(**of_model))
+    table = pd.concat([each.astype({columns.DEPTH: "Int64"}) for each in tables], ignore_index=True)
+    return table[list(columns.SLICE_DIFFERENCES)]
+
+
+def _rows(
+    pair: _Pair, group: _Group, groups: Sequence[_Group], metrics: Sequence[tuple[str, int]], alpha: float
+) -> list[tuple[object, ...]]:
+    """Returns the rows of one group, a row per metric."""
+    family = sum(len(each.rows) >= MIN_USERS for each in groups)
+    values, full = pair.own[:, group.rows], pair.full[:, group.rows]
+    rows = []
+    for column, (metric, k) in enumerate(metrics):
+        differences = values[:, :, [column]] - full[:, :, [column]]
+        value, reference = float(values[:, :, column].mean()), float(full[:, :, column].mean())
+        difference = float(differences.mean())
+        relative = difference / reference if reference > 0 else np.nan
+        alone = together = NO_BOUNDS
+        if len(group.rows) >= MIN_USERS and np.ptp(differences) > 0:
+            noise = group.noise[column]
+            alone, together = (_bounds(differences, level, noise, pair.trained) for level in (alpha, alpha / family))
+        of_group = (group.slice_name, group.name, metric, k, value, reference, difference, relative)
+        rows.append((*of_group, *alone, *together, len(group.rows), len(differences)))
+    return rows
+
+
+def _bounds(differences: np.ndarray, alpha: float, noise: SeedNoise, trained: int) -> tuple[float, float]:
+    low, high = seeded_intervals(differences, alpha, noise, trained)
+    return float(low[0]), float(high[0])
+
+
+def _groups(
+    reference: pd.DataFrame, cuts: Sequence[SliceCuts], models: Sequence[np.ndarray], n_metrics: int
+) -> list[_Group]:
+    """Returns the groups of all slices with the noise of training that `models` [seeds, users, metrics] show there."""
+    found = []
+    for cut in cuts:
+        position = cut.assign(reference)
+        for number, name in enumerate(cut.groups):
+            rows = np.flatnonzero(position == number)
+            noise = [shared_noise([values[:, rows, column] for values in models]) for column in range(n_metrics)]
+            found.append(_Group(cut.column, name, rows, noise))
+    return found
+
+
+def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
+    if model.depth is None and len(own.seeds) == 1:
+        return _Pair(np.broadcast_to(own.metric, full.metric.shape), full.metric, trained=1)
+    shared = [seed for seed in full.seeds if seed in own.seeds]
+    if not shared:
+        raise InputError(
+            f"{model.name} must share a training seed with the full model; it has {list(own.seeds)} and the full model "
+            f"{list(full.seeds)}: train one of them with a seed of the other"
+        )
+    left, right = (each.metric[[each.seeds.index(seed) for seed in shared]] for each in (own, full))
+    return _Pair(left, right, trained=2)
+
+
+def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> _PerSeed:
+    tables = [_sorted(table) for table in model.ranks.values()]
+    for table in tables:
+        _check_same_users(model, table, reference)
+    values = [np.stack([metric_values(table, metric, k) for metric, k in metrics], axis=1) for table in tables]
+    return _PerSeed(tuple(model.ranks), np.stack(values))
+
+
+def _sorted(ranks: pd.DataFrame) -> pd.DataFrame:
+    return ranks.iloc[np.argsort(ranks[columns.USER].to_numpy(), kind="stable")]
+
+
+def _check_same_users(model: SlicedModel, ranks: pd.DataFrame, reference: pd.DataFrame) -> None:
+    if not all(np.array_equal(ranks[name], reference[name]) for name in (columns.USER, columns.TARGET)):
+        raise InputError(
+            f"{model.name} must be ranked on the same users and targets as the full model, each user once; it has "
+            f"{len(ranks)} rows and the full model {len(reference)}: rank both on one data folder"
+        )

@@ -1,0 +1,104 @@
+"""Part of the section on groups of users: who loses against the full model, with intervals."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting import markdown
+from layerprobe.reporting.durations import GROUP, with_readable_times
+from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.sections.section import Part, absent
+from layerprobe.reporting.slice_difference_figure import differences_figure
+from layerprobe.reporting.slice_differences import gains, loses, shown_differences, who_loses
+from layerprobe.reporting.slices import SLICE_NAMES, group_name
+from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.tables import NAME, RELATIVE_HIGH, RELATIVE_LOW
+from layerprobe.reporting.words import UNKNOWN, candidates, count, level, percent
+
+TEXT = (
+    "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "
+    "are several."
+)
+NOTE = (
+    "In brackets each group's own interval. `*`: other than 0 for certain also when all groups of the model are looked "
+    f"at together. No brackets: too few users for an interval, or the same difference for all. `{UNKNOWN}`: the full "
+    "model's value is 0."
+)
+ONCE = "Trained once, so that intervals cover the choice of users and not the noise of training: {}."
+RECENCY = "Recency is the time from the last item of the history to the target"
+NO_TIMES = f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is not known, since the log has no times."
+NO_GAPS = (
+    f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is the same for all users, as where times are positions in "
+    "the order, or a target is older than the item before it."
+)
+
+
+def difference_part(study: StudyFiles) -> Part:
+    """Shows who loses as a sentence, a figure and a table, or says in one line that the study does not have it."""
+    if study.slice_differences is None:
+        where = "slice_differences.csv"
+        return Part([absent("differences to the full model by group", where, "Run the probe stage.")])
+    table = shown_differences(with_readable_times(study.slice_differences), study.decision)
+    if table.empty:
+        return Part([absent("a model beside the full one by group", "slice_differences.csv", "Run the probe stage.")])
+    margin = None if study.decision is None else study.decision["margin"]
+    figure = differences_figure(table, margin, _caption(study, table))
+    named = NamedFigure("slice-differences", figure, table)
+    text = f"{TEXT} {who_loses(table, study.alpha)}"
+    notes = [NOTE, *_trained_once(table), _about_recency(study)]
+    return Part([text, named.markdown, _table(table), " ".join(notes)], [named])
+
+
+def _trained_once(table: pd.DataFrame) -> list[str]:
+    """Names the models whose intervals cover users alone; nothing where every model has several seeds."""
+    once = table.loc[table[columns.SEEDS] == 1, NAME].drop_duplicates().to_list()
+    return [ONCE.format("; ".join(once))] if once else []
+
+
+def _about_recency(study: StudyFiles) -> str:
+    """Says what recency is and in which unit, or why there is none."""
+    assert study.slice_differences is not None
+    rows = study.slice_differences
+    groups = rows.loc[rows[columns.SLICE] == columns.RECENCY, columns.GROUP]
+    if groups.empty:
+        has_times = (study.facts or {}).get("audit", {}).get("has_times", True)
+        return NO_GAPS if has_times else NO_TIMES
+    if GROUP.fullmatch(groups.iloc[0]):
+        return f"{RECENCY}; bounds other than whole days are rounded, the files hold them exactly."
+    return f"{RECENCY}, in the log's own unit."
+
+
+def _table(table: pd.DataFrame) -> str:
+    keys = [columns.SLICE, columns.GROUP]
+    names = table[NAME].drop_duplicates().to_list()
+    models = {name: table.loc[table[NAME] == name].set_index(keys) for name in names}
+    certain = {name: loses(rows) | gains(rows) for name, rows in models.items()}
+    rows = [
+        [
+            SLICE_NAMES[name],
+            group_name(group, name),
+            count(n_users),
+            *(_cell(models[each].loc[(name, group)], bool(certain[each].loc[(name, group)])) for each in names),
+        ]
+        for name, group, n_users in table.drop_duplicates(keys)[[*keys, columns.N_USERS]].itertuples(index=False)
+    ]
+    return markdown.table(["Users by", "Group", "Users", *names], rows, left=2)
+
+
+def _cell(row: pd.Series, is_certain: bool) -> str:
+    if pd.isna(row[RELATIVE_LOW]):
+        return percent(row[columns.RELATIVE])
+    star = "*" if is_certain else ""
+    return f"{percent(row[columns.RELATIVE])} [{percent(row[RELATIVE_LOW])}, {percent(row[RELATIVE_HIGH])}]{star}"
+
+
+def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
+    n_users = table.drop_duplicates([columns.SLICE, columns.GROUP]).groupby(columns.SLICE)[columns.N_USERS].sum()
+    covered = "" if study.alpha is None else f"{level(1 - study.alpha)} "
+    over = "users and training seeds" if table[columns.SEEDS].max() > 1 else "users"
+    return (
+        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Differences in % of the "
+        f"full model's value in the group. Thick: {covered}interval of the group alone, over {over}; thin: for all "
+        f"groups of the model together. Hollow: no interval. Study {study.name}, commit {study.commit}."
+    )
