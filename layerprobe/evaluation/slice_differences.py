@@ -73,6 +73,7 @@ def slice_differences(
     cuts: Sequence[SliceCuts],
     metrics: Sequence[tuple[str, int]],
     alpha: float,
+    covers_training: bool = True,
 ) -> pd.DataFrame:
     """Compares models with the full one, user by user, in every group.
 
@@ -90,6 +91,7 @@ def slice_differences(
         cuts: from `slices.slice_cuts`.
         metrics: (metric, k) pairs as for `evaluation.metrics.metric_values`.
         alpha: share left outside, in (0, 1).
+        covers_training: whether intervals cover the noise of training where there are several seeds.
 
     Returns:
         Rows with the columns `columns.SLICE_DIFFERENCES`, model by model as given, groups as cut. `relative` is the
@@ -103,11 +105,13 @@ def slice_differences(
     """
     reference = _sorted(next(iter(full.ranks.values())))
     of_full, *of_others = [_per_seed(model, reference, metrics) for model in (full, *others)]
-    alike = [found.metric for model, found in zip(others, of_others, strict=True) if model.kind == full.kind]
-    groups = _groups(reference, cuts, [of_full.metric, *alike], len(metrics))
+    pairs = [_pair(model, found, of_full) for model, found in zip(others, of_others, strict=True)]
+    if not covers_training:
+        pairs = [_Pair(_over_seeds(pair.own), _over_seeds(pair.full), pair.trained) for pair in pairs]
+    alike = [pair.own - pair.full for model, pair in zip(others, pairs, strict=True) if model.kind == full.kind]
+    groups = _groups(reference, cuts, alike, len(metrics))
     tables = []
-    for model, found in zip(others, of_others, strict=True):
-        pair = _pair(model, found, of_full)
+    for model, pair in zip(others, pairs, strict=True):
         rows = [row for group in groups for row in _rows(pair, group, groups, metrics, alpha)]
         of_model = {columns.KIND: model.kind, columns.SELECTION: model.selection, columns.DEPTH: model.depth}
         tables.append(pd.DataFrame(rows, columns=list(columns.DIFFERENCE_ROWS)).assign(**of_model))
@@ -142,17 +146,21 @@ def _bounds(differences: np.ndarray, alpha: float, noise: SeedNoise, trained: in
 
 
 def _groups(
-    reference: pd.DataFrame, cuts: Sequence[SliceCuts], models: Sequence[np.ndarray], n_metrics: int
+    reference: pd.DataFrame, cuts: Sequence[SliceCuts], differences: Sequence[np.ndarray], n_metrics: int
 ) -> list[_Group]:
-    """Returns the groups of all slices with the noise of training that `models` [seeds, users, metrics] show there."""
+    """Returns the groups of all slices with the noise that differences [seeds, users, metrics] show in them."""
     found = []
     for cut in cuts:
         position = cut.assign(reference)
         for number, name in enumerate(cut.groups):
             rows = np.flatnonzero(position == number)
-            noise = [shared_noise([values[:, rows, column] for values in models]) for column in range(n_metrics)]
+            noise = [shared_noise([values[:, rows, column] for values in differences]) for column in range(n_metrics)]
             found.append(_Group(cut.column, name, rows, noise))
     return found
+
+
+def _over_seeds(values: np.ndarray) -> np.ndarray:
+    return values.mean(axis=0, keepdims=True)
 
 
 def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:

@@ -79,7 +79,7 @@ def measured_jobs(study: Study) -> list[ModelJob]:
     for selection in study.selections:
         jobs = [variant_job(study, selection, seed) for seed in study.spec.probe.seeds]
         found += [job for job in jobs if (job.folder / DONE).exists()][:1]
-    return [*found, sasrec_job(study)]
+    return [*found, sasrec_job(study, study.spec.probe.seeds[0])]
 
 
 def _key(study: Study, jobs: list[ModelJob]) -> str:

@@ -42,7 +42,9 @@ def write_slices(study: Study, points: list[tuple[CurvePoint, pd.DataFrame]]) ->
     whole = {columns.DEPTH: "Int64", columns.SEED: "Int64"}
     slices = pd.concat([table.astype(whole) for table in tables], ignore_index=True)[list(columns.SLICES)]
     full, others = _models(sliced, study.full.text)
-    differences = slice_differences(full, others, cuts, SLICED_METRICS, options.alpha)
+    differences = slice_differences(
+        full, others, cuts, SLICED_METRICS, options.alpha, study.spec.decision.cover != "users"
+    )
     write_csv(study.folder / SLICES_FILE, slices)
     write_csv(study.folder / DIFFERENCES_FILE, differences)
 

@@ -68,7 +68,7 @@ def compare(
         others: at least one depth or floor.
         full: the full model; its metric must be above 0.
         options: margin, error and resamples.
-        noise: seed noise of the study's models; None takes that of this family.
+        noise: seed noise of the study's differences; None takes that of this family.
 
     Returns:
         A comparison per key, in the order given, and the bounds behind them, a column per key.
@@ -76,7 +76,7 @@ def compare(
     Raises:
         InputError: users or targets differ from the full model's, or numbers of seeds do not pair.
     """
-    noise = noise_of([full, *others.values()]) if noise is None else noise
+    noise = shared_noise([paired(other, full) for other in others.values()]) if noise is None else noise
     differences = [paired(other, full) for other in others.values()]
     most = max(len(each) for each in differences)
     stacked = np.stack([np.broadcast_to(each, (most, each.shape[1])) for each in differences], axis=-1)
@@ -113,11 +113,6 @@ def verdict_of(low: float, high: float, passes: bool, threshold: float) -> Verdi
     if passes:
         return "not worse"
     return "worse" if high < threshold else "undecided"
-
-
-def noise_of(models: list[PerUser]) -> SeedNoise:
-    """Returns the seed noise that models of a study share."""
-    return shared_noise([model.metric for model in models])
 
 
 def training_noise(model: PerUser, reference: float) -> float | None:

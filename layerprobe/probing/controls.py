@@ -14,8 +14,8 @@ import numpy as np
 
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
+from layerprobe.evaluation.seeds import shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
-from layerprobe.probing.comparisons import noise_of
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import are, confidence, listed, noun, short
@@ -108,7 +108,7 @@ def compare_control(
     differences = np.stack([paired(variant, twin) for variant, twin in read.values()], axis=-1)
     if options.cover == "users":
         differences = differences.mean(axis=0)
-    noise = noise_of([model for pair in read.values() for model in pair])
+    noise = shared_noise([paired(variant, twin) for variant, twin in read.values()])
     bounds = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, noise)
     twins = {each: _difference(*read[each], bounds, column) for column, each in enumerate(read)}
     n_users = len(reference.users)

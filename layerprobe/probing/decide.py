@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import SeedNoise
+from layerprobe.evaluation.seeds import SeedNoise, shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds
-from layerprobe.probing.comparisons import Comparison, compare, noise_of, require_covered, training_noise, verdict_of
+from layerprobe.probing.comparisons import Comparison, compare, require_covered, training_noise, verdict_of
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.probing.per_user import PerUser, RankTables
+from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.power import Power, power_of
 from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
@@ -143,7 +143,7 @@ class Judged:
         selections: the comparison of each.
         sequence: those that speak for their depths, in the order of testing; empty by the rule `simultaneous`.
         power: what these users and seeds can show.
-        noise: what one training moves a model's mean by.
+        noise: what a pair of trainings moves a difference by.
     """
 
     selections: dict[LayerSelection, Comparison]
@@ -163,9 +163,8 @@ def judge(smaller: Mapping[LayerSelection, PerUser], full: PerUser, options: Dec
     Raises:
         InputError: users or numbers of seeds do not fit, or too few seeds for what is to be covered.
     """
-    models = [full, *smaller.values()]
-    require_covered(models, options)
-    noise = noise_of(models)
+    require_covered([full, *smaller.values()], options)
+    noise = shared_noise([paired(each, full) for each in smaller.values()])
     found, bounds = compare(smaller, full, options, noise)
     order = _sequence(smaller) if options.rule == "sequence" else ()
     alone = dict(zip(smaller, bounds.alone, strict=True))

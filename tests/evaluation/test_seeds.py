@@ -68,19 +68,38 @@ def test_equal_values_have_no_error_and_their_own_mean() -> None:
     assert (bounds.high == 0.1).all()
 
 
-def test_models_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_own() -> None:
+def test_differences_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_own() -> None:
     generator = np.random.default_rng(2)
-    models = [crossed((3, 400, 1), 0.1, seeds, 0.1, generator)[:, :, 0] for seeds in (0.01, 0.02, 0.03, 0.02)]
-    noise = shared_noise([*models, models[0][:1]])
-    spreads = [model.mean(axis=1).var(ddof=1) for model in models]
-    assert noise.spread == pytest.approx(np.mean(spreads))
-    assert noise.df == 4 * 2
+    found = [crossed((3, 400, 1), 0.1, 0.02, joint, generator)[:, :, 0] for joint in (0.1, 0.2, 0.4)]
+    noise = shared_noise([*found, found[0][:1], np.zeros((3, 400))])
+    parts = [mean_error(each[:, :, None]) for each in found]
+    joint = np.array([float(part.joint[0]) for part in parts]) * 3
+    spread = np.array([each.mean(axis=1).var(ddof=1) for each in found])
+    weights = joint**-2 / sum(joint**-2)
+    assert noise.variance == pytest.approx(max(0.0, sum(weights * (spread - joint))))
+    parts = weights * (joint + noise.variance)
+    assert noise.df == pytest.approx(2 * sum(parts) ** 2 / (0.25 * sum(parts) ** 2 + 0.75 * sum(parts**2)))
     calm = np.zeros((3, 400, 1)) + 0.1 * generator.standard_normal((1, 400, 1))
-    assert mean_error(calm, noise).by_seeds == pytest.approx([2 * noise.variance / 3])
-    assert mean_error(calm, noise, trained=1).by_seeds == pytest.approx([noise.variance / 3])
+    assert mean_error(calm, noise).by_seeds == pytest.approx([noise.variance / 3])
+    assert mean_error(calm, noise, trained=1).by_seeds == pytest.approx([noise.variance / 2 / 3])
     wild = calm + np.array([-1.0, 0.0, 1.0])[:, None, None]
     assert mean_error(wild, noise).by_seeds == pytest.approx([1 / 3])
-    assert shared_noise([models[0][:1]]) == SeedNoise(0.0, 0.0, 0)
+    assert shared_noise([found[0][:1]]) == SeedNoise(0.0, 0.0)
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3])
+@pytest.mark.parametrize("training", [0.0, 0.02, 0.1])
+def test_bounds_with_shared_noise_fail_no_more_often_than_they_say(n_seeds: int, training: float) -> None:
+    # 800 studies of four depths; the deeper, the more of its luck with users a model shares with the full one.
+    generator = np.random.default_rng(7)
+    joint = np.array([0.3, 0.2, 0.1, 0.05])
+    wrong = np.zeros((800, 4))
+    for study in wrong:
+        luck = training * generator.standard_normal((n_seeds, 1, 5))
+        differences = luck[:, :, :4] - luck[:, :, 4:] + joint * generator.standard_normal((n_seeds, 60, 4))
+        noise = shared_noise(list(np.moveaxis(differences, -1, 0)))
+        study[:] = seeded_intervals(differences, 0.1, noise)[0] > 0
+    assert wrong.mean(axis=0).max() < 0.05 + 2 * (0.05 * 0.95 / 800) ** 0.5
 
 
 @pytest.mark.parametrize(("seeds", "joint"), [(0.0, 1.0), (0.05, 0.0), (0.1, 1.0), (0.5, 0.1)])

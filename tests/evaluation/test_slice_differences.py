@@ -136,7 +136,7 @@ def test_with_several_seeds_models_of_the_study_share_their_noise_within_a_group
     (cut, *_) = slice_cuts(full[0])
     inside = cut.assign(full[0]) == 1
     values = [np.stack([metric_values(each, *HR)[inside] for each in ranks]) for ranks in (full, small, other)]
-    noise = shared_noise(values)
+    noise = shared_noise([values[1] - values[0], values[2] - values[0]])
     family = (table.loc[(table["kind"] == "sasrec") & (table["metric"] == "hr"), "n_users"] >= MIN_USERS).sum()
     row = table[(table["slice"] == cut.column) & (table["group"] == cut.groups[1]) & (table["metric"] == "hr")]
     once = metric_values(sasrec, *HR)[inside]
