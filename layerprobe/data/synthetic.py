@@ -5,9 +5,10 @@ and every kind's next item follows one rule:
 
 - **markov**: one successor per item, the same for all users. The last item alone decides, so a bilinear score of its
   vector does: depth 0. No layer is needed, and none is helped by.
-- **lagged** (h = 1 look-up): two such walks in turns, so the item before the last decides the next one. The two walks
-  start on their own, so the last item says nothing about its successor, and depth 0 is left with popularity. One
-  attention layer does it: a head that looks one position back.
+- **lagged** (h = 1 look-up): `lag` such walks in turns, so the item `lag` places before the next one decides it. The
+  walks start on their own, so the items in between say nothing, and depth 0 is left with popularity. One attention
+  layer does it: a head that looks `lag` - 1 positions back. Layers whose attention reaches only w - 1 positions back
+  (a sliding window of w) must pass the item on, and ceil((lag - 1) / (w - 1)) of them are needed: fewer do not see it.
 - **induction** (h = 2 look-ups): every user owns a few items in an order of their own and walks round that cycle. What
   follows an item differs between users, so it must be found in the user's own history: what followed this item last
   time. One attention layer sees each earlier item alone and cannot tell what stood before it; two can: a head that
@@ -70,7 +71,9 @@ class SyntheticOptions:
     share_markov: float = 0.4
     """Share of the users that follow the global successor; the four shares add up to 1."""
     share_lagged: float = 0.0
-    """Share of the users that follow the global successor of the item before the last (h = 1)."""
+    """Share of the users whose next item is the global successor of the one `lag` places before it (h = 1)."""
+    lag: int = 2
+    """Walks that the lagged users go in turns, at least 2 and less than `min_length` - 2."""
     share_induction: float = 0.6
     """Share of the users whose history must be searched (h = 2)."""
     share_composed: float = 0.0
@@ -128,7 +131,7 @@ def _check_shares(options: SyntheticOptions) -> None:
 
 
 def _check_numbers(options: SyntheticOptions) -> None:
-    lowest = {"n_users": 1, "markov_items": 2, "lagged_items": 2, "look_ups": 3, "private_min": 5}
+    lowest = {"n_users": 1, "markov_items": 2, "lagged_items": 2, "lag": 2, "look_ups": 3, "private_min": 5}
     lowest |= {"popularity_skew": 0, "seed": 0}
     for name, low in lowest.items():
         if getattr(options, name) < low:
@@ -139,6 +142,8 @@ def _check_numbers(options: SyntheticOptions) -> None:
         raise InputError(f"private_max must be at least private_min, {options.private_min}; got {options.private_max}")
     if options.max_length < options.min_length:
         raise InputError(f"max_length must be at least min_length, {options.min_length}; got {options.max_length}")
+    if options.lag >= options.min_length - 2:
+        raise InputError(f"lag must be less than min_length - 2, {options.min_length - 2}; got {options.lag}")
     if options.min_length <= 4 * options.private_max:
         raise InputError(
             f"min_length must be more than 4 times private_max, {4 * options.private_max}, so that a user's order is "
@@ -271,7 +276,7 @@ def _markov(
 def _lagged(
     options: SyntheticOptions, catalogue: _Catalogue, lengths: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Walks twice round the global cycle, in turns; every start is drawn on its own, so the walks are independent."""
+    """Walks `lag` times round the global cycle, in turns; starts are drawn one by one, so the walks are independent."""
     return _global_walk(options, catalogue, "lagged", lengths, generator)
 
 
@@ -285,7 +290,7 @@ def _global_walk(
     cycle = catalogue.cycles[kind]
     drawn = generator.choice(len(cycle), (len(lengths), options.max_length), p=catalogue.weights[kind])
     starts, sizes = np.argsort(cycle)[drawn], np.full(len(lengths), len(cycle))
-    places = walk(starts, sizes, lengths, options.noise, generator, lag=2 if kind == "lagged" else 1)
+    places = walk(starts, sizes, lengths, options.noise, generator, lag=options.lag if kind == "lagged" else 1)
     return catalogue.first[kind] + cycle[places]
 
 
