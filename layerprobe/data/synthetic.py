@@ -21,10 +21,11 @@ and every kind's next item follows one rule:
 
 Limits. The depths are what is sufficient by construction; that fewer layers fail is proven for one layer and only
 conjectured beyond. Whether training finds the circuit within a budget, and in which layers of a deeper model, is a
-matter of optimisation. Walks start afresh with probability `noise`, which caps what training positions can teach; the
-last two items of every user always follow the rule. The target of an induction user is an item of the history: rank
-with the history kept among the candidates, and read the `full` protocol, since sampled negatives are never in the
-history and "seen before" alone beats them.
+matter of optimisation. The last target of a composed user with h = 3 and 5, 7 or 9 items can also be told by one
+look-up or by what is left over, so fewer layers may do; with 11 items, three are left over. Walks start afresh with
+probability `noise`, which caps what training positions can teach; the last two items of every user always follow the
+rule. The target of an induction user is an item of the history: rank with the history kept among the candidates, and
+read the `full` protocol, since sampled negatives are never in the history and "seen before" alone beats them.
 """
 
 from __future__ import annotations
