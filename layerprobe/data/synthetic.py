@@ -5,6 +5,10 @@ and every kind's next item follows one rule:
 
 - **markov**: one successor per item, the same for all users. The last item alone decides, so a bilinear score of its
   vector does: depth 0. No layer is needed, and none is helped by.
+- **lagged** (h = 1 look-up): `lag` such walks in turns, so the item `lag` places before the next one decides it. The
+  walks start on their own, so the items in between say nothing, and depth 0 is left with popularity. One attention
+  layer does it: a head that looks `lag` - 1 positions back. Layers whose attention reaches only w - 1 positions back
+  (a sliding window of w) must pass the item on, and ceil((lag - 1) / (w - 1)) of them are needed: fewer do not see it.
 - **induction** (h = 2 look-ups): every user owns a few items in an order of their own and walks round that cycle. What
   follows an item differs between users, so it must be found in the user's own history: what followed this item last
   time. One attention layer sees each earlier item alone and cannot tell what stood before it; two can: a head that
@@ -17,10 +21,11 @@ and every kind's next item follows one rule:
 
 Limits. The depths are what is sufficient by construction; that fewer layers fail is proven for one layer and only
 conjectured beyond. Whether training finds the circuit within a budget, and in which layers of a deeper model, is a
-matter of optimisation. Walks start afresh with probability `noise`, which caps what training positions can teach; the
-last two items of every user always follow the rule. The target of an induction user is an item of the history: rank
-with the history kept among the candidates, and read the `full` protocol, since sampled negatives are never in the
-history and "seen before" alone beats them.
+matter of optimisation. The last target of a composed user with h = 3 and 5, 7 or 9 items can also be told by one
+look-up or by what is left over, so fewer layers may do; with 11 items, three are left over. Walks start afresh with
+probability `noise`, which caps what training positions can teach; the last two items of every user always follow the
+rule. The target of an induction user is an item of the history: rank with the history kept among the candidates, and
+read the `full` protocol, since sampled negatives are never in the history and "seen before" alone beats them.
 """
 
 from __future__ import annotations
@@ -35,17 +40,18 @@ import pandas as pd
 
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.sources.raw import RawLog
+from layerprobe.data.synthetic_walks import PAIR, listed_pairs, popularity, private_items, walk
 from layerprobe.errors import InputError
 
-Kind = Literal["markov", "induction", "composed"]
+Kind = Literal["markov", "lagged", "induction", "composed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BLOCK = 8192  # users drawn at a time: bounds memory at any size
 ANSWERS = 4  # most items of a composed walk, its first one not counted
-PAIR = 3  # item, successor, divider
 FIRST_TIME = 1_600_000_000
 DIVIDER, SIGNAL = "Divider", "Signal"
 GROUP_WORDS: dict[Kind, tuple[str, str]] = {
     "markov": ("Trail", "Guidebook"),
+    "lagged": ("Echo", "Relay"),
     "induction": ("Ritual", "Keepsake"),
     "composed": ("Riddle", "Cipher"),
 }
@@ -64,7 +70,11 @@ class SyntheticOptions:
     max_length: int = 64
     """Most items of a user; lengths are uniform in between."""
     share_markov: float = 0.4
-    """Share of the users that follow the global successor; the three shares add up to 1."""
+    """Share of the users that follow the global successor; the four shares add up to 1."""
+    share_lagged: float = 0.0
+    """Share of the users whose next item is the global successor of the one `lag` places before it (h = 1)."""
+    lag: int = 2
+    """Walks that the lagged users go in turns, at least 2 and less than `min_length` - 2."""
     share_induction: float = 0.6
     """Share of the users whose history must be searched (h = 2)."""
     share_composed: float = 0.0
@@ -73,6 +83,8 @@ class SyntheticOptions:
     """h of the composed users, at least 3."""
     markov_items: int = 96
     """Items of the markov users."""
+    lagged_items: int = 96
+    """Items of the lagged users."""
     induction_items: int = 24
     """Items of which every induction user owns a few."""
     composed_items: int = 24
@@ -82,7 +94,7 @@ class SyntheticOptions:
     private_max: int = 10
     """Most items that an induction or composed user owns."""
     noise: float = 0.1
-    """Probability, in [0, 1), that a markov or induction walk starts afresh in place of following the rule."""
+    """Probability, in [0, 1), that a markov, lagged or induction walk starts afresh in place of following the rule."""
     popularity_skew: float = 0.5
     """Exponent s of the weight `rank ** -s` by which items are drawn, at least 0; 0 is uniform."""
     seed: int = 0
@@ -96,7 +108,12 @@ class SyntheticOptions:
     @property
     def shares(self) -> dict[Kind, float]:
         """Share of the users of each kind."""
-        return {"markov": self.share_markov, "induction": self.share_induction, "composed": self.share_composed}
+        return {
+            "markov": self.share_markov,
+            "lagged": self.share_lagged,
+            "induction": self.share_induction,
+            "composed": self.share_composed,
+        }
 
     @property
     def cycle_sizes(self) -> np.ndarray:
@@ -109,13 +126,14 @@ def _check_shares(options: SyntheticOptions) -> None:
     shares = tuple(options.shares.values())
     if min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-9):
         raise InputError(
-            "share_markov, share_induction and share_composed must not be negative and must add up to 1; "
-            f"got {shares[0]}, {shares[1]} and {shares[2]}"
+            "share_markov, share_lagged, share_induction and share_composed must not be negative and must add up to 1; "
+            f"got {', '.join(map(str, shares))}"
         )
 
 
 def _check_numbers(options: SyntheticOptions) -> None:
-    lowest = {"n_users": 1, "markov_items": 2, "look_ups": 3, "private_min": 5, "popularity_skew": 0, "seed": 0}
+    lowest = {"n_users": 1, "markov_items": 2, "lagged_items": 2, "lag": 2, "look_ups": 3, "private_min": 5}
+    lowest |= {"popularity_skew": 0, "seed": 0}
     for name, low in lowest.items():
         if getattr(options, name) < low:
             raise InputError(f"{name} of built-in data must be at least {low}; got {getattr(options, name)}")
@@ -125,6 +143,8 @@ def _check_numbers(options: SyntheticOptions) -> None:
         raise InputError(f"private_max must be at least private_min, {options.private_min}; got {options.private_max}")
     if options.max_length < options.min_length:
         raise InputError(f"max_length must be at least min_length, {options.min_length}; got {options.max_length}")
+    if options.lag >= options.min_length - 2:
+        raise InputError(f"lag must be less than min_length - 2, {options.min_length - 2}; got {options.lag}")
     if options.min_length <= 4 * options.private_max:
         raise InputError(
             f"min_length must be more than 4 times private_max, {4 * options.private_max}, so that a user's order is "
@@ -148,20 +168,21 @@ def _check_items(options: SyntheticOptions) -> None:
 
 def induction_only(options: SyntheticOptions | None = None) -> SyntheticOptions:
     """Returns options with induction users alone, the positive control: needed depth 2."""
-    return replace(
-        options or SyntheticOptions(), share_markov=0.0, share_induction=1.0, share_composed=0.0, popularity_skew=0.0
-    )
+    none = dict.fromkeys((f"share_{kind}" for kind in KINDS), 0.0)
+    return replace(options or SyntheticOptions(), **{**none, "share_induction": 1.0}, popularity_skew=0.0)
 
 
 def needed_depth(options: SyntheticOptions) -> int:
     """Returns the layers that suffice for the hardest kind of user in the log (see the module's limits).
 
-    0 with markov users alone, 2 with induction users, 2 + ceil(log2(h - 1)) with composed users: 3 for h = 3, 4 for
-    h = 4 and h = 5.
+    0 with markov users alone, 1 with lagged users, 2 with induction users, 2 + ceil(log2(h - 1)) with composed users:
+    3 for h = 3, 4 for h = 4 and h = 5.
     """
     if options.share_composed:
         return 2 + math.ceil(math.log2(options.look_ups - 1))
-    return 2 if options.share_induction else 0
+    if options.share_induction:
+        return 2
+    return 1 if options.share_lagged else 0
 
 
 def generate(options: SyntheticOptions) -> RawLog:
@@ -185,25 +206,27 @@ def generate(options: SyntheticOptions) -> RawLog:
 
 
 class _Catalogue:
-    """Items of all kinds, one after the other, and the global successor of the markov items."""
+    """Items of all kinds, one after the other, and the global successors of the markov and of the lagged items.
+
+    Where nobody is lagged there are no lagged items, so logs without them stay as they were before there was this kind.
+    """
 
     def __init__(self, options: SyntheticOptions, generator: np.random.Generator) -> None:
-        sizes = (options.markov_items, options.induction_items, options.composed_items)
+        lagged_items = options.lagged_items if options.share_lagged else 0
+        sizes = (options.markov_items, lagged_items, options.induction_items, options.composed_items)
         self.first = dict(zip(KINDS, np.cumsum((0, *sizes[:-1])).tolist(), strict=True))
         self.divider = sum(sizes)
         self.signal = self.divider + 1
         self.weights = {
-            kind: _popularity(size, options.popularity_skew) for kind, size in zip(KINDS, sizes, strict=True)
+            kind: popularity(size, options.popularity_skew) for kind, size in zip(KINDS, sizes, strict=True)
         }
-        self.cycle = generator.permutation(options.markov_items)
+        self.cycles = {
+            "markov": generator.permutation(options.markov_items),
+            "lagged": generator.permutation(lagged_items),
+        }
         names = [_name(kind, rank, generator) for kind, size in zip(KINDS, sizes, strict=True) for rank in range(size)]
         names += [("composed-divider", DIVIDER), ("composed-signal", SIGNAL)]
         self.ids, self.titles = (np.array(column, dtype=object) for column in zip(*names, strict=True))
-
-
-def _popularity(n_items: int, skew: float) -> np.ndarray:
-    weights = np.arange(1, n_items + 1, dtype=np.float64) ** -skew
-    return weights / weights.sum()
 
 
 def _name(kind: Kind, rank: int, generator: np.random.Generator) -> tuple[str, str]:
@@ -233,7 +256,7 @@ def _blocks(
     generator: np.random.Generator,
 ) -> Iterator[np.ndarray]:
     """Yields the items of `BLOCK` users at a time, flat, users one after the other."""
-    draw = {"markov": _markov, "induction": _induction, "composed": _composed}
+    draw = {"markov": _markov, "lagged": _lagged, "induction": _induction, "composed": _composed}
     for start in range(0, options.n_users, BLOCK):
         block_kinds, block_lengths = kinds[start : start + BLOCK], lengths[start : start + BLOCK]
         matrix = np.zeros((len(block_kinds), options.max_length), dtype=np.int64)
@@ -248,11 +271,28 @@ def _markov(
     options: SyntheticOptions, catalogue: _Catalogue, lengths: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Walks round the global cycle; a walk starts at an item drawn by popularity."""
-    shape = (len(lengths), options.max_length)
-    place_of = np.argsort(catalogue.cycle)
-    starts = place_of[generator.choice(options.markov_items, shape, p=catalogue.weights["markov"])]
-    sizes = np.full(len(lengths), options.markov_items)
-    return catalogue.first["markov"] + catalogue.cycle[_walk(options, starts, sizes, lengths, generator)]
+    return _global_walk(options, catalogue, "markov", lengths, generator)
+
+
+def _lagged(
+    options: SyntheticOptions, catalogue: _Catalogue, lengths: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Walks `lag` times round the global cycle, in turns; starts are drawn one by one, so the walks are independent."""
+    return _global_walk(options, catalogue, "lagged", lengths, generator)
+
+
+def _global_walk(
+    options: SyntheticOptions,
+    catalogue: _Catalogue,
+    kind: Literal["markov", "lagged"],
+    lengths: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    cycle = catalogue.cycles[kind]
+    drawn = generator.choice(len(cycle), (len(lengths), options.max_length), p=catalogue.weights[kind])
+    starts, sizes = np.argsort(cycle)[drawn], np.full(len(lengths), len(cycle))
+    places = walk(starts, sizes, lengths, options.noise, generator, lag=options.lag if kind == "lagged" else 1)
+    return catalogue.first[kind] + cycle[places]
 
 
 def _induction(
@@ -261,8 +301,8 @@ def _induction(
     """Walks round a cycle of the user's own."""
     sizes = generator.integers(options.private_min, options.private_max + 1, len(lengths))
     starts = generator.integers(0, sizes[:, None], (len(lengths), options.max_length))
-    places = _walk(options, starts, sizes, lengths, generator)
-    return np.take_along_axis(_private_items(options, catalogue, "induction", len(lengths), generator), places, axis=1)
+    places = walk(starts, sizes, lengths, options.noise, generator)
+    return np.take_along_axis(_owned(options, catalogue, "induction", len(lengths), generator), places, axis=1)
 
 
 def _composed(
@@ -273,8 +313,8 @@ def _composed(
     Where the length leaves no room for whole pairs, the list opens with the end of one.
     """
     sizes = options.cycle_sizes[generator.integers(0, len(options.cycle_sizes), len(lengths))]
-    owned = _private_items(options, catalogue, "composed", len(lengths), generator)
-    keys = _pair_keys(options, sizes, generator)
+    owned = _owned(options, catalogue, "composed", len(lengths), generator)
+    keys = listed_pairs(sizes, options.private_max, options.max_length // PAIR + 1, generator)
     column = np.arange(options.max_length)[None, :]
     signal = (lengths - ANSWERS - 2)[:, None]
     in_list = column - signal % PAIR  # 0, 1, 2 modulo 3: item, successor, divider
@@ -286,42 +326,8 @@ def _composed(
     return np.where(column == signal, catalogue.signal, items)
 
 
-def _pair_keys(options: SyntheticOptions, sizes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Returns the place of each listed pair's first item, [users, pairs]: every place once, then at random."""
-    n_pairs = options.max_length // PAIR + 1
-    keys = generator.integers(0, sizes[:, None], (len(sizes), n_pairs))
-    owned = np.arange(options.private_max)[None, :] < sizes[:, None]
-    once = np.argsort(np.where(owned, generator.random(owned.shape), 2.0), axis=1)
-    keys[:, : options.private_max] = np.where(owned, once, keys[:, : options.private_max])
-    return keys
-
-
-def _private_items(
+def _owned(
     options: SyntheticOptions, catalogue: _Catalogue, kind: Kind, n_users: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Returns `private_max` different items per user in random order, drawn by popularity, [users, private_max].
-
-    Largest keys log(weight) + Gumbel noise = weighted draws without replacement (Efraimidis and Spirakis 2006).
-    """
-    weights = catalogue.weights[kind]
-    keys = np.log(weights) + generator.gumbel(size=(n_users, len(weights)))
-    largest = np.argpartition(-keys, options.private_max - 1, axis=1)[:, : options.private_max]
-    return catalogue.first[kind] + generator.permuted(largest, axis=1)
-
-
-def _walk(
-    options: SyntheticOptions,
-    starts: np.ndarray,
-    sizes: np.ndarray,
-    lengths: np.ndarray,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Returns places on cycles of `sizes`, [users, max_length]: one step on at a time, with `noise` afresh at a start.
-
-    The last two steps of every user follow the cycle, since they lead to the validation and the test target.
-    """
-    column = np.arange(starts.shape[1])[None, :]
-    afresh = (generator.random(starts.shape) < options.noise) & (column < (lengths - 2)[:, None])
-    afresh[:, 0] = True
-    since = np.maximum.accumulate(np.where(afresh, column, 0), axis=1)
-    return (np.take_along_axis(starts, since, axis=1) + column - since) % sizes[:, None]
+    """Returns the items of every user of a kind, [users, private_max]."""
+    return catalogue.first[kind] + private_items(catalogue.weights[kind], options.private_max, n_users, generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.synthetic import KINDS, SyntheticOptions, generate, induction_only, needed_depth
 from layerprobe.errors import InputError
 
+LAGGED = SyntheticOptions(share_markov=0, share_lagged=1, share_induction=0, popularity_skew=0)
 SMALL = SyntheticOptions(
     n_users=300, min_length=41, max_length=50, share_markov=0.2, share_induction=0.4, share_composed=0.4
 )
@@ -72,7 +75,7 @@ def test_the_rule_holds_across_the_blocks_it_is_drawn_in(monkeypatch):
 def test_shares_lengths_and_columns_are_as_asked():
     log = generate(SMALL)
     lengths = np.bincount(log.interactions.user)
-    assert [len(histories(log, kind)) for kind in KINDS] == [60, 120, 120]
+    assert [len(histories(log, kind)) for kind in KINDS] == [60, 0, 120, 120]
     assert (len(lengths), lengths.min(), lengths.max()) == (300, 41, 50)
     assert log.ordered
     assert log.interactions.rating is None
@@ -88,14 +91,18 @@ def test_times_strictly_rise_inside_every_user():
 
 
 def test_every_item_has_a_title_of_its_own_that_carries_its_group():
-    log = generate(SMALL)
+    log = generate(replace(SMALL, share_markov=0.1, share_lagged=0.1))
     assert log.titles is not None
     assert set(log.titles) == set(log.interactions.item_ids)
     assert len(set(log.titles.values())) == len(log.titles)
     words = {
-        kind: {title.split()[2] for item, title in log.titles.items() if item.startswith(kind)} for kind in KINDS[:2]
+        kind: {title.split()[2] for item, title in log.titles.items() if item.startswith(kind)} for kind in KINDS[:3]
     }
-    assert words == {"markov": {"Trail", "Guidebook"}, "induction": {"Ritual", "Keepsake"}}
+    assert words == {
+        "markov": {"Trail", "Guidebook"},
+        "lagged": {"Echo", "Relay"},
+        "induction": {"Ritual", "Keepsake"},
+    }
 
 
 @pytest.mark.parametrize("position", [-1, -2])
@@ -103,6 +110,67 @@ def test_markov_targets_follow_one_successor_table_of_all_users(position):
     users = histories(generate(SyntheticOptions(n_users=400, share_markov=1.0, share_induction=0.0)), "markov")
     table = global_successors(users)
     assert share_right(users, lambda history: table.get(history[-1]), position) == 1.0
+
+
+def lagged_rows(**changes) -> np.ndarray:
+    """Returns the ranks in the item ids of lagged users of one length, [users, length]."""
+    rows = generate(replace(LAGGED, **changes)).interactions
+    ranks = np.array([int(name.removeprefix("lagged-")) for name in rows.item_ids])
+    return ranks[rows.item].reshape(rows.user.max() + 1, -1)
+
+
+def cycle_of(items: np.ndarray, lag: int = 2) -> np.ndarray:
+    """Returns the successor of every item, as the pairs `lag` columns apart have it; fails where one has two."""
+    pairs = np.unique(np.stack([items[:, :-lag].ravel(), items[:, lag:].ravel()], axis=1), axis=0)
+    assert np.array_equal(pairs[:, 0], np.arange(items.max() + 1))
+    return pairs[:, 1]
+
+
+@pytest.mark.parametrize("lag", [2, 3, 4])
+def test_every_lagged_item_is_the_successor_on_one_cycle_of_the_item_lag_places_before(lag):
+    items = lagged_rows(n_users=200, lagged_items=30, noise=0.0, lag=lag)
+    after, path = cycle_of(items, lag), [0]
+    for _ in range(30):
+        path.append(int(after[path[-1]]))
+    assert sorted(path[:30]) == list(range(30))
+    assert path[30] == 0
+
+
+@pytest.mark.parametrize("lag", [2, 4])
+def test_noise_breaks_the_lagged_rule_only_before_the_last_two_items(lag):
+    after = cycle_of(lagged_rows(n_users=200, noise=0.0, lag=lag), lag)
+    items = lagged_rows(n_users=2000, noise=0.3, lag=lag)
+    followed = (after[items[:, :-lag]] == items[:, lag:]).mean(axis=0)
+    np.testing.assert_array_equal(followed[-2:], 1.0)
+    np.testing.assert_allclose(followed[:-2], 0.7 + 0.3 / 96, atol=0.05)
+
+
+def chance_of(n_items: int, n_asked: int) -> object:
+    """The share of right guesses among `n_items`, within four standard errors."""
+    return pytest.approx(1 / n_items, abs=4 * (1 / n_items * (1 - 1 / n_items) / n_asked) ** 0.5)
+
+
+@pytest.mark.parametrize("lag", [2, 4])
+def test_the_items_after_the_deciding_one_say_nothing_about_the_next_lagged_item(lag):
+    """All pairs of an item in between and a target are equally many; a first-order table of half the users guesses."""
+    n_users, n_items = 20_000, 8
+    items = lagged_rows(n_users=n_users, lagged_items=n_items, min_length=41, max_length=41, lag=lag)
+    each, freedom = n_users / n_items**2, n_items**2 - 1
+    for target in (-1, -2):
+        for back in range(1, lag):
+            counts = np.bincount(items[:, target - back] * n_items + items[:, target], minlength=n_items**2)
+            assert ((counts - each) ** 2 / each).sum() <= freedom + 4 * (2 * freedom) ** 0.5
+    learnt, asked = items[::2], items[1::2]
+    table = np.zeros((n_items, n_items))
+    np.add.at(table, (learnt[:, :-1], learnt[:, 1:]), 1)
+    right = (table.argmax(axis=1)[asked[:, -2]] == asked[:, -1]).mean()
+    assert right == chance_of(n_items, len(asked))
+
+
+def test_lagged_items_change_nothing_where_nobody_is_lagged():
+    first, second = generate(SMALL), generate(replace(SMALL, lagged_items=7))
+    assert first.interactions.to_frame().equals(second.interactions.to_frame())
+    assert first.titles == second.titles
 
 
 @pytest.mark.parametrize("position", [-1, -2])
@@ -156,6 +224,28 @@ def test_no_step_of_a_composed_walk_was_shown_before():
         assert len(shown) > len(listed)
 
 
+@pytest.mark.parametrize(
+    ("owned", "candidates", "left"),
+    [
+        (5, lambda walked, after: {*after} - {*walked}, 1),
+        (7, lambda walked, after: {after[walked[0]]}, 1),
+        (9, lambda walked, after: {*after} - {*walked} - {after[item] for item in walked}, 1),
+        (11, lambda walked, after: {*after} - {*walked} - {after[item] for item in walked}, 3),
+    ],
+)
+def test_last_target_of_a_short_composed_cycle_can_be_told_without_chaining_pairs(owned, candidates, left):
+    """The limit of h = 3: what is neither walked nor a successor of that is one item of 9, and three of 11."""
+    options = SyntheticOptions(
+        n_users=100, share_markov=0, share_induction=0, share_composed=1, private_min=owned, private_max=owned
+    )
+    for items in histories(generate(options), "composed"):
+        signal = items.index("composed-signal")
+        after = {items[i - 2]: items[i - 1] for i in range(2, signal) if items[i] == "composed-divider"}
+        found = candidates(items[signal + 1 : -1], after)
+        assert items[-1] in found
+        assert len(found) == left
+
+
 def test_noise_breaks_the_rule_only_before_the_last_two_items():
     def share_followed(noise: float, position: int) -> float:
         options = SyntheticOptions(n_users=400, share_markov=1.0, share_induction=0.0, noise=noise, popularity_skew=0)
@@ -168,11 +258,13 @@ def test_noise_breaks_the_rule_only_before_the_last_two_items():
     assert share_followed(0.4, -2) == share_followed(0.4, -1) == 1.0
 
 
-@pytest.mark.parametrize("kind", ["markov", "induction", "composed"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_skew_makes_low_ranks_popular(kind):
     def share_of_first_quarter(skew: float) -> float:
         shares = {f"share_{name}": float(name == kind) for name in KINDS}
-        options = SyntheticOptions(n_users=400, markov_items=24, noise=0.5, popularity_skew=skew, **shares)
+        options = SyntheticOptions(
+            n_users=400, markov_items=24, lagged_items=24, noise=0.5, popularity_skew=skew, **shares
+        )
         log = generate(options).interactions
         ranks = [name.split("-")[1] for name in log.item_ids[log.item]]
         return float(np.mean([int(rank) < 6 for rank in ranks if rank.isdigit()]))
@@ -185,7 +277,10 @@ def test_skew_makes_low_ranks_popular(kind):
     ("options", "depth"),
     [
         (SyntheticOptions(share_markov=1, share_induction=0), 0),
+        (SyntheticOptions(share_markov=0.9, share_lagged=0.1, share_induction=0), 1),
+        (SyntheticOptions(share_markov=0, share_lagged=0.9, share_induction=0.1), 2),
         (induction_only(), 2),
+        (induction_only(LAGGED), 2),
         (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=3), 3),
         (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=4), 4),
         (SyntheticOptions(share_markov=0.9, share_induction=0, share_composed=0.1, look_ups=5, private_max=9), 4),
@@ -198,10 +293,14 @@ def test_needed_depth_is_that_of_the_hardest_kind(options, depth):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"share_markov": 0.5}, "must add up to 1"),
+        ({"share_markov": 0.5}, "must add up to 1; got 0.5, 0.0, 0.6, 0.0"),
+        ({"share_lagged": 0.1}, "must add up to 1"),
         ({"share_markov": -0.1, "share_induction": 1.1}, "must not be negative"),
         ({"n_users": 0}, "n_users of built-in data must be at least 1; got 0"),
         ({"markov_items": 1}, "markov_items"),
+        ({"lagged_items": 1}, "lagged_items of built-in data must be at least 2; got 1"),
+        ({"lag": 1}, "lag of built-in data must be at least 2; got 1"),
+        ({"lag": 62}, "lag must be less than min_length - 2, 62; got 62"),
         ({"look_ups": 2}, "look_ups of built-in data must be at least 3; got 2"),
         ({"private_min": 4}, "private_min"),
         ({"private_max": 4}, "private_max must be at least private_min"),

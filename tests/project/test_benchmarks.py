@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from layerprobe.backbone.load import load_backbone
+from layerprobe.backbone.selection import parse_selection
+
 TINY = (
     "--layers 3 --depths 1 --width 16 --intermediate 24 --heads 2 --vocabulary 8 --prefix 5 --items 4 --catalogue 70 "
     "--dim 8 --train-batch 17 --score-batch 3 --rounds 1 --peak-size 64"
@@ -100,3 +103,19 @@ def test_similarity_measures_every_way_and_says_that_the_peer_is_skipped(root: P
     formula, skipped = (next(row for row in rows if row[0] == names[place]) for place in (1, 5))
     assert float(formula[-1]) < 1e-5  # the same values in float32
     assert skipped[1] == "skipped: left out by `--without-peer`"
+
+
+def test_planted_depths_are_what_data_and_window_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a window, depth 3 reads the item that decides and depth 2 gives the same numbers whatever it is."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    planted = importlib.import_module("planted_depth")
+    monkeypatch.setattr(planted, "RUNS", tmp_path)
+    assert [(case.depth, case.needed) for case in planted.CASES] == [(1, 1), (2, 2), (3, 3)]
+    case = planted.CASES[2]
+    inputs = torch.randn(1, 10, case.width, generator=torch.Generator().manual_seed(0))
+    changed = inputs.clone()
+    changed[0, -case.data.lag] += 1
+    for depth, sees in ((2, False), (3, True)):
+        model = load_backbone(planted.backbone(case, seed=0), parse_selection(f"first:{depth}", planted.LAYERS))
+        last, other = (model(inputs_embeds=each).last_hidden_state[0, -1] for each in (inputs, changed))
+        assert torch.equal(last, other) is not sees
