@@ -19,10 +19,9 @@ from layerprobe.pipeline.costs import shallow_depths
 from layerprobe.pipeline.estimate import Estimator, Need
 from layerprobe.pipeline.machine import Machine, this_machine
 from layerprobe.pipeline.planned import Planned, planned_models
-from layerprobe.pipeline.spec import to_plain
-from layerprobe.pipeline.stages import prepared_data
+from layerprobe.pipeline.stages import data_key, prepared_data
 from layerprobe.pipeline.study import Study
-from layerprobe.store.run_folder import hash_value, is_done
+from layerprobe.store.run_folder import is_done
 from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
 
@@ -119,7 +118,7 @@ def require_room(study: Study) -> None:
 
 def _data(study: Study) -> PreparedData:
     """Returns the study's data; reads the log where the data stage is not done."""
-    if is_done(study.folder / "data", hash_value(to_plain(study.spec.data))):
+    if is_done(study.folder / "data", data_key(study.spec.data)):
         return study.data
     say("the log is read for the estimate, and nothing of it is kept")
     if study.spec.data.source == "prepared":

@@ -48,9 +48,21 @@ def data_stage(study: Study) -> None:
     processes.on_main(lambda: _make_data(study))
 
 
+def data_key(spec: DataSpec) -> str:
+    """Returns the hash of what the data depend on.
+
+    Options of lagged users are left out where there are none, so that data from before there was this kind stay valid.
+    """
+    plain = to_plain(spec)
+    if not spec.synthetic.share_lagged:
+        for name in ("share_lagged", "lag", "lagged_items"):
+            del plain["synthetic"][name]
+    return hash_value(plain)
+
+
 def _make_data(study: Study) -> None:
     spec, folder = study.spec.data, study.folder / "data"
-    key = hash_value(to_plain(spec))
+    key = data_key(spec)
     if is_done(folder, key):
         return
     data = prepared_data(study.spec, folder)

@@ -25,7 +25,7 @@ from layerprobe.probing.selections import Family, distinct_selections, every_num
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.provenance import provenance
-from layerprobe.store.run_folder import differing_keys
+from layerprobe.store.run_folder import differing_keys, with_defaults
 from layerprobe.training.engine import mixed_precision
 from layerprobe.training.tracking import FOLDER, Tracking
 
@@ -276,7 +276,9 @@ class Study:
 
     def _guarded_changes(self) -> list[str]:
         """Returns the keys that differ from the recorded study's, but for those that may always change."""
-        differing = differing_keys(read_yaml(self.folder / STUDY), to_plain(self.spec))
+        # A study of an older version does not name the options that came since: they had their defaults.
+        known = with_defaults(read_yaml(self.folder / STUDY), to_plain(StudySpec()))
+        differing = differing_keys(known, to_plain(self.spec))
         return [name for name in differing if not name.startswith(FREE_KEYS)]
 
     def _has(self, places: tuple[str, ...]) -> bool:

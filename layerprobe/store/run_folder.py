@@ -73,6 +73,18 @@ def file_hash_of(folder: Path, name: str) -> str:
     return read_json(folder / DONE)["files"][name]
 
 
+def with_defaults(old: Any, defaults: Any) -> Any:
+    """Returns plain values with the keys that they lack taken from `defaults`, at every level.
+
+    >>> with_defaults({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}, "d": 4})
+    {'a': {'b': 1, 'c': 3}, 'd': 4}
+    """
+    if not (isinstance(old, dict) and isinstance(defaults, dict)):
+        return old
+    found = {name: with_defaults(value, defaults.get(name)) for name, value in old.items()}
+    return found | {name: value for name, value in defaults.items() if name not in found}
+
+
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Returns the dotted names of the keys whose plain values differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
