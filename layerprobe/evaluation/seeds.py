@@ -140,7 +140,9 @@ def seeded_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two-sided interval of each column's mean, by Student's t; each holds on its own.
 
-    With one seed it covers the choice of users alone. With several it covers training, too.
+    With one seed it covers the choice of users alone. With several it covers training, too. Without `noise` the seeds
+    of one difference have to do: both parts go in with their own t, squared and added (Howe 1974), the users' part not
+    taken off the seeds', since two or three seeds do not tell how much that is. So it is wide rather than too narrow.
 
     Args:
         values: [seeds, users, columns].
@@ -157,8 +159,13 @@ def seeded_intervals(
     if not 0 < alpha < 1:
         raise InputError(f"alpha must lie between 0 and 1, usually .05; got {alpha}")
     found = mean_error(values, noise, trained)
-    df = np.minimum(found.df, max(found.n_users - 1, 1))
-    half = stdtrit(df, 1 - alpha / 2) * found.standard_error
+    users_df, level = max(found.n_users - 1, 1), 1 - alpha / 2
+    if noise is None and found.n_seeds > 1:
+        spread = np.asarray(values, dtype=np.float64).mean(axis=1).var(axis=0, ddof=1) / found.n_seeds
+        squares = stdtrit(users_df, level) ** 2 * found.by_users + stdtrit(found.n_seeds - 1, level) ** 2 * spread
+        half = np.sqrt(squares)
+    else:
+        half = stdtrit(np.minimum(found.df, users_df), level) * found.standard_error
     return found.mean - half, found.mean + half
 
 

@@ -60,11 +60,15 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """A model and the full one, seed beside seed, each [seeds, users, metrics]; `trained` as for `mean_error`."""
+    """A model and the full one, seed beside seed, each [seeds, users, metrics]; `trained` as for `mean_error`.
+
+    `seeds` is the number of the model's own trainings, which is 1 for one that stands against every seed of the other.
+    """
 
     own: np.ndarray
     full: np.ndarray
     trained: int
+    seeds: int
 
 
 def slice_differences(
@@ -107,7 +111,7 @@ def slice_differences(
     of_full, *of_others = [_per_seed(model, reference, metrics) for model in (full, *others)]
     pairs = [_pair(model, found, of_full) for model, found in zip(others, of_others, strict=True)]
     if not covers_training:
-        pairs = [_Pair(_over_seeds(pair.own), _over_seeds(pair.full), pair.trained) for pair in pairs]
+        pairs = [_Pair(_over_seeds(pair.own), _over_seeds(pair.full), pair.trained, pair.seeds) for pair in pairs]
     alike = [pair.own - pair.full for model, pair in zip(others, pairs, strict=True) if model.kind == full.kind]
     groups = _groups(reference, cuts, alike, len(metrics))
     tables = []
@@ -136,7 +140,7 @@ def _rows(
             noise = group.noise[column]
             alone, together = (_bounds(differences, level, noise, pair.trained) for level in (alpha, alpha / family))
         of_group = (group.slice_name, group.name, metric, k, value, reference, difference, relative)
-        rows.append((*of_group, *alone, *together, len(group.rows), len(differences)))
+        rows.append((*of_group, *alone, *together, len(group.rows), pair.seeds))
     return rows
 
 
@@ -165,7 +169,7 @@ def _over_seeds(values: np.ndarray) -> np.ndarray:
 
 def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
     if model.depth is None and len(own.seeds) == 1:
-        return _Pair(np.broadcast_to(own.metric, full.metric.shape), full.metric, trained=1)
+        return _Pair(np.broadcast_to(own.metric, full.metric.shape), full.metric, trained=1, seeds=1)
     shared = [seed for seed in full.seeds if seed in own.seeds]
     if not shared:
         raise InputError(
@@ -173,7 +177,7 @@ def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
             f"{list(full.seeds)}: train one of them with a seed of the other"
         )
     left, right = (each.metric[[each.seeds.index(seed) for seed in shared]] for each in (own, full))
-    return _Pair(left, right, trained=2)
+    return _Pair(left, right, trained=2, seeds=len(shared))
 
 
 def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> _PerSeed:

@@ -97,7 +97,7 @@ def decide_stage(study: Study) -> None:
     """
     counted = complete(study)
     variants = {each: _ranks_of(counted, partial(study.variant_folder, each)) for each in counted.selections}
-    sasrec = [read_ranks(folder) for seed, folder in sasrec_folders(study).items() if seed in counted.seeds]
+    sasrec = [read_ranks(folder) for folder in _counted_floor(sasrec_folders(study), counted.seeds)]
     decision = decide(variants, {"sasrec": sasrec, **_floors(study)}, study.spec.decision)
     found = {**decision.to_dict(), "merged": [list(pair) for pair in study.family.merged]}
     found["notes"] += counted.notes
@@ -109,6 +109,11 @@ def decide_stage(study: Study) -> None:
     if pick is not None:
         pick.require_met()  # last, so that nothing else is lost
         say(f"budget: {pick.sentence}")
+
+
+def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
+    """Returns a baseline's folders of the seeds that count; one that was trained once stands against all of them."""
+    return list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
 
 
 def _ranks_of(found: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:

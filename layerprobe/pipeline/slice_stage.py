@@ -60,4 +60,7 @@ def _models(sliced: Sliced, full: str) -> tuple[SlicedModel, list[SlicedModel]]:
         key = (point.kind, point.selection)
         model = found.get(key, SlicedModel(*key, point.depth, {}))
         found[key] = SlicedModel(*key, point.depth, {**model.ranks, point.seed: ranks})
-    return found.pop(("variant", full)), list(found.values())
+    whole = found.pop(("variant", full))
+    # Failed trainings may leave a model without a seed in common with the full one; the decision drops it, too.
+    others = [each for each in found.values() if each.depth is None or set(each.ranks) & set(whole.ranks)]
+    return whole, others

@@ -101,6 +101,10 @@ def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> Bu
     """
     known = _amounts(budget, costs)
     rows = sorted((row for row in decision["depths"] if row["selection"] in known), key=lambda row: row["depth"])
+    if not rows:
+        raise InputError(
+            f"a budget needs a measured selection; none is in costs.csv: run the cost stage for {budget.label}"
+        )
     within = [row for row in rows if _excess(budget, known[row["selection"]]) <= 1]
     if not within:
         near = min(rows, key=lambda row: (_excess(budget, known[row["selection"]]), -row["value"]))
@@ -177,12 +181,14 @@ def _lost(decision: Row, picked: Row, full: Row) -> str:
         "not worse": f"not worse by {margin}",
         "worse": f"worse by {margin}",
         "undecided": f"undecided whether it is worse by {margin}",
+        "untested": f"untested whether it is worse by {margin}, since a deeper one did not pass",
     }[picked["verdict"]]
     sure = f"{round(100 * (1 - decision['alpha']), 6):g} % for all together"
+    bound = f"; by the lower bound of {_signed(picked['lower_bound'])}" if picked["verdict"] == "not worse" else ""
     return (
         f"its {label} is {picked['value']:.4f} against {full['value']:.4f} of the full model, a difference of "
         f"{_signed(picked['difference'])} [{_signed(picked['ci_low'])}, {_signed(picked['ci_high'])}] ({sure}): "
-        f"{verdict}"
+        f"{verdict}{bound}"
     )
 
 

@@ -16,6 +16,7 @@ from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
+from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import are, confidence, listed, noun, short
@@ -105,6 +106,7 @@ def compare_control(
     for variant, twin in read.values():
         reference.check_same_users(variant)
         reference.check_same_users(twin)
+    require_covered([model for pair in read.values() for model in pair], options)
     differences = np.stack([paired(variant, twin) for variant, twin in read.values()], axis=-1)
     if options.cover == "users":
         differences = differences.mean(axis=0)

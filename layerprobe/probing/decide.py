@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
@@ -111,7 +112,7 @@ def decide(
     full = PerUser.read(_called(full_key), tables[full_key], options)
     if not full.value > 0:
         raise InputError(
-            f"the full model ({full.name}) has a {options.label} of 0 on {len(full.users)} users, and a margin "
+            f"the full model ({full.name}) has an {options.label} of 0 on {len(full.users)} users, and a margin "
             "is a share of it; train it longer or choose a larger k"
         )
     smaller = {each: PerUser.read(_called(each), tables[each], options) for each in tables if each != full_key}
@@ -119,7 +120,7 @@ def decide(
     judged = judge(smaller, full, options)
     found, order = judged.selections, judged.sequence
     against_floors = compare(floors, full, options, judged.noise)[0] if floors else {}
-    chosen = _smallest({each: found[each] for each in order or found})
+    chosen = _smallest({each: found[each] for each in judged.passed})
     own = training_noise(full, full.value)
     shown = {**found, full_key: Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)}
     return Decision(
@@ -142,12 +143,14 @@ class Judged:
     Attributes:
         selections: the comparison of each.
         sequence: those that speak for their depths, in the order of testing; empty by the rule `simultaneous`.
+        passed: those that may be chosen: not worse, and in a sequence before the first that is not.
         power: what these users and seeds can show.
         noise: what a pair of trainings moves a difference by.
     """
 
     selections: dict[LayerSelection, Comparison]
     sequence: tuple[LayerSelection, ...]
+    passed: tuple[LayerSelection, ...]
     power: Power
     noise: SeedNoise
 
@@ -169,7 +172,9 @@ def judge(smaller: Mapping[LayerSelection, PerUser], full: PerUser, options: Dec
     order = _sequence(smaller) if options.rule == "sequence" else ()
     alone = dict(zip(smaller, bounds.alone, strict=True))
     found |= _in_sequence(order, found, alone, options.margin * full.value)
-    return Judged(found, order, _power(found, order, bounds, full.value, options), noise)
+    passed = tuple(takewhile(lambda each: found[each].not_worse, order)) if order else tuple(found)
+    power = _power(found, order, bounds, full, options)
+    return Judged(found, order, tuple(each for each in passed if found[each].not_worse), power, noise)
 
 
 def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection, ...]:
@@ -189,18 +194,19 @@ def _in_sequence(
 ) -> dict[LayerSelection, Comparison]:
     """Returns the comparisons of the sequence with its verdicts: what comes after the first failure is untested.
 
-    "Better" and "worse" are those of the simultaneous intervals, which need no order.
+    "Better" and "worse" are those of the simultaneous intervals, which need no order. One that is better beyond the
+    first failure is called so and not chosen: whether all between it and the full model would do is not known.
     """
     tested, goes_on = {}, True
     for each in order:
-        passes = goes_on and float(alone[each]) > -allowed
+        bound = float(alone[each]) if goes_on else found[each].lower_bound
+        passes = goes_on and bound > -allowed
         verdict = verdict_of(found[each].ci_low, found[each].ci_high, passes, -allowed)
         if verdict == "undecided" and not goes_on:
             verdict = "untested"
         goes_on = passes
-        tested[each] = replace(
-            found[each], lower_bound=float(alone[each]), not_worse=verdict in ("better", "not worse"), verdict=verdict
-        )
+        not_worse = verdict in ("better", "not worse")
+        tested[each] = replace(found[each], lower_bound=bound, not_worse=not_worse, verdict=verdict)
     return tested
 
 
@@ -208,7 +214,7 @@ def _power(
     found: Mapping[LayerSelection, Comparison],
     order: tuple[LayerSelection, ...],
     bounds: SimultaneousBounds,
-    reference: float,
+    full: PerUser,
     options: DecisionOptions,
 ) -> Power:
     """Returns what the loosest of the differences can show that are not worse for certain.
@@ -220,7 +226,7 @@ def _power(
     still = [columns[each] for each in asked if found[each].verdict != "worse"] or [columns[each] for each in asked]
     loosest = max(still, key=lambda column: bounds.standard_error[column])
     critical = float(bounds.critical_alone[loosest]) if order else bounds.critical_lower
-    return power_of(bounds.error, loosest, reference, critical, options.margin)
+    return power_of(bounds.error, loosest, full.value, critical, options.margin, full.seeds)
 
 
 def _full_and_all(

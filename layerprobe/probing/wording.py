@@ -63,7 +63,8 @@ def decision_notes(
     """
     notes = [_seed_note({each.seeds for each in found.values()}, noun(found), options)]
     if chosen is not None:
-        notes += _other_notes(chosen, found, order)
+        notes += _other_notes(chosen, found)
+    notes += _outside_notes(chosen, found, order)
     notes += _untested_notes(found, order)
     if max(each.seeds for each in found.values()) > 1 and baselines and "sasrec" in baselines:
         notes += ["SASRec was trained once: its interval does not cover its own training noise."] * (
@@ -76,29 +77,37 @@ def decision_notes(
     return tuple(notes)
 
 
-def _other_notes(chosen: LayerSelection, found: Found, order: Sequence[LayerSelection]) -> list[str]:
+def _other_notes(chosen: LayerSelection, found: Found) -> list[str]:
     """Says which larger selections did not pass, which as large ones are worse, and which smaller ones are open."""
     notes = []
     name = short(chosen, found)
     missed = [each for each, other in found.items() if each.depth > chosen.depth and not other.not_worse]
     if missed:
-        notes.append(f"{are(missed, found)} larger than {name} and did not pass: quality does not rise with depth.")
+        worse = any(found[each].verdict == "worse" for each in missed)
+        why = ": quality does not rise with depth" if worse else ""
+        notes.append(f"{are(missed, found)} larger than {name} and did not pass{why}.")
     worse = [each for each in _with_verdict(found, "worse") if each.depth == chosen.depth]
     if worse:
         notes.append(
             f"{are(worse, found)} as large as {name} and worse by more than the margin for certain: "
             "it matters which layers are kept."
         )
-    smaller = [each for each, other in found.items() if each.depth < chosen.depth and other.not_worse]
-    if smaller and order:
-        notes.append(
-            f"{are(smaller, found)} not worse either, and smaller, in a family of its own that does not decide; "
-            "decision.rule simultaneous lets every selection decide."
-        )
     still = [each for each in _with_verdict(found, "undecided") if each.depth < chosen.depth]
     if still:
         notes.append(f"{are(still, found)} undecided: more users or seeds may show that fewer layers do.")
     return notes
+
+
+def _outside_notes(chosen: LayerSelection | None, found: Found, order: Sequence[LayerSelection]) -> list[str]:
+    """Says which selections would do that do not speak for their depth, where they are smaller than what is kept."""
+    kept = _full(found).depth if chosen is None else chosen.depth
+    others = [each for each, other in found.items() if each not in order and each.depth < kept and other.not_worse]
+    if not others or not order:
+        return []
+    return [
+        f"{are(others, found)} not worse either, and smaller than what is kept, by bounds that hold for all selections "
+        "at once; decision.rule simultaneous lets every selection decide."
+    ]
 
 
 def _untested_notes(found: Found, order: Sequence[LayerSelection]) -> list[str]:
@@ -118,15 +127,11 @@ def _seed_note(seeds: set[int], each: str, options: DecisionOptions) -> str:
             f"Each {each} was trained once: the intervals cover the choice of users, not the noise of training. Train "
             f"several seeds per {each} (probe.seeds) to see that noise."
         )
-    if min(seeds) == 1:
-        return (
-            f"Some {each}s were trained once: of these the intervals take the noise of training from the others. Train "
-            f"as many seeds for each {each} to see it."
-        )
     if options.cover == "users":
         return (
-            f"Each user's metric is a mean over {min(seeds)} trainings per {each}, and the intervals are about these "
-            "very models: they cover the choice of users, not the noise of training (decision.cover users)."
+            f"Each user's metric is a mean over {min(seeds)} trainings per {each}, and the intervals are about the "
+            "mean of these very models: they cover the choice of users, not the noise of training (decision.cover "
+            "users)."
         )
     return (
         f"Each {each} was trained {min(seeds)} times. The intervals cover the choice of users and the noise of "
@@ -137,8 +142,6 @@ def _seed_note(seeds: set[int], each: str, options: DecisionOptions) -> str:
 def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, power: Power) -> str:
     full_depth, kept = _full(found).depth, found[chosen]
     full_value = found[_full(found)].value
-    lost = -kept.lower_bound / full_value
-    bound = f"at most {_percent(lost)} lower" if lost > 0 else "not lower at all"
     tail = ""
     if not chosen.depth:
         head = f"Keep no layer (depth 0 of {full_depth}): item vectors and head alone have"
@@ -152,15 +155,18 @@ def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, powe
         tail = " It is better than the full model for certain." + tail
     return (
         f"{head} an {options.label} of {kept.value:.4f} against {full_value:.4f} of the full model "
-        f"({_signed(kept.relative)}), {bound} with {confidence(options)} confidence {_tested(found, options)} "
-        f"and so within the margin of {_margin(options)} ({_counts(power)}).{tail}"
+        f"({_signed(kept.relative)}), {_bound(kept, full_value, found, options)} ({_counts(power)}).{tail}"
     )
 
 
-def _tested(found: Found, options: DecisionOptions) -> str:
+def _bound(kept: Comparison, full_value: float, found: Found, options: DecisionOptions) -> str:
+    """Says what is shown. A sequence shows the margin and no more: the last bound was picked by its own value."""
+    sure = f"with {confidence(options)} confidence"
     if options.rule == "sequence":
-        return "when depths are tested one by one from the deepest down,"
-    return f"for all {noun(found)}s together"
+        return f"within the margin of {_margin(options)} {sure}, depths tested one by one from the deepest down"
+    lost = -kept.lower_bound / full_value
+    bound = f"at most {_percent(lost)} lower" if lost > 0 else "not lower at all"
+    return f"{bound} {sure} for all {noun(found)}s together and so within the margin of {_margin(options)}"
 
 
 def _counts(power: Power) -> str:
@@ -172,7 +178,7 @@ def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
     full, margin = _full(found), _margin(options)
     worse, undecided = _with_verdict(found, "worse"), _with_verdict(found, "undecided")
     text = (
-        f"Keep all layers (depth {full.depth}): none of the smaller {noun(found)}s could be shown to stay within "
+        f"Keep all layers (depth {full.depth}): none of {_candidates(found, options)} could be shown to stay within "
         f"{margin} of the full model's {options.label} of {found[full].value:.4f} "
         f"({confidence(options)} confidence, {_counts(power)})."
     )
@@ -184,18 +190,24 @@ def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
     return text
 
 
+def _candidates(found: Found, options: DecisionOptions) -> str:
+    if options.rule == "sequence" and not _by_depth(found):
+        return "the selections that speak for the smaller depths"
+    return f"the smaller {noun(found)}s"
+
+
 def _needed(options: DecisionOptions, power: Power) -> str:
     """Says which margin could be shown, and what the margin asked for would need; nothing where it could be shown."""
     if power.minimal_detectable_relative_difference <= options.margin:
         return ""
     shown = f" These users{' and seeds' if power.n_seeds > 1 else ''} can show a margin of "
-    shown += f"{_percent(power.minimal_detectable_relative_difference)}; {_margin(options)} would need about "
+    shown += f"{_percent(power.minimal_detectable_relative_difference)}; {_margin(options)} would need "
     users, seeds = power.users_needed_for_margin, power.seeds_needed_for_margin
     ways = [] if users is None else [f"{_rounded_up(users):,} users"]
-    ways += [] if seeds is None else [f"{seeds} seeds"]
+    ways += [] if seeds is None else [f"{_rounded_up(seeds)} seeds"]
     if not ways:
         return shown + "more users and more seeds at once: neither alone is enough."
-    return f"{shown}{' or '.join(ways)}."
+    return f"{shown}about {' or '.join(ways)}."
 
 
 def _full(found: Found) -> LayerSelection:

@@ -95,8 +95,8 @@ def test_seeds_are_put_together_pair_by_pair_and_a_floor_stands_against_each() -
         ("variant", "2-9"): (1, (1 + 1 / 2) / 2, 2),
         ("distilled", "1"): (1, 1, 1),  # against the full model of its own seed, 1
         ("distilled", "2-9"): (1, 1 / 2, 1),
-        ("sasrec", "1"): (1, (1 / 2 + 1) / 2, 2),
-        ("sasrec", "2-9"): (0, (1 + 1 / 2) / 2, 2),
+        ("sasrec", "1"): (1, (1 / 2 + 1) / 2, 1),
+        ("sasrec", "2-9"): (0, (1 + 1 / 2) / 2, 1),
     }
     assert set(rows.index) == set(expected)
     for key, (value, full_value, seeds) in expected.items():

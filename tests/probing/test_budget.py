@@ -15,6 +15,7 @@ from layerprobe.probing.budget import BudgetOptions, pick_within
 MODELS: dict[str, tuple[int, float, str, float, int]] = {
     "first:0": (0, 0.10, "worse", 1.0, 100),
     "first:1": (1, 0.19, "undecided", 2.0, 200),
+    "keep:1": (1, 0.15, "untested", 500.0, 90),
     "last:1": (1, 0.16, "worse", 2.5, 200),
     "first:2": (2, 0.198, "not worse", 4.0, 300),
     "first:3": (3, 0.201, "better", 5.0, 400),
@@ -28,7 +29,7 @@ def decision(selection: str | None = "first:2") -> dict[str, Any]:
         {
             "depth": depth, "selection": text, "layers": list(range(depth)), "value": value,
             "difference": value - FULL, "relative": value / FULL - 1, "ci_low": value - FULL - 0.01,
-            "ci_high": value - FULL + 0.01, "verdict": verdict,
+            "ci_high": value - FULL + 0.01, "lower_bound": value - FULL - 0.001, "verdict": verdict,
         }
         for text, (depth, value, verdict, _, _) in MODELS.items()
     ]  # fmt: skip
@@ -84,7 +85,8 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
             "its NDCG@10 is 0.1900 against 0.2000 of the full model, a difference of -0.0100 [-0.0200, +0.0000] "
             "(95 % for all together): undecided whether it is worse by more than the margin of 2 %.",
         ]),
-        ({"parameters": 100}, "first:2", [": worse by more than the margin of 2 %."]),
+        ({"latency_ms": 1.5}, "first:2", [": worse by more than the margin of 2 %."]),
+        ({"parameters": 95}, "first:2", [": untested whether it is worse by more than the margin of 2 %, since a deeper"]),
         ({"parameters": 450}, None, [": better than the full model.", "where the full model takes 500 parameters"]),
         ({"latency_ms": 9.0}, "first:2", ["first:2 (2 of 4 layers), the decided selection,", ": not worse by more"]),
         ({"latency_ms": 9.0, "parameters": 100000}, None, [

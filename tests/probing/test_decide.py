@@ -61,11 +61,10 @@ def test_the_smallest_depth_that_passes_is_chosen() -> None:
         (8, "not worse"),
     ]
     assert decision.sentence.startswith(
-        "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), at most "
+        "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), within the "
     )
     assert decision.sentence.endswith(
-        "with 95 % confidence when depths are tested one by one from the deepest down, and so within the margin of 2 % "
-        "(10,000 users)."
+        "margin of 2 % with 95 % confidence, depths tested one by one from the deepest down (10,000 users)."
     )
 
 
@@ -121,7 +120,7 @@ def test_a_small_loss_may_be_undecided_although_there_are_enough_users() -> None
 
 
 def test_depth_zero_may_pass() -> None:
-    decision = decide({4: hits(0.5), 0: hits(0.5), 2: hits(0.5)}, {}, HR_1)
+    decision = decide({4: hits(0.5), 0: hits(0.5), 2: hits(0.5)}, {}, TOGETHER)
     assert decision.depth == 0
     assert decision.sentence.startswith("Keep no layer (depth 0 of 4): item vectors and head alone have an HR@1 of 0.5")
     assert "not lower at all" in decision.sentence
@@ -161,8 +160,6 @@ def test_depths_out_of_step_get_a_note() -> None:
 def test_seeds_are_averaged_per_user_and_named() -> None:
     single = decide({4: hits(0.5), 2: hits(0.4)}, {}, HR_1)
     assert any(note.startswith("Each depth was trained once: the intervals cover the choice") for note in single.notes)
-    mixed = decide({4: [hits(0.5), hits(0.6)], 2: [hits(0.4)]}, {}, HR_1)
-    assert any(note.startswith("Some depths were trained once") for note in mixed.notes)
     several = decide({4: [hits(0.5), hits(0.6)], 2: [hits(0.4), hits(0.5)]}, {"sasrec": hits(0.3)}, HR_1)
     assert any(note.startswith("Each depth was trained 2 times. The intervals cover") for note in several.notes)
     assert "SASRec was trained once: its interval does not cover its own training noise." in several.notes
@@ -236,9 +233,22 @@ def test_the_dictionary_is_plain_json_with_the_promised_keys() -> None:
         "minimal_detectable_relative_difference",
         "n_users",
         "n_seeds",
+        "covers_training",
         "users_needed_for_margin",
         "seeds_needed_for_margin",
     }
+
+
+def test_training_noise_can_be_left_out_or_asked_for() -> None:
+    seeds = {4: [hits(0.5), hits(0.52)], 2: [hits(0.5), hits(0.52)]}
+    left_out = decide(seeds, {}, replace(HR_1, cover="users"))
+    assert left_out.notes[0].endswith("not the noise of training (decision.cover users).")
+    assert (left_out.power.n_seeds, left_out.power.covers_training) == (2, False)
+    assert left_out.power.seeds_needed_for_margin is None
+    covered = decide(seeds, {}, replace(HR_1, cover="training"))
+    assert covered.power.covers_training
+    with pytest.raises(InputError, match="decision.cover training needs at least 2 training seeds .* depth 4 has 1"):
+        decide({4: hits(0.5), 2: hits(0.5)}, {}, replace(HR_1, cover="training"))
 
 
 def test_mrr_is_decided_without_a_cutoff() -> None:
@@ -282,7 +292,7 @@ def other_target(table: pd.DataFrame) -> pd.DataFrame:
     ("by_depth", "baselines", "message"),
     [
         ({4: hits(0.5)}, {}, r"needs the full model and a smaller depth; got depths \[4\]"),
-        ({4: hits(0.0), 2: hits(0.5)}, {}, r"full model \(depth 4\) has a HR@1 of 0 on 10000 users"),
+        ({4: hits(0.0), 2: hits(0.5)}, {}, r"full model \(depth 4\) has an HR@1 of 0 on 10000 users"),
         ({4: hits(0.5), 2: hits(0.5, 9_990)}, {}, "depth 2 must be ranked on the same users .* as depth 4; 10 users"),
         ({4: hits(0.5), 2: other_target(hits(0.5))}, {}, "depth 2 must be ranked on the same users and targets"),
         ({4: hits(0.5), 2: hits(0.5)}, {"sasrec": hits(0.5, 9_999)}, "sasrec must be ranked on the same users"),
@@ -294,6 +304,7 @@ def other_target(table: pd.DataFrame) -> pd.DataFrame:
             "depth 2 must hold each user once.*got 20000 rows of 10000",
         ),
         ({4: hits(0.5), 2: []}, {}, "depth 2 has no ranks"),
+        ({4: [hits(0.5)] * 2, 2: [hits(0.5)]}, {}, "must be trained with as many seeds; depth 2 has 1 and depth 4 2"),
     ],
 )
 def test_ranks_that_cannot_be_compared_are_refused_by_name(by_depth: dict, baselines: dict, message: str) -> None:

@@ -55,12 +55,20 @@ def test_a_depth_of_a_sequence_is_tested_at_the_full_error() -> None:
     assert all(in_sequence[each].ci_low == together[each].ci_low for each in (one, two, three))
 
 
+def test_a_depth_that_is_better_beyond_a_failure_is_said_and_not_chosen() -> None:
+    decision = decide(family(first_1=0.6, first_2=0.5, first_4=0.4, first_8=0.5), {}, HR_1)
+    assert decision.selection is None
+    verdicts = {each.text: found.verdict for each, found in decision.selections.items()}
+    assert verdicts == {"first:1": "better", "first:2": "untested", "first:4": "worse", "first:8": "not worse"}
+    assert "Better than the full model on HR@1 for certain: depth 1." in decision.notes
+
+
 def test_smaller_selections_outside_a_sequence_are_named() -> None:
     decision = decide(family(keep_7=0.5, first_1=0.3, first_2=0.5, first_8=0.5), {}, HR_1)
     assert decision.depth == 2
     assert (
-        "Selection keep:7 is not worse either, and smaller, in a family of its own that does not decide; decision.rule "
-        "simultaneous lets every selection decide." in decision.notes
+        "Selection keep:7 is not worse either, and smaller than what is kept, by bounds that hold for all selections "
+        "at once; decision.rule simultaneous lets every selection decide." in decision.notes
     )
 
 

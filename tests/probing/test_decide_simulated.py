@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -42,28 +42,27 @@ def studies(losses: list[float], n_seeds: int, training: float, options: Decisio
         yield judge(dict(zip(SELECTIONS, smaller, strict=True)), full, options)
 
 
-def share(judged: Iterator[Judged], verdicts: tuple[str, ...], of: tuple[LayerSelection, ...] = SELECTIONS) -> float:
+def share(judged: Iterable[Judged], verdicts: tuple[str, ...], of: tuple[LayerSelection, ...] = SELECTIONS) -> float:
     """Returns the share of studies that give any of these selections one of these verdicts."""
     return float(np.mean([any(each.selections[one].verdict in verdicts for one in of) for each in judged]))
 
 
-NOISES = [(1, 0.0), (3, 0.0), (3, 0.05)]
+NOISES = [(1, 0.0), (2, 0.02), (3, 0.05)]
 
 
 @pytest.mark.parametrize(("n_seeds", "training"), NOISES)
 @pytest.mark.parametrize("rule", ["sequence", "simultaneous"])
 def test_depths_that_lose_the_margin_pass_no_more_often_than_alpha(rule: str, n_seeds: int, training: float) -> None:
-    found = studies([MARGIN] * DEPTHS, n_seeds, training, replace(OPTIONS, rule=rule))
+    found = list(studies([MARGIN] * DEPTHS, n_seeds, training, replace(OPTIONS, rule=rule)))
     assert share(found, ("not worse", "better")) <= AT_MOST
+    assert share(found, ("worse",)) <= AT_MOST
 
 
 @pytest.mark.parametrize(("n_seeds", "training"), NOISES)
-def test_depths_that_equal_the_full_model_are_called_better_or_worse_no_more_often_than_alpha(
+def test_depths_that_equal_the_full_model_are_called_better_no_more_often_than_alpha(
     n_seeds: int, training: float
 ) -> None:
-    found = list(studies([0.0] * DEPTHS, n_seeds, training, OPTIONS))
-    assert share(iter(found), ("better",)) <= AT_MOST
-    assert share(iter(found), ("worse",)) <= AT_MOST
+    assert share(studies([0.0] * DEPTHS, n_seeds, training, OPTIONS), ("better",)) <= AT_MOST
 
 
 def test_one_lucky_training_passes_for_a_good_depth_where_its_noise_is_left_out() -> None:

@@ -9,18 +9,23 @@ import pandas as pd
 import pytest
 
 from layerprobe.cli.main import build_parser
+from layerprobe.store.atomic import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| \[([\w-]+)\]\(reports/[\w-]+/report\.md\) \|(.+)\|$", README, flags=re.MULTILINE)
 
 
+DECISIONS = re.findall(r"^- \*\*([\w-]+)\*\*: \"(.+)\"", README, flags=re.MULTILINE)
+
+
 def value(curve: pd.DataFrame, kind: str, depth: int | None = None) -> str:
+    """Returns NDCG@10 of one kind, of `first:depth` where a depth is given; with several seeds their mean."""
     rows = curve.query("split == 'test' and protocol == 'full' and metric == 'ndcg' and k == 10")
     rows = rows[rows["kind"] == kind]
     if depth is not None:
-        rows = rows[rows["depth"] == depth]
-    return f"{rows['value'].to_list()[0]:.4f}"
+        rows = rows[rows["selection"] == f"first:{depth}"]
+    return f"{rows['value'].mean():.4f}"
 
 
 def test_the_table_is_found() -> None:
@@ -35,6 +40,13 @@ def test_numbers_of_the_table_are_those_of_the_report(name: str, cells: str) -> 
     assert by_depth == " ".join(value(curve, "variant", depth) for depth in depths)
     assert student == value(curve, "distilled")
     assert (sasrec, markov) == (value(curve, "sasrec"), value(curve, "markov-1"))
+
+
+def test_each_report_is_quoted_with_the_sentence_it_decides_by() -> None:
+    found = {name: sentence for name, sentence in DECISIONS}
+    assert set(found) == {name for name, _ in ROWS}
+    for name, sentence in found.items():
+        assert sentence == read_json(ROOT / "reports" / name / "decision.json")["sentence"]
 
 
 @pytest.mark.parametrize(("name", "cells"), ROWS, ids=[name for name, _ in ROWS])

@@ -40,7 +40,7 @@ def _rests_on(decision: dict[str, Any]) -> str:
     """Says what was compared, what the verdicts mean and what they are sure of."""
     power, one = decision["power"], _noun(decision)
     seeds = power.get("n_seeds", 1)
-    trained = f" and {seeds} trainings of each model" if seeds > 1 else ""
+    trained = f" and {seeds} trainings of each studied {one}" if seeds > 1 else ""
     text = (
         f"{QUESTION} Every {one} is compared with the full model of {decision['full_depth']} layers, user by user, in "
         f"{metric_label(decision['metric'], decision['k'])} on the test targets of {count(power['n_users'])} users"
@@ -102,7 +102,7 @@ def _caption(study: StudyFiles, decision: dict[str, Any]) -> str:
 def _which_bounds(decision: dict[str, Any]) -> str:
     if not decision.get("sequence"):
         return ""
-    return " (of each tested depth alone, as far as the sequence reached)"
+    return " (of a depth that the sequence reached alone, else for all at once)"
 
 
 def _table(decision: dict[str, Any], metric: str) -> str:
@@ -169,8 +169,9 @@ def _power(decision: dict[str, Any]) -> str:
 def _needs(power: dict[str, Any], margin: str) -> str:
     """Says how many users, or seeds, the margin asked for needs; older studies know users alone."""
     users, seeds = power["users_needed_for_margin"], power.get("seeds_needed_for_margin")
-    if power.get("n_seeds", 1) == 1:
-        return f"A margin of {margin} needs about {count(users)} users; with one seed it is not known how many seeds."
+    if not power.get("covers_training", False):
+        why = {1: "; with one seed it is not known how many seeds"}.get(power.get("n_seeds", 0), "")
+        return f"A margin of {margin} needs about {count(users)} users{why}."
     ways = [] if users is None else [f"{count(users)} users with as many seeds"]
     ways += [] if seeds is None else [f"{count(seeds)} seeds with as many users"]
     if not ways:

@@ -25,7 +25,7 @@ NOTE = (
     f"at together. No brackets: too few users for an interval, or the same difference for all. `{UNKNOWN}`: the full "
     "model's value is 0."
 )
-ONCE = "Trained once, so that intervals cover the choice of users and not the noise of training: {}."
+ONCE = "Trained once, so that intervals do not cover the noise of its training: {}."
 RECENCY = "Recency is the time from the last item of the history to the target"
 NO_TIMES = f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is not known, since the log has no times."
 NO_GAPS = (
@@ -46,12 +46,14 @@ def difference_part(study: StudyFiles) -> Part:
     figure = differences_figure(table, margin, _caption(study, table))
     named = NamedFigure("slice-differences", figure, table)
     text = f"{TEXT} {who_loses(table, study.alpha)}"
-    notes = [NOTE, *_trained_once(table), _about_recency(study)]
+    notes = [NOTE, *_covered(study, table), _about_recency(study)]
     return Part([text, named.markdown, _table(table), " ".join(notes)], [named])
 
 
-def _trained_once(table: pd.DataFrame) -> list[str]:
+def _covered(study: StudyFiles, table: pd.DataFrame) -> list[str]:
     """Names the models whose intervals cover users alone; nothing where every model has several seeds."""
+    if (study.decision or {}).get("cover") == "users" and (table[columns.SEEDS] > 1).any():
+        return ["Intervals are about the mean of these very models: they do not cover the noise of training."]
     once = table.loc[table[columns.SEEDS] == 1, NAME].drop_duplicates().to_list()
     return [ONCE.format("; ".join(once))] if once else []
 
