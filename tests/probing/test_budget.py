@@ -86,7 +86,7 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
             "(95 % for all together): undecided whether it is worse by more than the margin of 2 %.",
         ]),
         ({"latency_ms": 1.5}, "first:2", [": worse by more than the margin of 2 %."]),
-        ({"parameters": 95}, "first:2", [": untested whether it is worse by more than the margin of 2 %, since a deeper"]),
+        ({"parameters": 95}, "first:2", [": untested whether it is worse by more than the margin of 2 %, since a"]),
         ({"parameters": 450}, None, [": better than the full model.", "where the full model takes 500 parameters"]),
         ({"latency_ms": 9.0}, "first:2", ["first:2 (2 of 4 layers), the decided selection,", ": not worse by more"]),
         ({"latency_ms": 9.0, "parameters": 100000}, None, [
