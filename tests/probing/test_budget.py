@@ -106,7 +106,7 @@ def test_the_sentence_says_cost_loss_and_how_sure(
     ("budget", "nearest"),
     [
         ({"latency_ms": 0.5}, "the nearest is first:0 with 1 ms per request (p95):"),
-        ({"parameters": 99}, "the nearest is first:0 with 100 parameters:"),
+        ({"parameters": 80}, "the nearest is keep:1 with 90 parameters:"),
         # first:0 takes 1.1 and 1.1 of it, SASRec less but it is no selection
         ({"latency_ms": 0.9, "parameters": 90}, "first:0 with 1 ms per request (p95) and 100 parameters:"),
     ],
