@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from layerprobe.cli.main import main
 from layerprobe.errors import InputError, StudyError, TrainingDiverged
 from layerprobe.pipeline import sweep_tasks
 from layerprobe.pipeline.complete import complete
+from layerprobe.pipeline.model_folder import ModelJob
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.sweep_board import Board
@@ -179,12 +181,32 @@ def test_nothing_is_decided_without_two_models(lost: list, message: str, tmp_pat
         complete(study)
 
 
+def test_without_a_full_model_the_curve_is_drawn_and_nothing_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "study"
+    study = write_study(tmp_path, probe={"depths": [0], "start": "teacher"}, distill={})
+    real = sweep_tasks.train_and_rank
+
+    def failing(job: ModelJob, *others: Any) -> None:
+        if job.point.depth == 4:
+            raise TrainingDiverged("loss became nan")
+        real(job, *others)
+
+    monkeypatch.setattr(sweep_tasks, "train_and_rank", failing)
+    assert main(["run", str(study), "--out", str(folder)]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("layerprobe: error: nothing can be decided without the full model: 1 model failed")
+    assert set(pd.read_csv(folder / "slices.csv").query("kind == 'variant'")["depth"]) == {0}
+    assert not (folder / "slice_differences.csv").exists()
+
+
 def test_the_time_left_follows_from_models_that_ended_here(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = opened(tmp_path, copied, depths=[0, 1, 2, 3])
     tasks = tasks_of(study)
-    board = Board(study, tasks, tasks[:1] + tasks[1:], slots=1)
+    board = Board(study, tasks, left=tasks, slots=1)
     metrics = read_json(copied / "teacher" / "metrics.json")
     write_json(copied / "teacher" / "metrics.json", {**metrics, "train_seconds": 410})
     board.say_start()
