@@ -90,7 +90,7 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
         return demo_spec()
     printing = "--print_config" in rest
     given = [argument for argument in rest if argument != "--print_config"]
-    spec = load_spec(Path(known.study), [*budget_flags(known.budget), *given])
+    spec = load_spec(Path(known.study), [*budget_flags(getattr(known, "budget", [])), *given])
     if known.path is not None:
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
     if printing:

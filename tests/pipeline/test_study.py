@@ -241,6 +241,7 @@ def test_random_item_table_study_runs(tmp_path: Path) -> None:
         ({"probe": {"halving": {"keep": 2}}}, [], "error: probe.halving.keep must lie between 0 and 1; got 2"),
         ({}, ["--distill.training.epochs", "0"], "error: epochs must be at least 1; got 0"),
         ({}, ["--probe.halving.keep", "2"], "error: probe.halving.keep must lie between 0 and 1; got 2"),
+        ({"decision": {"cover": "training"}}, [], "needs at least 2 training seeds of every model; probe.seeds has 1"),
         ({"probe": {"depths": [0, 5]}}, [], "probe.depths must lie in 0..4, the teacher's depth; got 5"),
         ({"probe": {"seeds": [1, 1]}}, [], "probe.seeds"),
         ({"backbone": {**TINY["backbone"], "keep": "frist:2"}}, [], "frist:2"),

@@ -181,6 +181,18 @@ def test_nothing_is_decided_without_two_models(lost: list, message: str, tmp_pat
         complete(study)
 
 
+def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_path: Path) -> None:
+    path = write_study(tmp_path, probe={"depths": [0, 1], "seeds": [0, 1]}, decision={"cover": "training"})
+    study = Study(load_spec(path, []), tmp_path / "study")
+    marked(study, {})
+    assert complete(study).seeds == (0, 1)
+    marked(study, lost := lost_tasks(study, [(4, 1, None, "failed")]))
+    for task in lost:
+        (task.folder(study) / "done.json").unlink()
+    with pytest.raises(StudyError, match="seed 0 alone is finished: 1 model failed and the others went on"):
+        complete(study)
+
+
 def test_without_a_full_model_the_curve_is_drawn_and_nothing_is_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
