@@ -86,7 +86,7 @@ def complete(study: Study) -> Complete:
     if not seeds or len(selections) < 2:
         what = "the full model" if not seeds else "any smaller selection"
         raise StudyError(f"nothing can be decided without {what}: {failed_line(study) or 'run the probe stage'}")
-    if study.spec.decision.cover == "training" and len(seeds) < 2:
+    if study.spec.decision.cover == "training" and len(seeds) == 1:
         raise StudyError(
             f"decision.cover training needs 2 seeds of the full model, and seed {seeds[0]} alone is finished: "
             f"{failed_line(study) or 'run the probe stage'}"

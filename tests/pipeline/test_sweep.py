@@ -12,7 +12,7 @@ from tiny_study import write_study
 
 from layerprobe import processes
 from layerprobe.cli.main import main
-from layerprobe.errors import InputError, StudyError, TrainingDiverged
+from layerprobe.errors import InputError, NoSpace, StudyError, TrainingDiverged
 from layerprobe.pipeline import sweep_tasks
 from layerprobe.pipeline.complete import complete
 from layerprobe.pipeline.model_folder import ModelJob
@@ -95,6 +95,7 @@ def test_a_mistake_of_the_user_stops_everything(
         (RuntimeError("a"), 1, True),
         (InputError("a"), 1, False),
         (ValueError("a"), 1, False),
+        (NoSpace("a"), 1, False),
         (TrainingDiverged("a"), 2, True),
         (RuntimeError("a"), 2, False),
         (StudyError("a"), 2, False),
@@ -179,6 +180,17 @@ def test_nothing_is_decided_without_two_models(lost: list, message: str, tmp_pat
     marked(study, lost_tasks(study, lost))
     with pytest.raises(StudyError, match=message):
         complete(study)
+
+
+def test_what_failed_is_named_beside_another_error(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(monkeypatch, "variant first:1 seed 0", TrainingDiverged("loss became nan"))
+    study = write_study(tmp_path, probe={"depths": [0, 1, 2]}, budget={"parameters": 1})
+    assert main(["decide", str(study), "--out", str(copied)]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("layerprobe: error: no studied selection keeps the budget parameters=1;")
+    assert "; and 1 model failed and the others went on: variant first:1 seed 0 (" in last
 
 
 def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_path: Path) -> None:
