@@ -141,7 +141,7 @@ def backbone(case: Planted, seed: int) -> BackboneOptions:
 def windowed(width: int, window: int) -> Path:
     """Writes, once, a Mistral of four layers with sliding attention in the shape of the other backbones."""
     folder = RUNS / f"mistral-{width}-window-{window}"
-    if not (folder / "config.json").exists():
+    if not (folder / "model.safetensors").exists():  # written last
         torch.manual_seed(0)
         shape = MistralConfig(
             vocab_size=8,

@@ -16,12 +16,20 @@ class UnsupportedArchitecture(InputError):
     """The backbone's family is not in the architecture table. The message holds the module tree."""
 
 
+class BudgetNotMet(InputError):
+    """No studied selection keeps the budget, or none could be measured; a study ends all the same, without a pick."""
+
+
 class StudyError(LayerprobeError):
     """A stage, variant or check of a study failed although the input was fine."""
 
 
 class NothingToDistil(StudyError):
     """The student would be its teacher before either was trained; a study ends without a student."""
+
+
+class NoSpace(StudyError):
+    """The disk is full, or a quota or size limit is reached: whatever is written next would fail as well."""
 
 
 class TrainingDiverged(StudyError):

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", help="folder of the study (default: runs/demo)")
     run = commands.add_parser("run", help="a whole study; stages already done are skipped")
     _study_arguments(run)
+    _budget_argument(run)
     run.add_argument(
         "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
     )
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text in STAGE_HELP.items():
         stage = commands.add_parser(name, help=f"one stage: {text}")
         _study_arguments(stage)
+        _budget_argument(stage)
         if name == "probe":
             _executor_argument(stage)
     _rate_command(commands)
@@ -80,6 +82,9 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
     parser.add_argument("--path", help="file or folder of the log; sets data.path")
+
+
+def _budget_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         action="append",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.cli.budget_flag import budget_flags
-from layerprobe.errors import InputError, StudyError
+from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
 
 if TYPE_CHECKING:
     from layerprobe.pipeline.study import Study
@@ -37,13 +37,24 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     if getattr(known, "dry_run", False):
         return _dry_run(study, known.executor)
     with executor_named(getattr(known, "executor", "local")) as executor:
-        run_stages(study, None if known.command in {"demo", "run"} else known.command, executor)
+        try:
+            run_stages(study, None if known.command in {"demo", "run"} else known.command, executor)
+        except (StudyError, BudgetNotMet) as error:
+            raise _with_failed(study, known.command, error) from error
     if processes.is_main():
         print("\n".join(_layer_lines(study.folder) if known.command == "similarity" else closing_lines(study.folder)))
     failed = processes.agreed(lambda: failed_line(study)) if known.command not in BEFORE_SWEEP else None
     if failed is not None:
         raise StudyError(failed)
     return 0
+
+
+def _with_failed(study: Study, command: str, error: LayerprobeError) -> LayerprobeError:
+    """Returns the error that a run ended with, and which models failed before it; the main process alone says that."""
+    from layerprobe.pipeline.sweep_tasks import failed_line
+
+    failed = failed_line(study) if command not in BEFORE_SWEEP and processes.is_main() else None
+    return error if failed is None or failed in str(error) else type(error)(f"{error}; and {failed}")
 
 
 def _layer_lines(folder: Path) -> list[str]:
@@ -90,7 +101,7 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
         return demo_spec()
     printing = "--print_config" in rest
     given = [argument for argument in rest if argument != "--print_config"]
-    spec = load_spec(Path(known.study), [*budget_flags(known.budget), *given])
+    spec = load_spec(Path(known.study), [*budget_flags(getattr(known, "budget", [])), *given])
     if known.path is not None:
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
     if printing:

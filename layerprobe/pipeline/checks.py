@@ -99,6 +99,20 @@ def check_controls(study: Study) -> None:
         )
 
 
+def check_cover(study: Study) -> None:
+    """Checks that the noise of training can be seen where intervals must cover it.
+
+    Raises:
+        InputError: every model would be trained once.
+    """
+    seeds = study.spec.probe.seeds
+    if study.spec.decision.cover == "training" and len(seeds) < 2:
+        raise InputError(
+            f"decision.cover training needs at least 2 training seeds of every model; probe.seeds has {len(seeds)}: "
+            "give two or more, or take decision.cover users"
+        )
+
+
 def check_halving(study: Study) -> None:
     """Checks that halving has an epoch to choose at.
 

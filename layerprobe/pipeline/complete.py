@@ -77,7 +77,8 @@ def complete(study: Study) -> Complete:
     """Returns what is finished and can be compared; the probe stage must have ended.
 
     Raises:
-        StudyError: no full model is finished, or nothing to compare it with.
+        StudyError: no full model is finished, or nothing to compare it with, or too few seeds of it for intervals that
+            must cover the noise of training.
     """
     seeds = tuple(seed for seed in study.spec.probe.seeds if Task(study.full, seed).state(study) == "done")
     found = Complete(study, seeds, ())
@@ -85,4 +86,9 @@ def complete(study: Study) -> Complete:
     if not seeds or len(selections) < 2:
         what = "the full model" if not seeds else "any smaller selection"
         raise StudyError(f"nothing can be decided without {what}: {failed_line(study) or 'run the probe stage'}")
+    if study.spec.decision.cover == "training" and len(seeds) == 1:
+        raise StudyError(
+            f"decision.cover training needs 2 seeds of the full model, and seed {seeds[0]} alone is finished: "
+            f"{failed_line(study) or 'run the probe stage'}"
+        )
     return Complete(study, seeds, selections)

@@ -39,11 +39,15 @@ def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def weigh_costs(study: Study, decision: dict[str, Any]) -> BudgetPick | None:
     """Writes the fronts of quality against cost, and picks within the study's budget; None where there is none.
 
+    Where memory was too small to measure any variant there are no costs, and so no fronts and no pick.
+
     Args:
-        study: its cost stage must be done.
+        study: its cost stage must have run.
         decision: the content of `decision.json`.
     """
     folder: Path = study.folder / COSTS_FOLDER
+    if not (folder / COSTS_FILE).exists():
+        return None
     costs = whole_numbers(pd.read_csv(folder / COSTS_FILE))
     write_csv(folder / FRONT_FILE, front_rows(costs, decision))
     return pick_within(study.spec.budget, decision, costs) if study.spec.budget.limits else None

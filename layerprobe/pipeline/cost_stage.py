@@ -2,14 +2,18 @@
 
 Takes the finished variants and SASRec, writes `costs/costs.csv`, one row per model, and `costs/costs.json`: where and
 how it was measured. Models are timed in turn, in several rounds, so that a slow minute of the machine hits all of them
-alike; each is loaded anew for a round, so that one at a time lies in memory.
+alike; each is loaded anew for a round, so that one at a time lies in memory. A model that this machine has too little
+memory for stays without costs.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -17,7 +21,7 @@ import torch
 
 from layerprobe import columns, processes
 from layerprobe.evaluation.serving import BEST, Request, answer, make_requests, time_requests
-from layerprobe.pipeline.cost_files import COSTS_FILE, COSTS_FOLDER, whole_numbers
+from layerprobe.pipeline.cost_files import COSTS_FILE, COSTS_FOLDER, FRONT_FILE, whole_numbers
 from layerprobe.pipeline.model_folder import ModelJob, load_trained, read_metrics
 from layerprobe.pipeline.recommender_jobs import variant_job
 from layerprobe.pipeline.spec import to_plain
@@ -47,6 +51,9 @@ ONE, MANY = 1, 64
 SHARE_OF_MANY = 0.3
 VERSION = 1
 """Of what is measured; another one measures anew."""
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -59,15 +66,19 @@ class Served:
 
 
 def cost_stage(study: Study) -> None:
-    """Measures every finished variant and SASRec; does nothing where these models were measured with these options."""
+    """Measures every finished variant and SASRec; does nothing where these models were measured with these options.
+
+    What memory was too small for is said and measured again in the next run.
+    """
     folder, jobs = study.folder / COSTS_FOLDER, measured_jobs(study)
     key = _key(study, jobs)
     if processes.agreed(lambda: is_done(folder, key, derived=True)):
         return
     served = processes.agreed(lambda: serve(study, jobs))
-    training = [training_bytes(study, job) for job in jobs]
+    training = [_trained_bytes(study, job) for job in jobs]
     processes.on_main(lambda: _write(study, jobs, key, served, training))
-    say(f"cost: {len(jobs)} models measured on {available_device().type}")
+    measured = processes.agreed(lambda: sum(found is not None for found in served))
+    say(f"cost: {measured} models measured on {available_device().type}")
 
 
 def measured_jobs(study: Study) -> list[ModelJob]:
@@ -103,21 +114,48 @@ def _n_calls(study: Study) -> dict[int, int]:
     return {ONE: calls, MANY: round(SHARE_OF_MANY * calls)}
 
 
-def serve(study: Study, jobs: list[ModelJob]) -> list[Served]:
-    """Times all models, a part of the calls in each round; the same requests for each model."""
+def serve(study: Study, jobs: list[ModelJob]) -> list[Served | None]:
+    """Times all models, a part of the calls in each round; the same requests for each model.
+
+    Returns:
+        One entry per job; None where memory was too small for it.
+    """
     split, removes = study.data.split, study.spec.evaluation.remove_history
     requests = {size: make_requests(split, n_calls, size) for size, n_calls in _n_calls(study).items()}
-    served = [Served() for _ in jobs]
+    served: list[Served | None] = [Served() for _ in jobs]
     for turn in range(ROUNDS):
-        for job, found in zip(jobs, served, strict=True):
-            model = as_served(load_trained(job.folder, job.build))
-            for size, asked in requests.items():
-                found.calls[size] += time_requests(model, asked[turn::ROUNDS], removes).tolist()
-            if turn == 0:
-                longest = max(requests[MANY], key=_longest)
-                found.weights = model_bytes(model).weights
-                found.scoring = peak_bytes(lambda: answer(model, longest, removes), model.device)  # noqa: B023
+        for place, job in enumerate(jobs):
+            found = served[place]
+            if found is not None:
+                served[place] = _with_memory(job, partial(_serve_once, job, requests, removes, turn, found))
     return served
+
+
+def _serve_once(
+    job: ModelJob, requests: Mapping[int, list[Request]], removes: bool, turn: int, found: Served
+) -> Served:
+    """Adds one round to what was found of a model; it is gone from memory before the next one is loaded."""
+    model = as_served(load_trained(job.folder, job.build))
+    for size, asked in requests.items():
+        found.calls[size] += time_requests(model, asked[turn::ROUNDS], removes).tolist()
+    if turn == 0:
+        longest = max(requests[MANY], key=_longest)
+        found.weights = model_bytes(model).weights
+        found.scoring = peak_bytes(lambda: answer(model, longest, removes), model.device)
+    return found
+
+
+def _with_memory(job: ModelJob, measure: Callable[[], T]) -> T | None:
+    """Returns what is measured, or None, which is said, where memory is too small for it."""
+    try:
+        return measure()
+    except OUT_OF_MEMORY as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    gc.collect()  # the error held the model, and the next one needs its memory
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    say(f"cost: {job.point.label} is left out, out of memory ({reason})")
+    return None
 
 
 def as_served(model: SequenceModel) -> SequenceModel:
@@ -129,6 +167,12 @@ def as_served(model: SequenceModel) -> SequenceModel:
 
 def _longest(request: Request) -> int:
     return max(len(history) for history in request)
+
+
+def _trained_bytes(study: Study, job: ModelJob) -> int | None:
+    """Returns `training_bytes`, or None where memory is too small; in a launch that ends the run, since all wait."""
+    measure = partial(training_bytes, study, job)
+    return _with_memory(job, measure) if processes.count() == 1 else measure()
 
 
 def training_bytes(study: Study, job: ModelJob) -> int | None:
@@ -147,16 +191,25 @@ def training_bytes(study: Study, job: ModelJob) -> int | None:
     return size.held + max(backward, size.trained + update)
 
 
-def _write(study: Study, jobs: list[ModelJob], key: str, served: list[Served], training: list[int | None]) -> None:
+def _write(
+    study: Study, jobs: list[ModelJob], key: str, served: list[Served | None], training: list[int | None]
+) -> None:
+    """Writes what was measured; where that is no variant, nothing, and older files are taken away."""
     folder = study.folder / COSTS_FOLDER
     (folder / DONE).unlink(missing_ok=True)
     rows = [
         {**_described(study, job), **_measured(found), columns.TRAINING_BYTES: taken}
         for job, found, taken in zip(jobs, served, training, strict=True)
+        if found is not None
     ]
+    if all(row[columns.DEPTH] is None for row in rows):
+        for name in (COSTS_FILE, FACTS, FRONT_FILE):
+            (folder / name).unlink(missing_ok=True)
+        return
     write_csv(folder / COSTS_FILE, whole_numbers(pd.DataFrame(rows, columns=list(columns.COSTS))))
     write_json(folder / FACTS, _facts(study))
-    mark_done(folder, key, [folder / COSTS_FILE, folder / FACTS])
+    if len(rows) == len(jobs) and (processes.slice_models() or None not in training):
+        mark_done(folder, key, [folder / COSTS_FILE, folder / FACTS])
 
 
 def _described(study: Study, job: ModelJob) -> dict[str, Any]:

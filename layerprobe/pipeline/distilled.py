@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layerprobe.backbone.selection import LayerSelection
@@ -13,7 +13,7 @@ from layerprobe.pipeline.study import Study
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.wording import listed
 from layerprobe.store.atomic import write_json
-from layerprobe.store.run_folder import differing_keys
+from layerprobe.store.run_folder import DONE, differing_keys
 from layerprobe.training.log import say
 
 DISTILLED = "distilled.json"
@@ -27,7 +27,8 @@ DECIDED = (
 def write_distilled(study: Study, selection: LayerSelection) -> None:
     """Compares the student with the variants that keep its layers, of the seeds the student was trained with.
 
-    Where no variant keeps them, an older comparison is taken away.
+    A seed counts where both its student and its variant are finished. Where none does, or no variant keeps these
+    layers, an older comparison is taken away.
 
     Args:
         study: a study whose student is trained.
@@ -39,10 +40,18 @@ def write_distilled(study: Study, selection: LayerSelection) -> None:
         path.unlink(missing_ok=True)
         return
     variants = {seed: study.variant_folder(plain, seed) for seed in students}
+    lost = [seed for seed in students if not all((each[seed] / DONE).exists() for each in (students, variants))]
+    students, variants = (
+        {seed: folder for seed, folder in each.items() if seed not in lost} for each in (students, variants)
+    )
+    if not students:
+        path.unlink(missing_ok=True)
+        say(f"distilled: not compared, since the training of {plain} without a teacher is not finished with any seed")
+        return
     distilled, alone = ([read_ranks(folder) for folder in each.values()] for each in (students, variants))
     found = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
     notes = [*found.notes, *([DECIDED] if study.student_selection is None else [])]
-    notes += _untrained("student", students) + _untrained("plain model", variants)
+    notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
     names = {"student": study.spec.distill.name, "plain": plain.text}
     write_json(path, {**names, **found.to_dict(), "notes": notes})
     say(f"distilled: {found.sentence}")
@@ -68,5 +77,17 @@ def _untrained(name: str, folders: Mapping[int, Path]) -> list[str]:
     seeds = [str(seed) for seed, folder in folders.items() if read_metrics(folder)["best_epoch"] == 0]
     if not seeds:
         return []
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {listed(seeds)}"
+    which = _seeds(seeds)
     return [f"No epoch of the {name} of {which} was better on validation users than its start, so its start was taken."]
+
+
+def _dropped(plain: LayerSelection, seeds: Sequence[int]) -> list[str]:
+    """Says which seeds are left out."""
+    if not seeds:
+        return []
+    which = _seeds([str(seed) for seed in seeds])
+    return [f"Left out is {which}: the training of {plain} without a teacher is not finished with it."]
+
+
+def _seeds(seeds: Sequence[str]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {listed(seeds)}"

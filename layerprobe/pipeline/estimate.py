@@ -12,6 +12,7 @@ from layerprobe.backbone.selection import LayerSelection
 from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
 from layerprobe.pipeline.costs import Cost, CostLine, Workbench, measure_model
+from layerprobe.pipeline.halving import candidates
 from layerprobe.pipeline.machine import Machine
 from layerprobe.pipeline.planned import Planned
 from layerprobe.pipeline.sizes import FLOAT32, Size, Sizes, size_without_memory
@@ -148,9 +149,16 @@ class Estimator:
         """Returns the bytes that checkpoints will take: each model, a half-trained one being replaced, the student."""
         trained = [self.size(each).bytes.trained for each in planned if each.kind != "teaching"]
         exported = [self.size(each).parameters["total"] for each in planned if each.kind == "distilled"]
-        # Halving leaves every model half-trained until the last choice.
-        half = sum(trained) if self.study.spec.probe.halving is not None else max(trained, default=0)
+        # Halving leaves every variant that it may stop half-trained until the last choice.
+        halved = [] if self.study.spec.probe.halving is None else [each for each in planned if self._may_stop(each)]
+        half = sum(self.size(each).bytes.trained for each in halved) or max(trained, default=0)
         return sum(trained) + RESUMED * (half + max(trained, default=0)) + FLOAT32 * max(exported, default=0)
+
+    def _may_stop(self, planned: Planned) -> bool:
+        """Tells whether a model is a variant that halving may stop: no twin, and neither depth 0 nor the full model."""
+        stopped = candidates(self.study)
+        folders = {self.study.variant_folder(each, seed) for each in stopped for seed in self.study.spec.probe.seeds}
+        return not folders.isdisjoint(planned.folders)
 
     def _distilled_need(self, planned: Planned, plain: Need) -> Need:
         """Adds the teacher's cached states, held twice for a moment, while the teacher is still there."""

@@ -18,7 +18,7 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
-from layerprobe.errors import NothingToDistil
+from layerprobe.errors import BudgetNotMet, InputError, NothingToDistil
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.complete import Complete, complete
@@ -31,6 +31,7 @@ from layerprobe.pipeline.slice_stage import FLOORS, write_slices
 from layerprobe.pipeline.spec import to_plain
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.worth import write_worth
+from layerprobe.probing.budget import BudgetPick
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.decide import decide
@@ -93,7 +94,7 @@ def decide_stage(study: Study) -> None:
     Where the study has control arms, `controls.json` compares every variant with its twin.
 
     Raises:
-        InputError: no studied selection keeps the budget; everything is written all the same.
+        BudgetNotMet: no studied selection keeps the budget, or none was measured; everything is written all the same.
     """
     counted = complete(study)
     variants = {each: _ranks_of(counted, partial(study.variant_folder, each)) for each in counted.selections}
@@ -106,9 +107,22 @@ def decide_stage(study: Study) -> None:
     say(f"decision: {decision.sentence}")
     _compare_controls(counted, variants)
     write_worth(study, variants)
+    _require_met(study, pick)  # last, so that nothing else is lost
+
+
+def _require_met(study: Study, pick: BudgetPick | None) -> None:
+    """Says what is picked within the budget, where the study has one."""
     if pick is not None:
-        pick.require_met()  # last, so that nothing else is lost
+        try:
+            pick.require_met()
+        except InputError as error:
+            raise BudgetNotMet(str(error)) from error
         say(f"budget: {pick.sentence}")
+    elif study.spec.budget.limits:
+        raise BudgetNotMet(
+            f"a budget needs a measured selection, and memory was too small to measure any: free memory and run the "
+            f"same command again for {study.spec.budget.label}"
+        )
 
 
 def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
@@ -190,15 +204,26 @@ def distill_stage(study: Study) -> None:
 
 
 def _say_other_depth(study: Study, selection: LayerSelection) -> None:
-    """Says where the student is not the selection to be kept because that one cannot be distilled."""
+    """Says where the student is not the selection to be kept: another was asked for, or it cannot be distilled."""
     decision = read_json(study.folder / "decision.json")
-    decided = _kept(decision)["selection"]
-    if study.student_selection is None and decided is not None and decided != selection.text:
-        say(
-            f"student: {selection} in place of the decided {decided}, which shares no inner block with its teacher; "
-            f"distill.weights.multiple 0 and distill.selection {decided} take the decided one"
-            + ("; the budget is for the decided one, not for this student" if decision["budget"] else "")
+    kept = _kept(decision)
+    pick = None if kept is decision else kept
+    called = f"the decided {kept['selection']}" if pick is None else f"the budget's pick, {kept['selection']}"
+    if kept["selection"] is None or list(selection.layers) == kept["layers"]:
+        return
+    if study.student_selection is not None:
+        if pick is not None:
+            say(f"student: {selection}, as distill.depth or distill.selection asks, and not {called}")
+        return
+    unlike = "; the budget is for its pick, not for this student" if pick is not None else ""
+    if kept["depth"] == 0:
+        why = "which has no layers and so nothing to distil: the next depth that can be distilled is taken"
+    else:
+        why = (
+            "which shares no inner block with its teacher; distill.weights.multiple 0 and distill.selection "
+            f"{kept['selection']} take {'the decided one' if pick is None else 'the pick'}"
         )
+    say(f"student: {selection} in place of {called}, {why}{unlike}")
 
 
 def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:

@@ -27,7 +27,10 @@ from layerprobe.training.log import say
 
 MIB = 2**20
 AT_LEAST = "at least "
-UNMEASURED = "comparing states, decision, student folder and report come beside these and are not estimated"
+UNMEASURED = (
+    "comparing states, slices, the cost stage, decision, student folder and report come beside these and are not "
+    "estimated"
+)
 
 
 @dataclass(frozen=True)

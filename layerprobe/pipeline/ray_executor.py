@@ -128,7 +128,7 @@ class RayExecutor:
 
         Raises:
             InputError: a node cannot do its part, or the user's input is at fault; the others are cancelled.
-            StudyError: the cluster is gone.
+            StudyError: the cluster is gone, or a task ended with an error that the sweep does not survive.
         """
         place = Place.of(study)
         remote = self.ray.remote(train_on_worker).options(
@@ -157,6 +157,10 @@ class RayExecutor:
             return Ended(step, failure.error, 0.0)
         except (errors.LocalRayletDiedError, errors.RaySystemError) as error:
             raise StudyError(f"the Ray cluster is gone ({error}); what is done stays: run the same command") from error
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            said = " ".join(f"{type(cause).__name__}: {cause}".split())
+            raise StudyError(f"{step.task.label}, on the Ray cluster: {said}; what is done stays") from error
         if reply.refused is not None:
             raise InputError(f"{step.task.label}, on a Ray worker: {reply.refused}")
         if reply.error is None and step.until is None and not _appears(step.task.folder(study) / DONE, APPEARS_SECONDS):

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from layerprobe import processes
-from layerprobe.errors import NothingToDistil
+from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline import outcomes, stages
 from layerprobe.pipeline.checks import check_similarity, check_steps
 from layerprobe.pipeline.cost_stage import cost_stage
@@ -27,7 +27,18 @@ def _probe(study: Study, executor: Executor = LOCAL) -> None:
 
 
 def _decide(study: Study) -> None:
-    processes.on_main(lambda: outcomes.decide_stage(study))
+    unmet = processes.agreed(lambda: _unmet_budget(study))  # all processes must take the same way from here
+    if unmet is not None:
+        raise BudgetNotMet(unmet)
+
+
+def _unmet_budget(study: Study) -> str | None:
+    """Decides, and returns what is wrong with the budget; None where it is kept, or there is none."""
+    try:
+        outcomes.decide_stage(study)
+    except BudgetNotMet as error:
+        return str(error)
+    return None
 
 
 def _export(study: Study) -> None:
@@ -66,7 +77,9 @@ NEEDS = {
 def run_stages(study: Study, last: str | None = None, executor: Executor = LOCAL) -> Path:
     """Runs the whole study, or stage `last` with what it needs. Returns the study's folder.
 
-    A variant or twin that fails stops nothing: `sweep_tasks.failed_line` says which did.
+    A variant or twin that fails stops nothing: `sweep_tasks.failed_line` says which did. Neither does, in a whole run,
+    a budget that nothing keeps (the student is then of the decided layers) or a student that would be its teacher: they
+    are raised at the end, when everything else is written.
 
     Args:
         study: what is asked for.
@@ -74,7 +87,8 @@ def run_stages(study: Study, last: str | None = None, executor: Executor = LOCAL
         executor: where variants and twins are trained.
 
     Raises:
-        InputError: the spec or the folder is at fault; nothing was computed.
+        InputError: the spec, the log or the folder is at fault; what was done before stays.
+        BudgetNotMet: no studied selection keeps the budget; all that can be made without it is there.
         StudyError: a training or check failed; what was done before stays and the next run goes on from there.
     """
     study.check()
@@ -83,10 +97,11 @@ def run_stages(study: Study, last: str | None = None, executor: Executor = LOCAL
         say(f"{processes.count()} processes, {available_device().type}, {precision}")
     processes.on_main(study.open)
     names = list(STAGES) if last is None else [*NEEDS.get(last, ()), last]
-    without_student: NothingToDistil | None = None
+    put_off: BudgetNotMet | NothingToDistil | None = None
+    has_student = True
     todo = {**STAGES, "probe": partial(_probe, executor=executor)}
     for name in names:
-        if name == "export" and without_student is not None:
+        if name == "export" and not has_student:
             say("stage export is left out: there is no student")
             continue
         say(f"stage {name}")
@@ -94,15 +109,17 @@ def run_stages(study: Study, last: str | None = None, executor: Executor = LOCAL
             processes.on_main(study.record)  # every guard has passed: the report shows the spec of what lies here
         try:
             todo[name](study)
-        except NothingToDistil as error:
+        except (BudgetNotMet, NothingToDistil) as error:
             if last is not None:
                 raise
-            without_student = error  # said at the end: the report can be drawn all the same
+            has_student = has_student and isinstance(error, BudgetNotMet)
+            say(str(error))
+            put_off = put_off or error  # raised at the end: the rest can be made all the same
         if name == "data":
             _after_data(study)
     processes.on_main(study.record)
-    if without_student is not None:
-        raise without_student
+    if put_off is not None:
+        raise put_off
     return study.folder
 
 

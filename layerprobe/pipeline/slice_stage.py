@@ -26,7 +26,10 @@ Sliced = list[tuple[CurvePoint, pd.DataFrame]]
 
 
 def write_slices(study: Study, points: list[tuple[CurvePoint, pd.DataFrame]]) -> None:
-    """Writes both tables of the models among `points`, which have one set of cuts."""
+    """Writes both tables of the models among `points`, which have one set of cuts.
+
+    Where no full model is finished there are no differences from it, and an older table of them is taken away.
+    """
     found = read_recency(study.folder / "data", study.data.split)
     tests = [(point, _test_part(ranks)) for point, ranks in points if point.kind in SLICED_KINDS]
     sliced = tests if found is None else [(point, found.beside(ranks)) for point, ranks in tests]
@@ -41,11 +44,14 @@ def write_slices(study: Study, points: list[tuple[CurvePoint, pd.DataFrame]]) ->
     ]
     whole = {columns.DEPTH: "Int64", columns.SEED: "Int64"}
     slices = pd.concat([table.astype(whole) for table in tables], ignore_index=True)[list(columns.SLICES)]
+    write_csv(study.folder / SLICES_FILE, slices)
     full, others = _models(sliced, study.full.text)
+    if full is None:
+        (study.folder / DIFFERENCES_FILE).unlink(missing_ok=True)
+        return
     differences = slice_differences(
         full, others, cuts, SLICED_METRICS, options.alpha, study.spec.decision.cover != "users"
     )
-    write_csv(study.folder / SLICES_FILE, slices)
     write_csv(study.folder / DIFFERENCES_FILE, differences)
 
 
@@ -53,14 +59,16 @@ def _test_part(ranks: pd.DataFrame) -> pd.DataFrame:
     return ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == FULL)]
 
 
-def _models(sliced: Sliced, full: str) -> tuple[SlicedModel, list[SlicedModel]]:
-    """Returns the full model and the others, each with all its seeds."""
+def _models(sliced: Sliced, full: str) -> tuple[SlicedModel | None, list[SlicedModel]]:
+    """Returns the full model, None where none is finished, and the others, each with all its seeds."""
     found: dict[tuple[str, str], SlicedModel] = {}
     for point, ranks in sliced:
         key = (point.kind, point.selection)
         model = found.get(key, SlicedModel(*key, point.depth, {}))
         found[key] = SlicedModel(*key, point.depth, {**model.ranks, point.seed: ranks})
-    whole = found.pop(("variant", full))
+    whole = found.pop(("variant", full), None)
+    if whole is None:
+        return None, list(found.values())
     # Failed trainings may leave a model without a seed in common with the full one; the decision drops it, too.
     others = [each for each in found.values() if each.depth is None or set(each.ranks) & set(whole.ranks)]
     return whole, others

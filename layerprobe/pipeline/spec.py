@@ -252,7 +252,8 @@ def load_spec(path: Path, overrides: list[str]) -> StudySpec:
     """Reads a study's YAML, with command-line overrides such as `--training.epochs 3`.
 
     Raises:
-        InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type.
+        InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type or lies
+            outside its range.
     """
     if not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
@@ -298,8 +299,19 @@ def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | N
 
 
 def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
-    made = parser.instantiate(namespace)
+    try:
+        made = parser.instantiate(namespace)
+    except ValueError as error:
+        raise _cause(error) from error
     return StudySpec(**{entry.name: made[entry.name] for entry in fields(StudySpec)})
+
+
+def _cause(error: ValueError) -> BaseException:
+    """Returns our own error where the parser has wrapped one, as it does in sections that may be null."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, InputError):
+        found = found.__cause__ or found.__context__
+    return error if found is None else InputError(str(found))
 
 
 def spec_of(plain: dict[str, Any]) -> StudySpec:

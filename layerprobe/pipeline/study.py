@@ -221,7 +221,7 @@ class Study:
         """Checks what can be checked before anything is computed or written.
 
         Raises:
-            InputError: selections, controls, blocks, lengths or prompts do not fit together.
+            InputError: selections, controls, seeds, blocks, lengths or prompts do not fit together.
         """
         spec = self.spec
         if self.n_layers < 1:
@@ -236,6 +236,7 @@ class Study:
         checks.check_inputs(self)
         checks.check_similarity(self)
         checks.check_controls(self)
+        checks.check_cover(self)
         checks.check_halving(self)
         checks.check_student(self)
 

@@ -17,7 +17,7 @@ import torch
 
 from layerprobe import processes
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.errors import StudyError, TrainingDiverged
+from layerprobe.errors import NoSpace, StudyError, TrainingDiverged
 from layerprobe.pipeline.model_folder import ModelJob, train_and_rank, train_until
 from layerprobe.pipeline.recommender_jobs import control_job, variant_job
 from layerprobe.pipeline.study import Study
@@ -138,6 +138,7 @@ def attempt(study: Study, step: Step) -> str | None:
 
     Raises:
         InputError: the user's input is at fault, so the others would fail as well.
+        NoSpace: the disk is full, so the others could not be written either.
     """
     job = step.task.job(study)
     survived = SURVIVED if processes.count() == 1 else SURVIVED_TOGETHER
@@ -146,15 +147,17 @@ def attempt(study: Study, step: Step) -> str | None:
             train_and_rank(job, study.ranking, study.tracking)
         else:
             train_until(job, step.until, study.ranking, study.tracking)
+    except NoSpace:
+        raise
     except survived as error:
         failure = Failure.of(step.task.label, error)
     else:
         processes.on_main(lambda: (job.folder / FAILED).unlink(missing_ok=True))
         return None
+    processes.on_main(lambda: failure.write(job.folder))  # first: a device that is broken fails at the next line, too
     gc.collect()  # the error held the model, and the next one needs its memory
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    processes.on_main(lambda: failure.write(job.folder))
     return failure.error
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 from safetensors import SafetensorError
 
-from layerprobe.errors import StudyError
+from layerprobe.errors import NoSpace
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary file is removed if the block raises, so an earlier version of `path` survives.
 
     Raises:
-        StudyError: the disk is full, or a quota or size limit is reached.
+        NoSpace: the disk is full, or a quota or size limit is reached.
     """
     with disk_full_said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def disk_full_said(path: Path) -> Iterator[None]:
     """Turns the errors of a full disk while writing `path` into one line; other errors pass.
 
     Raises:
-        StudyError: the disk is full, or a quota or size limit is reached.
+        NoSpace: the disk is full, or a quota or size limit is reached.
     """
     try:
         yield
@@ -71,8 +71,8 @@ def disk_full_said(path: Path) -> Iterator[None]:
         raise _not_written(path, os.strerror(int(found[1]))) from error
 
 
-def _not_written(path: Path, reason: str) -> StudyError:
-    return StudyError(
+def _not_written(path: Path, reason: str) -> NoSpace:
+    return NoSpace(
         f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same command "
         "again"
     )

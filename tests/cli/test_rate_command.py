@@ -121,6 +121,7 @@ def test_a_variant_that_starts_from_the_teacher_has_one_trained(tmp_path: Path) 
         (["--model", "first:9"], "depth must lie in 0 to 4"),
         (["--model", "most:2"], "is not understood"),
         (["--colour", "red"], "colour"),
+        (["--budget", "parameters=5"], "budget"),
         (["--training.supervision", "none"], "supervision"),
     ],
 )

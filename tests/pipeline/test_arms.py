@@ -16,6 +16,7 @@ from layerprobe.cli.main import main
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.seeds import seeded_intervals
 from layerprobe.pipeline import model_folder, outcomes
+from layerprobe.pipeline.distilled import write_distilled
 from layerprobe.pipeline.outcomes import distill_job
 from layerprobe.pipeline.planned import planned_models
 from layerprobe.pipeline.spec import load_spec
@@ -220,3 +221,28 @@ def test_variants_are_found_by_their_layers_and_other_recipes_are_said(copied: P
         " The teacher is not all that differs: the student has a recipe of its own (epochs); the student started from "
         "the trained teacher's weights, the plain model from the backbone's own weights."
     )
+
+
+@pytest.mark.parametrize("unfinished", ["variants/first-2", "distillation/student"])
+def test_seeds_that_are_not_finished_on_both_sides_are_left_out(unfinished: str, seeded: Path, tmp_path: Path) -> None:
+    shutil.copytree(seeded, tmp_path / "study")
+    study = Study(load_spec(write_study(tmp_path, **SEEDED), []), tmp_path / "study")
+    (study.folder / unfinished / "seed-1" / DONE).unlink()
+    selection = study.student_selection
+    assert selection is not None
+    write_distilled(study, selection)
+    found = read_json(study.folder / "distilled.json")
+    assert found["seeds"] == 1
+    assert any(note.startswith("Left out is seed 1: ") for note in found["notes"])
+
+
+def test_without_a_finished_plain_variant_nothing_is_compared(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Study(load_spec(write_study(tmp_path), []), copied)
+    (copied / "variants" / "first-2" / "seed-0" / DONE).unlink()
+    selection = study.student_selection
+    assert selection is not None
+    write_distilled(study, selection)
+    assert not (copied / "distilled.json").exists()
+    assert "distilled: not compared, since " in capsys.readouterr().err

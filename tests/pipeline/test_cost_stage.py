@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import re
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from layerprobe import columns
 from layerprobe.cli.main import main
 from layerprobe.data.splits import Split
 from layerprobe.evaluation.serving import answer, make_requests
-from layerprobe.pipeline import cost_stage
+from layerprobe.pipeline import cost_stage, outcomes
 from layerprobe.pipeline.cost_stage import as_served, measured_jobs
 from layerprobe.pipeline.outcomes import student_selection
 from layerprobe.pipeline.spec import load_spec
@@ -203,6 +207,111 @@ def test_a_budget_nobody_keeps_names_the_nearest_and_loses_nothing(
     assert after["budget"]["selection"] is None
     assert {**after, "budget": None} == before
     assert cost_section(read_study(copied)).paragraphs[0].startswith("**No studied selection keeps the budget")
+
+
+def test_a_whole_run_with_a_budget_nobody_keeps_ends_with_everything_else(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = []
+    monkeypatch.setattr(outcomes, "report_stage", lambda study: drawn.append(study.folder))
+    shutil.rmtree(copied / "student")
+    (copied / "distilled.json").unlink()
+    assert main(["run", str(write_study(tmp_path)), "--out", str(copied), "--budget", "parameters=1"]) == 2
+    assert "error: no studied selection keeps the budget parameters=1;" in capsys.readouterr().err.splitlines()[-1]
+    assert read_json(copied / "decision.json")["budget"]["selection"] is None
+    assert (copied / "student" / "README.md").exists()
+    assert (copied / "distilled.json").exists()
+    assert drawn == [copied]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_model_without_memory_for_it_has_no_costs_and_the_next_run_measures_it(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed, errors = cost_stage.time_requests, {2: MemoryError("a"), 4: torch.OutOfMemoryError("a")}
+
+    def lacking(model: SequenceModel, *others: Any) -> np.ndarray:
+        if depth_of(model) in errors:
+            raise errors[depth_of(model)]
+        return timed(model, *others)
+
+    command = ["decide", str(write_study(tmp_path, cost={"calls": 40})), "--out", str(copied)]
+    monkeypatch.setattr(cost_stage, "step_bytes", lambda _engine, _batches: (0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(cost_stage, "time_requests", lacking)
+        assert main(command) == 0
+    said = capsys.readouterr().err
+    for depth in errors:  # once, and not tried again in each round
+        assert len(re.findall(rf"cost: \w+ first:{depth} seed 0 is left out, out of memory", said)) == 1
+    assert list(costs_of(copied)["selection"]) == ["first:0", ""]
+    assert main(command) == 0
+    assert list(costs_of(copied)["selection"]) == [*FOLDERS, ""]
+
+
+def test_without_any_measured_variant_the_decision_stands_without_costs(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cost_stage, "serve", lambda _study, jobs: [None for _ in jobs])
+    monkeypatch.setattr(cost_stage, "training_bytes", lambda _study, _job: 1)
+    before = read_json(copied / "decision.json")
+    study = str(write_study(tmp_path, cost={"calls": 40}))
+    assert main(["decide", study, "--out", str(copied)]) == 0
+    assert read_json(copied / "decision.json") == before
+    assert not (copied / "costs" / "costs.csv").exists()
+    assert not (copied / "costs" / "front.csv").exists()
+    assert main(["decide", study, "--out", str(copied), "--budget", "parameters=5"]) == 2
+    assert "error: a budget needs a measured selection" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clock")
+def test_one_model_at_a_time_lies_in_memory(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, loaded = cost_stage.load_trained, []
+
+    def loading(folder: Path, build: Any) -> SequenceModel:
+        gc.collect()
+        assert not [each for each in loaded if each() is not None]
+        model = real(folder, build)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(cost_stage, "load_trained", loading)
+    study = Study(load_spec(write_study(tmp_path), []), finished)
+    cost_stage.serve(study, measured_jobs(study)[:2])
+    assert len(loaded) == 3 * 2
+
+
+PICK, DECIDED = (
+    {"selection": "first:2", "depth": 2, "layers": [0, 1]},
+    {"selection": "first:1", "depth": 1, "layers": [0]},
+)
+NONE = {"selection": "first:0", "depth": 0, "layers": []}
+NEXT = "which has no layers and so nothing to distil: the next depth that can be distilled is taken"
+TAKES = "which shares no inner block with its teacher; distill.weights.multiple 0 and distill.selection first:1 take"
+
+
+@pytest.mark.parametrize(
+    ("decided", "pick", "asked", "said"),
+    [
+        (DECIDED, PICK, {"selection": "first:4"}, "first:4, as distill.depth or distill.selection asks, and not the "
+         "budget's pick, first:2"),
+        (DECIDED, PICK, {"selection": "keep:0,1"}, None),
+        (DECIDED, PICK, {}, None),
+        (DECIDED, None, {"depth": 4}, None),
+        (DECIDED, None, {}, f"first:2 in place of the decided first:1, {TAKES} the decided one"),
+        (PICK, DECIDED, {}, f"first:2 in place of the budget's pick, first:1, {TAKES} the pick; the budget is for its "
+         "pick, not for this student"),
+        (NONE, None, {}, f"first:2 in place of the decided first:0, {NEXT}"),
+        (DECIDED, NONE, {}, f"first:2 in place of the budget's pick, first:0, {NEXT}; the budget is for its pick, not "
+         "for this student"),
+    ],
+)  # fmt: skip
+def test_a_student_of_other_layers_says_why(
+    decided: dict, pick: dict | None, asked: dict, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Study(load_spec(write_study(tmp_path, distill=asked), []), tmp_path / "study")
+    write_json(study.folder / "decision.json", {**decided, "depths": [], "budget": pick})
+    outcomes._say_other_depth(study, student_selection(study))
+    assert capsys.readouterr().err == ("" if said is None else f"student: {said}\n")
 
 
 def test_weights_are_those_that_were_trained(finished: Path, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from layerprobe.data.splits import Split
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.pipeline import estimate, plan
 from layerprobe.pipeline.costs import Cost, CostLine, measure_model, shallow_depths, some_users
-from layerprobe.pipeline.estimate import Need
+from layerprobe.pipeline.estimate import Estimator, Need
 from layerprobe.pipeline.machine import Machine, available_memory
 from layerprobe.pipeline.model_folder import Ranking
+from layerprobe.pipeline.planned import planned_models
 from layerprobe.pipeline.sizes import Sizes
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
@@ -112,6 +113,22 @@ def test_what_is_left_of_a_half_trained_model_counts_alone(tmp_path: Path, copie
     assert (fresh[label][0], begun[label][0]) == ("begun", "begun")
     assert (fresh[label][3], begun[label][3]) == ("3", "1")
     assert {row[0] for name, row in begun.items() if name != label} == {"done"}
+
+
+def test_halving_holds_the_variants_it_may_stop_half_trained_and_no_others(tmp_path: Path, copied: Path) -> None:
+    probe = {"depths": [0, 1, 2], "seeds": [0, 1]}
+    plain, halved = (
+        Study(load_spec(write_study(tmp_path, probe={**probe, **more}, training={**TRAINING, "epochs": 2}), []), copied)
+        for more in ({}, {"halving": {"after": 1}})
+    )
+    planned = planned_models(halved)
+    sizes = {each.label: Estimator(halved, halved.data.split).size(each).bytes.trained for each in planned}
+    may_stop = [label for label in sizes if label.startswith(("variant: first:1", "variant: first:2"))]
+    assert len(may_stop) == 2 * 2
+    disks = [Estimator(each, each.data.split).disk(planned) for each in (plain, halved)]
+    largest = max(sizes.values())
+    # Three numbers of each trained one are kept of a half-trained model; without halving there is one of those.
+    assert disks[1] - disks[0] == 3 * (sum(sizes[label] for label in may_stop) - largest)
 
 
 def half_trained(path: Path) -> None:

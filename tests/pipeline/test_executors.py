@@ -47,6 +47,7 @@ class FakeRay:
         NodeDiedError=type("NodeDiedError", (RayError,), {}),
         LocalRayletDiedError=type("LocalRayletDiedError", (RayError,), {}),
         RaySystemError=type("RaySystemError", (RayError,), {}),
+        RayError=RayError,
     )
 
     def __init__(self, resources: dict[str, float] | None = None) -> None:
@@ -187,17 +188,18 @@ def test_a_worker_that_dies_again_and_again_is_a_failed_model(study: Study, monk
     [
         (Reply(None, "take another", 0.0), InputError, "variant first:2 seed 0, on a Ray worker: take another"),
         (Reply(None, None, 0.0), StudyError, "was trained by a Ray worker and does not lie in"),
-        (None, StudyError, "the Ray cluster is gone"),
+        (FakeRay.exceptions.LocalRayletDiedError(), StudyError, "the Ray cluster is gone"),
+        (RayError("a\nb"), StudyError, "variant first:2 seed 0, on the Ray cluster: RayError: a b; what is done stays"),
     ],
 )
 def test_what_stops_the_others_cancels_them(
-    reply: Reply | None, kind: type, message: str, study: Study, monkeypatch: pytest.MonkeyPatch
+    reply: Reply | RayError, kind: type, message: str, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = FakeRay()
 
     def get(_reference: object) -> Reply:
-        if reply is None:
-            raise ray.exceptions.LocalRayletDiedError
+        if isinstance(reply, RayError):
+            raise reply
         return reply
 
     (step_of(study, 2).task.folder(study) / "done.json").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,9 +12,10 @@ from tiny_study import write_study
 
 from layerprobe import processes
 from layerprobe.cli.main import main
-from layerprobe.errors import InputError, StudyError, TrainingDiverged
+from layerprobe.errors import InputError, NoSpace, StudyError, TrainingDiverged
 from layerprobe.pipeline import sweep_tasks
 from layerprobe.pipeline.complete import complete
+from layerprobe.pipeline.model_folder import ModelJob
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
 from layerprobe.pipeline.sweep_board import Board
@@ -93,6 +95,7 @@ def test_a_mistake_of_the_user_stops_everything(
         (RuntimeError("a"), 1, True),
         (InputError("a"), 1, False),
         (ValueError("a"), 1, False),
+        (NoSpace("a"), 1, False),
         (TrainingDiverged("a"), 2, True),
         (RuntimeError("a"), 2, False),
         (StudyError("a"), 2, False),
@@ -179,12 +182,55 @@ def test_nothing_is_decided_without_two_models(lost: list, message: str, tmp_pat
         complete(study)
 
 
+def test_what_failed_is_named_beside_another_error(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(monkeypatch, "variant first:1 seed 0", TrainingDiverged("loss became nan"))
+    study = write_study(tmp_path, probe={"depths": [0, 1, 2]}, budget={"parameters": 1})
+    assert main(["decide", str(study), "--out", str(copied)]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("layerprobe: error: no studied selection keeps the budget parameters=1;")
+    assert "; and 1 model failed and the others went on: variant first:1 seed 0 (" in last
+
+
+def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_path: Path) -> None:
+    path = write_study(tmp_path, probe={"depths": [0, 1], "seeds": [0, 1]}, decision={"cover": "training"})
+    study = Study(load_spec(path, []), tmp_path / "study")
+    marked(study, {})
+    assert complete(study).seeds == (0, 1)
+    marked(study, lost := lost_tasks(study, [(4, 1, None, "failed")]))
+    for task in lost:
+        (task.folder(study) / "done.json").unlink()
+    with pytest.raises(StudyError, match="seed 0 alone is finished: 1 model failed and the others went on"):
+        complete(study)
+
+
+def test_without_a_full_model_the_curve_is_drawn_and_nothing_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "study"
+    study = write_study(tmp_path, probe={"depths": [0], "start": "teacher"}, distill={})
+    real = sweep_tasks.train_and_rank
+
+    def failing(job: ModelJob, *others: Any) -> None:
+        if job.point.depth == 4:
+            raise TrainingDiverged("loss became nan")
+        real(job, *others)
+
+    monkeypatch.setattr(sweep_tasks, "train_and_rank", failing)
+    assert main(["run", str(study), "--out", str(folder)]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("layerprobe: error: nothing can be decided without the full model: 1 model failed")
+    assert set(pd.read_csv(folder / "slices.csv").query("kind == 'variant'")["depth"]) == {0}
+    assert not (folder / "slice_differences.csv").exists()
+
+
 def test_the_time_left_follows_from_models_that_ended_here(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = opened(tmp_path, copied, depths=[0, 1, 2, 3])
     tasks = tasks_of(study)
-    board = Board(study, tasks, tasks[:1] + tasks[1:], slots=1)
+    board = Board(study, tasks, left=tasks, slots=1)
     metrics = read_json(copied / "teacher" / "metrics.json")
     write_json(copied / "teacher" / "metrics.json", {**metrics, "train_seconds": 410})
     board.say_start()
