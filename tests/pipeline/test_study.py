@@ -148,7 +148,7 @@ class Killed(BaseException):
     """Stands for a process that dies at a write; nothing may catch it."""
 
 
-@pytest.mark.parametrize("writes", [1, 2, 7, 12, 17, 23, 31, 36, 41, 46, 52, 61, 75, 88, 98, 120])
+@pytest.mark.parametrize("writes", [1, 2, 12, 23, 36, 41, 52, 61, 75, 98, 120])
 def test_kill_at_any_write_and_resume_ends_with_the_same_curve(
     writes: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
