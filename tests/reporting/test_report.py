@@ -299,48 +299,6 @@ def test_a_study_of_first_layers_alone_speaks_of_depths(text: str) -> None:
     assert "Is it the pretrained weights" not in text
 
 
-def test_selections_are_listed_with_their_layers(mixed_study: Path) -> None:
-    found = make_report(read_study(mixed_study)).text
-    assert "Every selection is compared with the full model" in found
-    for text, depth, layers in (("every:2", "2", "0, 2"), ("keep:0,3", "2", "0, 3"), ("drop:1", "3", "0, 2, 3")):
-        assert cells(found, f"{text} ")[:3] == [text, depth, layers]
-        assert cells(found, f"depth {depth}, {text} ")[1] == layers
-        assert f"fine-tuned, {text}, seed 0" in found
-    assert cells(found, "depth 4, first:4 (full)")[1] == "0-3"
-
-
-def test_layers_that_are_not_stored_are_not_made_up(mixed_study: Path, tmp_path: Path) -> None:
-    shutil.copy(mixed_study / "curve.csv", tmp_path / "curve.csv")
-    assert cells(make_report(read_study(tmp_path)).text, "every:2 ") == ["every:2", "-", "-"]
-
-
-def test_every_selection_is_compared_with_its_twin(mixed_study: Path) -> None:
-    found = depth_section(read_study(mixed_study)).markdown
-    (arm,) = read_json(mixed_study / "controls.json")["controls"]
-    assert f"with random weights do?** {arm['sentence']}" in found
-    table = found.split("with random weights do?**")[1].split("\n\n")[1]
-    assert len(table.splitlines()) == 2 + len(arm["selections"]) == 2 + 9
-    (row,) = [row for row in arm["selections"] if row["selection"] == "keep:0,3"]
-    assert cells(table, "keep:0,3") == [
-        "keep:0,3",
-        "0, 3",
-        f"{row['value']:.4f}",
-        f"{row['control_value']:.4f}",
-        f"{row['value'] - row['control_value']:.4f}",
-        f"[{row['ci_low']:.4f}, {row['ci_high']:.4f}]",
-        row["verdict"],
-    ]
-    assert "random initialisation, keep:0,3, seed 0" in found
-    assert "Hollow points are twins" in found
-
-
-def test_a_control_arm_without_its_comparison_is_said(mixed_study: Path, tmp_path: Path) -> None:
-    study = Path(shutil.copytree(mixed_study, tmp_path / "study"))
-    (study / "controls.json").unlink()
-    line = "Not in this study: the comparison with random initialisation (no `controls.json`). Run the decide stage."
-    assert line in depth_section(read_study(study)).paragraphs
-
-
 def test_far_apart_validation_and_test_are_pointed_out(own_study: Path) -> None:
     curve = pd.read_csv(own_study / "curve.csv")
     is_valid = (curve["kind"] == "sasrec") & (curve["split"] == "valid")
