@@ -19,6 +19,9 @@ from layerprobe.data.splits import Split
 from layerprobe.pipeline import cost_stage
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.recommender.model import RecommenderOptions
+from layerprobe.reporting import report
+from layerprobe.reporting.figures import FIGURE_SUFFIXES, NamedFigure
+from layerprobe.store.atomic import write_text
 from layerprobe.training.adapters import TuningOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,6 +45,21 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     served = cost_stage.Served({1: [1.0], 64: [1.0]}, 1, 1)
     monkeypatch.setattr(cost_stage, "serve", lambda _study, jobs: [served for _ in jobs])
     monkeypatch.setattr(cost_stage, "training_bytes", lambda _study, _job: 1)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves figures empty in studies that a test of the pipeline runs: drawing takes most of a tiny study's time.
+
+    Studies shared by several tests, such as `finished`, are made before this and are drawn; so are those elsewhere.
+    """
+
+    def touch(folder: Path, named: NamedFigure) -> None:
+        for suffix in FIGURE_SUFFIXES:
+            write_text(folder / f"{named.name}{suffix}", "")
+
+    if request.path.parent.name == "pipeline":
+        monkeypatch.setattr(report, "save_figure", touch)
 
 
 @pytest.fixture

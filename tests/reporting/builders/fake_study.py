@@ -232,10 +232,11 @@ class FakeStudy:
                 self.variants.setdefault(parse_selection(f"first:{depth}", full), []).append(ranks)
         for position, text in enumerate(self.shape.selections):
             selection = parse_selection(text, full)
-            folder = self.folder / "variants" / selection.folder / "seed-0"
-            ranks = self.ranks(self._skill(selection.depth) - 0.3 + 0.1 * position, 200 + position)
-            self._model(folder, self._point("variant", text, selection.depth, 0), ranks)
-            self.variants[selection] = [ranks]
+            for seed in self.shape.seeds:
+                folder = self.folder / "variants" / selection.folder / f"seed-{seed}"
+                ranks = self.ranks(self._skill(selection.depth) - 0.3 + 0.1 * position, 200 + position + 1000 * seed)
+                self._model(folder, self._point("variant", text, selection.depth, seed), ranks)
+                self.variants.setdefault(selection, []).append(ranks)
 
     def _controls(self) -> None:
         for position, selection in enumerate(self.variants):
