@@ -50,10 +50,12 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
     bottom = figures.footnote_height(caption) + _tick_room(table)
     is_wide = bool(_groups(table)[1].any()) and len(table) > MOST_BESIDE
     above = PANEL_HEIGHT + _tick_room(table) + PANEL_TITLE if is_wide else 0.0
-    figure = figures.new_figure(bottom + above + PANEL_HEIGHT + TOP_ROOM)
+    family = "selections" if _groups(table)[1].any() else "depths"
+    legend = _legend(set(table[VERDICT]), f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
+    top = TOP_ROOM + (len(figures.legend_lines(list(legend))) - 1) * figures.LEGEND_LINE
+    figure = figures.new_figure(bottom + above + PANEL_HEIGHT + top)
     figures.title(figure, f"{metric}: difference to the full model")
     figures.footnote(figure, caption)
-    family = "selections" if _groups(table)[1].any() else "depths"
     for position, name in enumerate((f"all {family} and floors", "the same, close to the margin")):
         left, height = (0.75, bottom + (1 - position) * above) if is_wide else (0.75 + position * 4.2, bottom)
         axes = figures.panel(figure, left, height, WIDE_PANEL if is_wide else PANEL_WIDTH, PANEL_HEIGHT)
@@ -67,7 +69,7 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         axes.axhline(-100 * margin, color=figures.INK, lw=1.2, ls="--")
         if position:
             label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
-    _legend(figure, set(table[VERDICT]), f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
+    figures.legend_strip(figure, list(legend.values()), list(legend))
     return figure
 
 
@@ -148,14 +150,15 @@ def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
         axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 
-def _legend(figure: Figure, verdicts: set[str], chosen: str | None) -> None:
+def _legend(verdicts: set[str], chosen: str | None) -> dict[str, Line2D]:
+    """Returns the legend's handles by their texts."""
     entries = {
         text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6)
         for text, (colour, marker) in LOOKS.items()
         if text in verdicts
     }
-    entries["lower bound that decides"] = Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2)
+    entries["lower bound"] = Line2D([], [], color=figures.QUIET, marker="_", ls="", ms=11, mew=2)
     entries["margin"] = Line2D([], [], color=figures.INK, lw=1.2, ls="--")
     if chosen is not None:
         entries[chosen] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=figures.INK)
-    figures.legend_strip(figure, list(entries.values()), list(entries))
+    return entries
