@@ -65,7 +65,7 @@ def _rests_on(decision: dict[str, Any]) -> str:
 def _spoken(decision: dict[str, Any]) -> str:
     if _noun(decision) == "depth":
         return "Depths"
-    return f"One selection for each depth ({', '.join(decision['sequence'])})"
+    return f"Those that speak for their depths ({', '.join(decision['sequence'])})"
 
 
 def decision_section(study: StudyFiles) -> Section:
