@@ -27,9 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole path on built-in data; prints the report, the decision and the student's folder
 	$(BIN)/layerprobe demo
 
-# One worker per core and one thread per worker: small models gain nothing from threads.
+# One worker per core and one thread per worker: small models gain nothing from threads. Each worker takes a row of
+# files (worksteal), so that what tests of a file share is made once.
 test: $(STAMP) ## every test, doctests included
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations=15
 
 # pyright runs on the node of its own wheel: neither an old node of this machine nor none at all gets in the way.
 lint: $(STAMP) ## formatting, lint rules and types

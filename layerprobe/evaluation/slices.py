@@ -140,7 +140,7 @@ def recency_cuts(gaps: np.ndarray, unit: str = "") -> SliceCuts:
 
     Examples:
         >>> recency_cuts(np.array([0, 0, 0, 60, 90, 400, 86400]), "s").groups
-        ('0 s', '1-60 s', '61-90 s', '91-86400 s')
+        ('0 s', '1-90 s', '91-86400 s')
     """
     return replace(_cuts(columns.RECENCY, gaps, _even_ends(gaps, N_RECENCY_GROUPS)), unit=unit)
 

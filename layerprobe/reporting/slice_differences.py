@@ -110,7 +110,7 @@ def _of_model(name: str, rows: pd.DataFrame) -> str:
         for verb, which in (("loses", loses(rows)), ("gains", gains(rows)))
         if which.any()
     ]
-    return f"{name} {' and '.join(parts) or 'neither loses nor gains in any group'}"
+    return f"{name} {' and '.join(parts) or 'is not shown to lose or gain in any group'}"
 
 
 def _listed(rows: pd.DataFrame) -> str:

@@ -15,6 +15,8 @@ from layerprobe.cli.main import main
 from layerprobe.pipeline import model_folder
 from layerprobe.pipeline.spec import load_spec
 from layerprobe.pipeline.study import Study
+from layerprobe.reporting import report
+from layerprobe.reporting.figures import save_figure
 from layerprobe.store.atomic import read_json
 
 SIMILARITY = {"rows": 40, "n_boot": 100, "n_permutations": 20, "measures": ["cka", "cosine"]}
@@ -166,7 +168,10 @@ def test_selections_that_keep_the_same_layers_are_named_in_decision_and_report(t
     assert "are one model, trained once: keep:0 as first:1, uniform:1 as first:1." in text
 
 
-def test_the_worth_of_scores_is_that_of_the_decisions_own_metric(tmp_path: Path) -> None:
+def test_the_worth_of_scores_is_that_of_the_decisions_own_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "save_figure", save_figure)  # drawn, since a figure is read
     path = write_study(tmp_path, decision={"metric": "hr", "k": 5}, evaluation={**TINY["evaluation"], "ks": [1, 5, 10]})
     assert main(["run", str(path), "--out", str(tmp_path / "own")]) == 0
     points = pd.read_csv(tmp_path / "own" / "predicted.csv").query("score == 'depth' and depth == 2")

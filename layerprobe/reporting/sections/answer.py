@@ -155,8 +155,9 @@ def _power(decision: dict[str, Any]) -> str:
     having = f"its {count(power['n_users'])} users" + (f" and {seeds} seeds" if seeds > 1 else "")
     text = (
         f"How much can this study show? With {having}, a {_noun(decision)} that truly equals the full model would be "
-        f"shown to stay within {percent(power['minimal_detectable_relative_difference'])} of it (in 8 of 10 such "
-        f"studies). {_needs(power, level(decision['margin']))}"
+        f"shown to lose at most {percent(power['minimal_detectable_relative_difference'])} of its value (in 8 of 10 "
+        f"such studies; the least certain {_noun(decision)} of those that are not worse for certain). "
+        f"{_needs(power, level(decision['margin']))}"
     )
     if seeds > 1:
         text += (

@@ -59,11 +59,21 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     lead = (
         f"### {student.name}: {student.metrics['depth']} layers{which}, taught by {teacher.metrics['depth']}\n\n"
         f"Test targets of {count(found['n_users'].iloc[0])} users, full ranking, {confidence(alpha)}. "
-        f"The difference is student minus teacher, user by user.{_seeds(study, student)}"
+        f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )
     rows = [[row["metric"], *(_with_interval(row, side) for side in SIDES)] for row in found.to_dict("records")]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
+
+
+def _not_kept(study: StudyFiles, student: ModelFiles) -> str:
+    """Says of a student that is not what was decided, or picked within a budget, what it stands in place of."""
+    decision = study.decision or {}
+    pick = decision.get("budget") or {}
+    whose, kept = ("the budget's pick", pick) if pick.get("selection") else ("the decided selection", decision)
+    if not kept.get("selection") or kept.get("layers") == student.metrics.get("layers"):
+        return ""
+    return f" This student is not {whose}, {kept['selection']}: it was asked for, or that one cannot be distilled."
 
 
 def _seeds(study: StudyFiles, student: ModelFiles) -> str:
