@@ -99,6 +99,16 @@ def join() -> None:
     _end_with_launcher()
 
 
+def leave() -> None:
+    """Disconnects the processes of a launch at its end: threads of an open connection may abort the exit."""
+    if not _JOINED:
+        return
+    import torch.distributed as connected
+
+    if connected.is_initialized():
+        connected.destroy_process_group()
+
+
 def _is_on(name: str) -> bool:
     return os.environ.get(name, "").lower() in ON
 

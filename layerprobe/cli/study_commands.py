@@ -46,6 +46,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     failed = processes.agreed(lambda: failed_line(study)) if known.command not in BEFORE_SWEEP else None
     if failed is not None:
         raise StudyError(failed)
+    processes.leave()
     return 0
 
 
