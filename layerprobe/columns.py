@@ -180,5 +180,7 @@ COST = "cost"
 AMOUNT = "amount"
 ON_FRONT = "on_front"
 FRONT = (COST, KIND, SELECTION, DEPTH, AMOUNT, VALUE, ON_FRONT)
-FRONT_COSTS = (LATENCY_P95_1, PARAMETERS)
+LIMITED = {"latency_ms": LATENCY_P95_1, "parameters": PARAMETERS}
+"""The column of `costs.csv` that each limit of a budget bounds."""
+FRONT_COSTS = tuple(LIMITED.values())
 """Values of `cost`."""

@@ -14,7 +14,7 @@ GIB = 2**30
 
 def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
     """Prints family, layers, parameters per part and a line per selection. Reads no weights but checks their names."""
-    from layerprobe.cli.study_commands import quiet_libraries
+    from layerprobe.training.log import quiet_libraries
 
     quiet_libraries()
     from layerprobe.backbone.selection import parse_selection

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def recommend_command(known: argparse.Namespace, _rest: list[str]) -> int:
     """Prints rank, score, id and title of the best items."""
-    from layerprobe.cli.study_commands import quiet_libraries
+    from layerprobe.training.log import quiet_libraries
 
     quiet_libraries()
     from layerprobe.export.student import load_student

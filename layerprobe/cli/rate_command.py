@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from layerprobe import processes
-from layerprobe.cli.study_commands import asked_spec, quiet_libraries
+from layerprobe.cli.study_commands import asked_spec
+from layerprobe.training.log import quiet_libraries
 
 
 def rate_command(known: argparse.Namespace, rest: list[str]) -> int:

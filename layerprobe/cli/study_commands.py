@@ -23,6 +23,8 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     """Runs a study, or one stage of it, and prints where its results are."""
     if known.command == "report":
         return _report(known, rest)
+    from layerprobe.training.log import quiet_libraries
+
     quiet_libraries()
     from layerprobe.pipeline.executors import executor_named
     from layerprobe.pipeline.run import run_stages
@@ -79,18 +81,6 @@ def _dry_run(study: Study, executor: str) -> int:
         print("\n".join(found.lines), flush=True)
     found.require_fit()
     return 0
-
-
-def quiet_libraries() -> None:
-    """Silences progress bars and notes of libraries; errors still show."""
-    import warnings
-
-    import transformers
-
-    # peft asks transformers models for a property that transformers 5 renamed
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
 
 
 def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - the type would import torch for `--help`

@@ -114,9 +114,10 @@ def slice_differences(
         pairs = [_Pair(_over_seeds(pair.own), _over_seeds(pair.full), pair.trained, pair.seeds) for pair in pairs]
     alike = [pair.own - pair.full for model, pair in zip(others, pairs, strict=True) if model.kind == full.kind]
     groups = _groups(reference, cuts, alike, len(metrics))
+    family = sum(len(group.rows) >= MIN_USERS for group in groups)
     tables = []
     for model, pair in zip(others, pairs, strict=True):
-        rows = [row for group in groups for row in _rows(pair, group, groups, metrics, alpha)]
+        rows = [row for group in groups for row in _rows(pair, group, family, metrics, alpha)]
         of_model = {columns.KIND: model.kind, columns.SELECTION: model.selection, columns.DEPTH: model.depth}
         tables.append(pd.DataFrame(rows, columns=list(columns.DIFFERENCE_ROWS)).assign(**of_model))
     table = pd.concat([each.astype({columns.DEPTH: "Int64"}) for each in tables], ignore_index=True)
@@ -124,10 +125,9 @@ def slice_differences(
 
 
 def _rows(
-    pair: _Pair, group: _Group, groups: Sequence[_Group], metrics: Sequence[tuple[str, int]], alpha: float
+    pair: _Pair, group: _Group, family: int, metrics: Sequence[tuple[str, int]], alpha: float
 ) -> list[tuple[object, ...]]:
-    """Returns the rows of one group, a row per metric."""
-    family = sum(len(each.rows) >= MIN_USERS for each in groups)
+    """Returns the rows of one group, a row per metric; `family` is the number of groups with intervals."""
     values, full = pair.own[:, group.rows], pair.full[:, group.rows]
     rows = []
     for column, (metric, k) in enumerate(metrics):

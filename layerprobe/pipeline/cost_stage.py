@@ -8,7 +8,6 @@ memory for stays without costs.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,7 +34,7 @@ from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import DONE, file_hash_of, hash_value, is_done, mark_done
 from layerprobe.training.adapters import merged
 from layerprobe.training.checkpoint import MODEL
-from layerprobe.training.engine import Engine, available_device
+from layerprobe.training.engine import Engine, available_device, release_memory
 from layerprobe.training.log import say
 from layerprobe.training.measure import model_bytes, peak_bytes, step_bytes
 from layerprobe.training.options import train_batches
@@ -151,9 +150,7 @@ def _with_memory(job: ModelJob, measure: Callable[[], T]) -> T | None:
         return measure()
     except OUT_OF_MEMORY as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-    gc.collect()  # the error held the model, and the next one needs its memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     say(f"cost: {job.point.label} is left out, out of memory ({reason})")
     return None
 
@@ -215,7 +212,7 @@ def _write(
 def _described(study: Study, job: ModelJob) -> dict[str, Any]:
     """Returns what the model's own files say of it."""
     found = [read_metrics(folder) for folder in _trainings(study, job)]
-    counts = read_metrics(job.folder)["parameters"]
+    counts = found[0]["parameters"]
     return {
         columns.KIND: job.point.kind,
         columns.SELECTION: job.point.selection,

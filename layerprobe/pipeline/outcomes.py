@@ -18,7 +18,7 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
-from layerprobe.errors import BudgetNotMet, InputError, NothingToDistil
+from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.pipeline.arms import sasrec_folders, student_folders
 from layerprobe.pipeline.complete import Complete, complete
@@ -113,10 +113,7 @@ def decide_stage(study: Study) -> None:
 def _require_met(study: Study, pick: BudgetPick | None) -> None:
     """Says what is picked within the budget, where the study has one."""
     if pick is not None:
-        try:
-            pick.require_met()
-        except InputError as error:
-            raise BudgetNotMet(str(error)) from error
+        pick.require_met()
         say(f"budget: {pick.sentence}")
     elif study.spec.budget.limits:
         raise BudgetNotMet(

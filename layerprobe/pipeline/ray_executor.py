@@ -30,6 +30,7 @@ from layerprobe.pipeline.sweep_tasks import Ended, Failure, Step, Task, attempt
 from layerprobe.store.atomic import remove_rests, write_text
 from layerprobe.store.run_folder import DONE
 from layerprobe.training.engine import mixed_precision
+from layerprobe.training.log import quiet_libraries
 
 RESTARTS = 3
 """How often a model is started again whose worker died; what was saved last is gone on with."""
@@ -259,7 +260,7 @@ def _open(place: Place) -> Study:
             f"{place.precision}, and models would not compare; set ACCELERATE_MIXED_PRECISION no everywhere"
         )
     _enter(place.working, here)
-    _be_quiet()
+    quiet_libraries()
     torch.set_num_threads(1)  # as many as the task was given
     study = Study(spec_of(place.spec), folder)
     if study.content != place.content:
@@ -274,13 +275,6 @@ def _enter(working: str, here: str) -> None:
             "node has"
         )
     os.chdir(working)
-
-
-def _be_quiet() -> None:
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
 
 
 @contextmanager

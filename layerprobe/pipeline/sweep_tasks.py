@@ -6,14 +6,11 @@ Takes a study whose teacher is trained; each task writes its own model folder th
 
 from __future__ import annotations
 
-import gc
 import traceback
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
-
-import torch
 
 from layerprobe import processes
 from layerprobe.backbone.selection import LayerSelection
@@ -23,6 +20,7 @@ from layerprobe.pipeline.recommender_jobs import control_job, variant_job
 from layerprobe.pipeline.study import Study
 from layerprobe.store.atomic import write_json
 from layerprobe.store.run_folder import DONE
+from layerprobe.training.engine import release_memory
 from layerprobe.training.log import say
 
 FAILED, HALTED = "failed.json", "halted.json"
@@ -155,9 +153,7 @@ def attempt(study: Study, step: Step) -> str | None:
         processes.on_main(lambda: (job.folder / FAILED).unlink(missing_ok=True))
         return None
     processes.on_main(lambda: failure.write(job.folder))  # first: a device that is broken fails at the next line, too
-    gc.collect()  # the error held the model, and the next one needs its memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return failure.error
 
 

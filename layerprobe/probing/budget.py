@@ -15,10 +15,9 @@ from typing import Any
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.errors import InputError
+from layerprobe.errors import BudgetNotMet, InputError
+from layerprobe.probing.decision_options import metric_label
 
-LIMITED = {"latency_ms": columns.LATENCY_P95_1, "parameters": columns.PARAMETERS}
-"""The column of `costs.csv` that each limit bounds."""
 Row = Mapping[str, Any]
 
 
@@ -81,10 +80,10 @@ class BudgetPick:
         """Refuses a budget that nothing keeps.
 
         Raises:
-            InputError: no studied selection keeps it; the message names the nearest.
+            BudgetNotMet: no studied selection keeps it; the message names the nearest.
         """
         if self.selection is None:
-            raise InputError(self.sentence)
+            raise BudgetNotMet(self.sentence)
 
 
 def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> BudgetPick:
@@ -125,13 +124,9 @@ def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> Bu
 
 def _amounts(budget: BudgetOptions, costs: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Returns what each variant takes of each limited thing."""
-    variants = costs.loc[costs[columns.KIND] == "variant"]
-    taken = [dict(zip(budget.limits, row, strict=True)) for row in zip(*_columns(budget, variants), strict=True)]
-    return dict(zip(variants[columns.SELECTION].astype(str), taken, strict=True))
-
-
-def _columns(budget: BudgetOptions, variants: pd.DataFrame) -> list[list[float]]:
-    return [variants[LIMITED[name]].tolist() for name in budget.limits]
+    variants = costs.loc[costs[columns.KIND] == "variant"].set_index(columns.SELECTION)
+    taken = {name: variants[columns.LIMITED[name]].to_dict() for name in budget.limits}
+    return {text: {name: amounts[text] for name, amounts in taken.items()} for text in variants.index}
 
 
 def _excess(budget: BudgetOptions, amounts: Mapping[str, float]) -> float:
@@ -172,7 +167,7 @@ def _sentence(budget: BudgetOptions, decision: Row, picked: Row, known: Mapping[
 
 
 def _lost(decision: Row, picked: Row, full: Row) -> str:
-    label = decision["metric"].upper() + (f"@{decision['k']}" if decision["k"] else "")
+    label = metric_label(decision["metric"], decision["k"])
     if picked is full:
         return f"its {label} is {full['value']:.4f}, and nothing is lost"
     margin = f"more than the margin of {round(100 * decision['margin'], 6):g} %"

@@ -61,7 +61,7 @@ class Comparison:
 
 def compare(
     others: Mapping[Key, PerUser], full: PerUser, options: DecisionOptions, noise: SeedNoise | None = None
-) -> tuple[dict[Key, Comparison], SimultaneousBounds]:
+) -> tuple[dict[Key, Comparison], SimultaneousBounds, SeedNoise]:
     """Compares a family with the full model, under one family-wise error.
 
     Args:
@@ -71,13 +71,13 @@ def compare(
         noise: seed noise of the study's differences; None takes that of this family.
 
     Returns:
-        A comparison per key, in the order given, and the bounds behind them, a column per key.
+        A comparison per key, in the order given; the bounds behind them, a column per key; and the noise they took.
 
     Raises:
         InputError: users or targets differ from the full model's, or numbers of seeds do not pair.
     """
-    noise = shared_noise([paired(other, full) for other in others.values()]) if noise is None else noise
     differences = [paired(other, full) for other in others.values()]
+    noise = shared_noise(differences) if noise is None else noise
     most = max(len(each) for each in differences)
     stacked = np.stack([np.broadcast_to(each, (most, each.shape[1])) for each in differences], axis=-1)
     if options.cover == "users":
@@ -103,7 +103,7 @@ def compare(
             seeds=other.seeds,
             training_noise=training_noise(other, reference),
         )
-    return found, bounds
+    return found, bounds, noise
 
 
 def verdict_of(low: float, high: float, passes: bool, threshold: float) -> Verdict:

@@ -107,11 +107,12 @@ def compare_control(
         reference.check_same_users(variant)
         reference.check_same_users(twin)
     require_covered([model for pair in read.values() for model in pair], options)
-    differences = np.stack([paired(variant, twin) for variant, twin in read.values()], axis=-1)
+    differences = [paired(variant, twin) for variant, twin in read.values()]
+    stacked = np.stack(differences, axis=-1)
     if options.cover == "users":
-        differences = differences.mean(axis=0)
-    noise = shared_noise([paired(variant, twin) for variant, twin in read.values()])
-    bounds = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, noise)
+        stacked = stacked.mean(axis=0)
+    noise = shared_noise(differences)
+    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise)
     twins = {each: _difference(*read[each], bounds, column) for column, each in enumerate(read)}
     n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))

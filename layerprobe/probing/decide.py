@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import SeedNoise, shared_noise
+from layerprobe.evaluation.seeds import SeedNoise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds
 from layerprobe.probing.comparisons import Comparison, compare, require_covered, training_noise, verdict_of
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.probing.per_user import PerUser, RankTables, paired
+from layerprobe.probing.per_user import PerUser, RankTables
 from layerprobe.probing.power import Power, power_of
 from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
@@ -120,7 +120,7 @@ def decide(
     judged = judge(smaller, full, options)
     found, order = judged.selections, judged.sequence
     against_floors = compare(floors, full, options, judged.noise)[0] if floors else {}
-    chosen = _smallest({each: found[each] for each in judged.passed})
+    chosen = min(judged.passed, key=lambda each: (each.depth, -found[each].value), default=None)
     own = training_noise(full, full.value)
     shown = {**found, full_key: Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)}
     return Decision(
@@ -167,14 +167,13 @@ def judge(smaller: Mapping[LayerSelection, PerUser], full: PerUser, options: Dec
         InputError: users or numbers of seeds do not fit, or too few seeds for what is to be covered.
     """
     require_covered([full, *smaller.values()], options)
-    noise = shared_noise([paired(each, full) for each in smaller.values()])
-    found, bounds = compare(smaller, full, options, noise)
+    found, bounds, noise = compare(smaller, full, options)
     order = _sequence(smaller) if options.rule == "sequence" else ()
     alone = dict(zip(smaller, bounds.alone, strict=True))
     found |= _in_sequence(order, found, alone, options.margin * full.value)
-    passed = tuple(takewhile(lambda each: found[each].not_worse, order)) if order else tuple(found)
-    power = _power(found, order, bounds, full, options)
-    return Judged(found, order, tuple(each for each in passed if found[each].not_worse), power, noise)
+    one_by_one = takewhile if order else filter
+    passed = tuple(one_by_one(lambda each: found[each].not_worse, order or found))
+    return Judged(found, order, passed, _power(found, order, bounds, full, options), noise)
 
 
 def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection, ...]:
@@ -255,11 +254,6 @@ def _full_and_all(
             f"got {', '.join(f'{each} of {each.n_layers}' for each, _ in keyed)}"
         )
     return full[0], tables
-
-
-def _smallest(found: Mapping[LayerSelection, Comparison]) -> LayerSelection | None:
-    passed = [each for each, comparison in found.items() if comparison.not_worse]
-    return min(passed, key=lambda each: (each.depth, -found[each].value), default=None)
 
 
 def _called(selection: LayerSelection) -> str:

@@ -61,15 +61,14 @@ def decision_notes(
         options: what was asked.
         order: the selections that spoke for their depths, in the order of testing; empty by the other rule.
     """
-    notes = [_seed_note({each.seeds for each in found.values()}, noun(found), options)]
+    seeds = found[_full(found)].seeds
+    notes = [_seed_note(seeds, noun(found), options)]
     if chosen is not None:
         notes += _other_notes(chosen, found)
     notes += _outside_notes(chosen, found, order)
     notes += _untested_notes(found, order)
-    if max(each.seeds for each in found.values()) > 1 and baselines and "sasrec" in baselines:
-        notes += ["SASRec was trained once: its interval does not cover its own training noise."] * (
-            baselines["sasrec"].seeds == 1 and options.cover != "users"
-        )
+    if seeds > 1 and options.cover != "users" and "sasrec" in baselines and baselines["sasrec"].seeds == 1:
+        notes.append("SASRec was trained once: its interval does not cover its own training noise.")
     better = [called(each, found) for each, comparison in found.items() if comparison.verdict == "better"]
     better += [name for name, comparison in baselines.items() if comparison.verdict == "better"]
     if better:
@@ -121,20 +120,20 @@ def _untested_notes(found: Found, order: Sequence[LayerSelection]) -> list[str]:
     ]
 
 
-def _seed_note(seeds: set[int], each: str, options: DecisionOptions) -> str:
-    if max(seeds) == 1:
+def _seed_note(seeds: int, each: str, options: DecisionOptions) -> str:
+    if seeds == 1:
         return (
             f"Each {each} was trained once: the intervals cover the choice of users, not the noise of training. Train "
             f"several seeds per {each} (probe.seeds) to see that noise."
         )
     if options.cover == "users":
         return (
-            f"Each user's metric is a mean over {min(seeds)} trainings per {each}, and the intervals are about the "
+            f"Each user's metric is a mean over {seeds} trainings per {each}, and the intervals are about the "
             "mean of these very models: they cover the choice of users, not the noise of training (decision.cover "
             "users)."
         )
     return (
-        f"Each {each} was trained {min(seeds)} times. The intervals cover the choice of users and the noise of "
+        f"Each {each} was trained {seeds} times. The intervals cover the choice of users and the noise of "
         "training, given the one item table that all models share."
     )
 

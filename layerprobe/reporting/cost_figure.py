@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from layerprobe import columns
 from layerprobe.reporting import figures
-from layerprobe.reporting.layer_figures import depth_ticks
+from layerprobe.reporting.layer_figures import depth_bar
 from layerprobe.reporting.selections import keeps_first
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.9
@@ -53,7 +53,7 @@ def cost_figure(table: pd.DataFrame, limits: Mapping[str, float], metric: str, c
     figures.title(figure, f"{metric} against what it costs")
     figures.footnote(figure, caption)
     scale = Normalize(0, max(1, int(table[columns.DEPTH].max())))
-    span = _span(table[columns.VALUE])
+    span = figures.span(table[columns.VALUE], 0.1)
     for position, (cost, rows) in enumerate(table.groupby(columns.COST, sort=False)):
         left = LEFT + position * (PANEL_WIDTH + BETWEEN)
         axes = figures.panel(figure, left, foot + BELOW, PANEL_WIDTH, PANEL_HEIGHT)
@@ -64,15 +64,10 @@ def cost_figure(table: pd.DataFrame, limits: Mapping[str, float], metric: str, c
             axes.set_yticklabels([])
         else:
             axes.set_ylabel(f"test {metric}")
-    _depth_bar(figure, scale, foot + BELOW)
+    left = LEFT + 2 * PANEL_WIDTH + BETWEEN + 0.2
+    depth_bar(figure, ScalarMappable(scale, COLOURS), left, foot + BELOW, PANEL_HEIGHT, 9)
     figures.legend_strip(figure, list(entries.values()), list(entries))
     return figure
-
-
-def _span(value: pd.Series) -> tuple[float, float]:
-    low, high = float(value.min()), float(value.max())
-    room = 0.1 * max(high - low, 1e-4)
-    return low - room, high + room
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
@@ -121,15 +116,6 @@ def _cost_axis(axes: Axes, cost: str, amount: pd.Series, limit: float | None) ->
         axes.axvline(limit, color=figures.PURPLE, lw=1.2, ls="--", zorder=1)
     axes.set_title(TITLES.get(cost, cost), loc="left", fontsize=10)
     axes.set_xlabel(AXES.get(cost, cost))
-
-
-def _depth_bar(figure: Figure, scale: Normalize, bottom: float) -> None:
-    left = LEFT + 2 * PANEL_WIDTH + BETWEEN + 0.2
-    place = figures.panel(figure, left, bottom, 0.12, PANEL_HEIGHT)
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), cax=place)
-    bar.set_ticks(depth_ticks(int(scale.vmax or 1), PANEL_HEIGHT))
-    bar.set_label("depth (layers kept)", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
 
 
 def _entries(table: pd.DataFrame, limits: Mapping[str, float]) -> dict[str, Line2D]:

@@ -85,6 +85,13 @@ def title(figure: Figure, text: str) -> None:
     figure.text(0.1 / width, 1 - 0.1 / height, text, ha="left", va="top", fontsize=12, fontweight="bold")
 
 
+def span(values: pd.Series, share: float) -> tuple[float, float]:
+    """Returns the limits of an axis that panels have in common: all values, and `share` of their range as room."""
+    low, high = float(values.min()), float(values.max())
+    room = share * max(high - low, 1e-4)
+    return low - room, high + room
+
+
 def legend_strip(figure: Figure, handles: Sequence[Any], texts: Sequence[str]) -> None:
     """Writes a legend under the title, outside all panels, so that it never covers data; see `legend_lines`.
 

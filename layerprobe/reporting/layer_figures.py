@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from layerprobe import columns
@@ -115,6 +116,16 @@ def depth_ticks(n_layers: int, inches: float) -> list[int]:
     ticks = all_ticks(n_layers)
     kept = [tick for tick in ticks[:-1:step] if n_layers - tick >= step * (ticks[1] - ticks[0] if n_layers else 1)]
     return [*kept, n_layers] if n_layers else ticks
+
+
+def depth_bar(
+    figure: Figure, colours: ScalarMappable, left: float, bottom: float, height: float, size: float = 8
+) -> None:
+    """Draws the bar that says which colour is which depth, at a place in inches."""
+    bar = figure.colorbar(colours, cax=figures.panel(figure, left, bottom, 0.12, height))
+    bar.set_ticks(depth_ticks(int(colours.get_clim()[1] or 1), height))
+    bar.set_label("depth (layers kept)", fontsize=size)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _cell(value: float) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from layerprobe import columns
 from layerprobe.reporting import figures
-from layerprobe.reporting.layer_figures import depth_ticks
+from layerprobe.reporting.layer_figures import depth_bar
 from layerprobe.reporting.score_names import score_name
 from layerprobe.reporting.worth import with_interval
 
@@ -42,7 +42,7 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str,
     figures.footnote(figure, caption)
     width = (figures.WIDTH - LEFT - RIGHT) / PER_ROW - BETWEEN
     scale = Normalize(0, max(1, int(predicted[columns.DEPTH].max())))
-    span = _span(predicted[columns.MEASURED])
+    span = figures.span(predicted[columns.MEASURED], 0.08)
     for position, (name, rows) in enumerate(groups.items()):
         row, column = divmod(position, PER_ROW)
         bottom = foot + BELOW + (n_rows - 1 - row) * step
@@ -56,14 +56,9 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str,
             axes.set_ylabel(f"measured {metric}")
         if position + PER_ROW >= len(groups):
             axes.set_xlabel("score")
-    _depth_bar(figure, scale, foot + BELOW + (n_rows - 1) * step)
+    top = (figures.WIDTH - RIGHT - 0.1, foot + BELOW + (n_rows - 1) * step)
+    depth_bar(figure, ScalarMappable(scale, COLOURS), *top, PANEL_HEIGHT)
     return figure
-
-
-def _span(measured: pd.Series) -> tuple[float, float]:
-    low, high = float(measured.min()), float(measured.max())
-    room = 0.08 * max(high - low, 1e-4)
-    return low - room, high + room
 
 
 def _scatter(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
@@ -88,12 +83,3 @@ def _title(name: str, worth: pd.DataFrame) -> str:
     rows = worth.loc[worth[columns.SCORE] == name]
     known = "" if rows.empty else with_interval(rows.iloc[0])
     return f"{score_name(name)}\n{known}"
-
-
-def _depth_bar(figure: Figure, scale: Normalize, bottom: float) -> None:
-    place = figures.panel(figure, figures.WIDTH - RIGHT - 0.1, bottom, 0.12, PANEL_HEIGHT)
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), cax=place)
-    n_layers = int(scale.vmax or 1)
-    bar.set_ticks(depth_ticks(n_layers, PANEL_HEIGHT))
-    bar.set_label("depth (layers kept)", fontsize=8)
-    bar.ax.tick_params(labelsize=8)

@@ -6,6 +6,7 @@ of the targets. Devices, data parallelism and mixed precision are Accelerate's.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import warnings
@@ -176,6 +177,13 @@ def mixed_precision() -> str:
     if launched:
         return launched
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+def release_memory() -> None:
+    """Gives back what a model held that an error has just let go of: the next model needs it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def available_device() -> torch.device:

@@ -62,3 +62,15 @@ def shown(items: Iterable[T], total: int, label: str, start: int = 0) -> Iterato
         if time.monotonic() - last > LINE_SECONDS:
             last = time.monotonic()
             say(f"{label}: {count} of {total}")
+
+
+def quiet_libraries() -> None:
+    """Silences progress bars and notes of libraries; errors still show."""
+    import warnings
+
+    import transformers
+
+    # peft asks transformers models for a property that transformers 5 renamed
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

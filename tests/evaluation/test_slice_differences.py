@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from test_slices import make_ranks as popular_ranks
 
 from layerprobe import columns
 from layerprobe.errors import InputError
@@ -20,19 +21,7 @@ SECOND, THIRD = 1 / np.log2(3), 1 / np.log2(4)  # NDCG of places 2 and 3; place 
 
 def make_ranks(n_higher: list[int], lengths: list[int], gaps: list[int] | None = None) -> pd.DataFrame:
     """Ranks of one split and protocol: users are numbered, nothing ties, every target is as popular."""
-    ranks = pd.DataFrame(
-        {
-            columns.USER: range(len(n_higher)),
-            columns.TARGET: 1,
-            columns.SPLIT: "test",
-            columns.PROTOCOL: "full",
-            columns.N_HIGHER: n_higher,
-            columns.N_TIES: 0,
-            columns.N_CANDIDATES: 1000,
-            columns.HISTORY_LENGTH: lengths,
-            columns.TARGET_POPULARITY: 1,
-        }
-    )
+    ranks = popular_ranks(n_higher, lengths, [1] * len(n_higher))
     return ranks if gaps is None else ranks.assign(**{columns.RECENCY: gaps})
 
 

@@ -25,7 +25,6 @@ PARTS = {
     "item_table": "Item table",
 }
 FRONTS = {columns.LATENCY_P95_1: "latency", columns.PARAMETERS: "parameters"}
-LIMITS = {"latency_ms": columns.LATENCY_P95_1, "parameters": columns.PARAMETERS}
 MEBIBYTE = 2**20
 
 
@@ -53,7 +52,7 @@ def _figure(study: StudyFiles) -> Part:
         return Part([absent("the front of quality against cost", "costs/front.csv", RUN)])
     table = with_roles(study.cost.front, study.decision)
     metric = metric_label(study.decision["metric"], study.decision["k"])
-    limits = {LIMITS[name]: limit for name, limit in _limits(study.decision).items()}
+    limits = {columns.LIMITED[name]: limit for name, limit in _limits(study.decision).items()}
     figure = cost_figure(table, limits, metric, _caption(study, metric))
     named = NamedFigure("cost", figure, table)
     return Part([named.markdown], [named])
@@ -61,7 +60,7 @@ def _figure(study: StudyFiles) -> Part:
 
 def _limits(decision: dict[str, Any]) -> dict[str, float]:
     asked = decision.get("budget") or {}
-    return {name: asked[name] for name in LIMITS if asked.get(name) is not None}
+    return {name: asked[name] for name in columns.LIMITED if asked.get(name) is not None}
 
 
 def with_roles(front: pd.DataFrame, decision: dict[str, Any]) -> pd.DataFrame:
