@@ -44,7 +44,7 @@ def power_of(error: MeanError, column: int, reference: float, critical: float, m
     With variance parts u by users, j by users and seeds together and s by seeds, that of a difference at U users and S
     seeds is (u + j / S) / U + s / S. The numbers needed are those at which (critical + 0.84) times its root is the
     margin. The critical value is kept as it is. With few seeds it is one of Student's t and falls with more of them, so
-    the numbers are upper ones; and the power is a little below 80 % then (76 % at 2 degrees of freedom, 79 % at 4).
+    the numbers are upper ones; and the power is a little below 80 % then (76.5 % at 2 degrees of freedom, 78.5 % at 4).
 
     Args:
         error: of the differences to the full model.

@@ -16,6 +16,7 @@ from layerprobe.probing.comparisons import compare
 from layerprobe.probing.decide import Decision, decide
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser
+from layerprobe.probing.power import POWER
 
 HR_1 = DecisionOptions(metric="hr", k=1, n_boot=500)
 TOGETHER = replace(HR_1, rule="simultaneous")
@@ -177,6 +178,13 @@ def test_power_follows_from_the_spread_of_differences() -> None:
     assert power.n_users == n_users
     assert power.minimal_detectable_relative_difference == pytest.approx(expected, rel=0.02)
     assert power.users_needed_for_margin == ceil(n_users * (power.minimal_detectable_relative_difference / 0.05) ** 2)
+
+
+@pytest.mark.parametrize(("df", "power"), [(2, 0.765), (4, 0.785)])
+def test_power_at_few_degrees_of_freedom_is_what_the_docstring_says(df: int, power: float) -> None:
+    critical = scipy.stats.t.ppf(0.95, df)
+    true = 1 - scipy.stats.nct.cdf(critical, df, critical + scipy.stats.norm.ppf(POWER))
+    assert true == pytest.approx(power, abs=5e-4)
 
 
 def test_power_is_that_of_the_open_depths() -> None:

@@ -105,6 +105,15 @@ def test_similarity_measures_every_way_and_says_that_the_peer_is_skipped(root: P
     assert skipped[1] == "skipped: left out by `--without-peer`"
 
 
+def test_bounds_of_few_seeds_are_compared_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    errors = importlib.import_module("decision_errors")
+    rows = [line for line in errors.table(studies=3).splitlines() if line.startswith("| ") and "seeds" not in line]
+    assert len(rows) == len(errors.SEEDS) * len(errors.TRAINING)
+    many = errors.wrong(3, 0.1, 1.0, studies=60)
+    assert many["this project"].max() < many["seeds ignored"].min()
+
+
 def test_planted_depths_are_what_data_and_window_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With a window, depth 3 reads the item that decides and depth 2 gives the same numbers whatever it is."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -161,6 +161,26 @@ def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> Non
     assert "Was the distillation" not in found.split("### other:")[1].split("### student:")[0]
 
 
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        ({"selection": "first:2", "layers": [0, 1], "budget": None}, None),  # the student keeps these
+        (
+            {"selection": "first:1", "layers": [0], "budget": None},
+            "This student is not the decided selection, first:1:",
+        ),
+        ({"budget": {"selection": "first:1", "layers": [0]}}, "This student is not the budget's pick, first:1:"),
+        ({"selection": None, "layers": None, "budget": None}, None),
+    ],
+)
+def test_a_student_that_is_not_what_is_kept_says_so(own_study: Path, decision: dict, words: str | None) -> None:
+    path = own_study / "decision.json"
+    write_json(path, read_json(path) | decision)
+    found = student_section(read_study(own_study)).markdown
+    assert ("This student is not" in found) is (words is not None)
+    assert (words or "") in found
+
+
 def test_data_facts_show_the_counts_after_every_step_and_the_audit(text: str) -> None:
     assert cells(text, "read")[1:3] == ["490", "2,200"]
     assert cells(text, "k-core")[1:3] == ["400", "1,500"]
