@@ -28,10 +28,10 @@ from transformers import MistralConfig, MistralModel
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.data.synthetic import SyntheticOptions, needed_depth
 from layerprobe.pipeline.run import run_stages
-from layerprobe.pipeline.spec import DataSpec, EvaluationSpec, ItemsSpec, ProbeSpec, SimilaritySpec, StudySpec
-from layerprobe.pipeline.study import Study
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.study.spec import DataSpec, EvaluationSpec, ItemsSpec, ProbeSpec, SimilaritySpec, StudySpec
+from layerprobe.study.study import Study
 from layerprobe.training.options import TrainingOptions
 
 RUNS = HERE.parent / "runs" / "planted-depth"

@@ -37,8 +37,8 @@ _PUBLIC = {
     "predictiveness": "probing.predictiveness",
     "write_student": "export.student",
     "load_student": "export.student",
-    "load_spec": "pipeline.spec",
-    "Study": "pipeline.study",
+    "load_spec": "study.parser",
+    "Study": "study.study",
     "run_stages": "pipeline.run",
     "write_report": "reporting.report",
 }

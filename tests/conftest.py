@@ -16,16 +16,17 @@ from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.cli.main import main
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.splits import Split
-from layerprobe.pipeline import cost_stage
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.reporting import report
-from layerprobe.reporting.figures import FIGURE_SUFFIXES, NamedFigure
+from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure
+from layerprobe.stages import cost
 from layerprobe.store.atomic import write_text
 from layerprobe.training.adapters import TuningOptions
+from layerprobe.training.model_costs import Served
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PATCHED = ((cost_stage, "serve"), (cost_stage, "training_bytes"), (report, "save_figure"))
+PATCHED = ((cost, "serve"), (cost, "trained_bytes"), (report, "save_figure"))
 REAL = {(module, name): getattr(module, name) for module, name in PATCHED}
 
 
@@ -44,9 +45,9 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Studies shared by several tests, such as `finished`, are made before this and are measured.
     """
-    served = cost_stage.Served({1: [1.0], 64: [1.0]}, 1, 1)
-    monkeypatch.setattr(cost_stage, "serve", lambda _study, jobs: [served for _ in jobs])
-    monkeypatch.setattr(cost_stage, "training_bytes", lambda _study, _job: 1)
+    served = Served({1: [1.0], 64: [1.0]}, 1, 1)
+    monkeypatch.setattr(cost, "serve", lambda models, *_: [served for _ in models])
+    monkeypatch.setattr(cost, "trained_bytes", lambda _job, _split: 1)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         for suffix in FIGURE_SUFFIXES:
             write_text(folder / f"{named.name}{suffix}", "")
 
-    if request.path.parent.name == "pipeline":
+    if request.path.parent.name in ("pipeline", "stages", "study", "sweep"):
         monkeypatch.setattr(report, "save_figure", touch)
 
 

@@ -14,20 +14,11 @@ from typing import NoReturn
 
 from layerprobe import processes
 from layerprobe.errors import InputError, LayerprobeError
+from layerprobe.stages.registry import STAGES
 
-STAGE_HELP = {
-    "teach": "train the full-depth teacher",
-    "probe": "fine-tune every selection of layers, rank every exit, write curve.csv",
-    "similarity": "compare the teacher's layers",
-    "cost": "measure latency, speed and memory of every selection",
-    "decide": "decide which layers to keep from the stored ranks",
-    "distill": "train the student on the teacher's blocks",
-    "export": "write the deployable student folder",
-    "report": "draw the report from the study's files",
-}
-
-
-SHARED = {"demo", "run", "lr", *STAGE_HELP} - {"report"}
+STAGE_NAMES = frozenset(stage.name for stage in STAGES)
+REPORT = "report"
+SHARED = {"demo", "run", "lr", *STAGE_NAMES} - {REPORT}
 """Commands that all processes of a launch do together; the others are for the main process alone."""
 
 
@@ -56,12 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
     )
     _executor_argument(run)
-    for name, text in STAGE_HELP.items():
-        stage = commands.add_parser(name, help=f"one stage: {text}")
-        _study_arguments(stage)
-        _budget_argument(stage)
-        if name == "probe":
-            _executor_argument(stage)
+    for stage in STAGES:
+        command = commands.add_parser(stage.name, help=f"one stage: {stage.help}")
+        _study_arguments(command)
+        _budget_argument(command)
+        if stage.in_sweep:
+            _executor_argument(command)
     _rate_command(commands)
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
@@ -134,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if known.command is None:
         parser.print_help()
         return 2
-    if rest and known.command not in {"run", "lr", "prepare", *STAGE_HELP}:
+    if rest and known.command not in {"run", "lr", "prepare", *STAGE_NAMES}:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command not in SHARED and not processes.is_main():
         return 0
@@ -153,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
-    if name in {"demo", "run", *STAGE_HELP}:
+    if name in {"demo", "run", *STAGE_NAMES}:
         from layerprobe.cli import study_commands
 
         return study_commands.run_command

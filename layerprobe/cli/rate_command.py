@@ -13,9 +13,9 @@ from layerprobe.training.log import quiet_libraries
 def rate_command(known: argparse.Namespace, rest: list[str]) -> int:
     """Tests learning rates and prints what was found and where it is."""
     quiet_libraries()
-    from layerprobe.pipeline.rate_test import rate_test
-    from layerprobe.pipeline.study import Study
+    from layerprobe.pipeline.learning_rate_test import rate_test
     from layerprobe.store.atomic import read_json
+    from layerprobe.study.study import Study
     from layerprobe.training.range_test import RateRange
 
     tried = RateRange(known.low, known.high, known.steps)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from layerprobe import processes
 from layerprobe.cli.budget_flag import budget_flags
 from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
+from layerprobe.store.layout import REPORT, StudyLayout
 
 if TYPE_CHECKING:
-    from layerprobe.pipeline.study import Study
+    from layerprobe.study.study import Study
 
 BEFORE_SWEEP = ("teach", "similarity")
 """Stages that train no variant, so what failed in an earlier run is not theirs to say."""
@@ -26,10 +27,10 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     from layerprobe.training.log import quiet_libraries
 
     quiet_libraries()
-    from layerprobe.pipeline.executors import executor_named
     from layerprobe.pipeline.run import run_stages
-    from layerprobe.pipeline.study import Study
-    from layerprobe.pipeline.sweep_tasks import failed_line
+    from layerprobe.study.study import Study
+    from layerprobe.sweep.executors import executor_named
+    from layerprobe.sweep.tasks import failed_line
 
     spec = asked_spec(known, rest)
     if spec is None:
@@ -54,7 +55,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _with_failed(study: Study, command: str, error: LayerprobeError) -> LayerprobeError:
     """Returns the error that a run ended with, and which models failed before it; the main process alone says that."""
-    from layerprobe.pipeline.sweep_tasks import failed_line
+    from layerprobe.sweep.tasks import failed_line
 
     failed = failed_line(study) if command not in BEFORE_SWEEP and processes.is_main() else None
     return error if failed is None or failed in str(error) else type(error)(f"{error}; and {failed}")
@@ -65,14 +66,14 @@ def _layer_lines(folder: Path) -> list[str]:
     from layerprobe.reporting.report import write_layer_report
 
     lines = [f"layers: {write_layer_report(folder)}"]
-    if (folder / "decision.json").exists():
+    if StudyLayout(folder).decision.exists():
         lines.append("curve, decision and report are of the last run; run the study again to bring them up to date")
     return lines
 
 
 def _dry_run(study: Study, executor: str) -> int:
     """Prints what a run would take, and refuses it after that where it does not fit."""
-    from layerprobe.pipeline.plan import plan
+    from layerprobe.pipeline.dry_run.plan import plan
 
     if executor != "local":
         raise InputError(f"--dry-run measures this machine alone: leave --executor {executor} out")
@@ -85,8 +86,9 @@ def _dry_run(study: Study, executor: str) -> int:
 
 def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - the type would import torch for `--help`
     """Returns the study that the command names, or None where it only asked for its keys to be printed."""
-    from layerprobe.pipeline.demo import demo_spec
-    from layerprobe.pipeline.spec import load_spec, to_plain
+    from layerprobe.study.demo import demo_spec
+    from layerprobe.study.parser import load_spec
+    from layerprobe.study.spec import to_plain
 
     if known.command == "demo":
         return demo_spec()
@@ -127,15 +129,13 @@ def _report(known: argparse.Namespace, rest: list[str]) -> int:
 
 def closing_lines(folder: Path) -> list[str]:
     """Returns where the results of a study are, as far as they exist, decision first."""
-    from layerprobe.store.atomic import read_json
+    from layerprobe.store.decision import read_decision
 
-    lines = []
-    if (folder / "decision.json").exists():
-        decision = read_json(folder / "decision.json")
-        lines.append(f"decision: {decision['sentence']}")
-        if decision.get("budget"):
-            lines.append(f"budget: {decision['budget']['sentence']}")
-    for name, place in (("curve", "curve.csv"), ("student", "student"), ("report", "report/report.md")):
-        if (folder / place).exists():
-            lines.append(f"{name}: {folder / place}")
-    return lines
+    layout, lines = StudyLayout(folder), []
+    if layout.decision.exists():
+        decision = read_decision(folder)
+        lines.append(f"decision: {decision.sentence}")
+        if decision.budget is not None:
+            lines.append(f"budget: {decision.budget.sentence}")
+    places = {"curve": layout.curve, "student": layout.student, "report": layout.report / REPORT}
+    return lines + [f"{name}: {path}" for name, path in places.items() if path.exists()]

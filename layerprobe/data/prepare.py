@@ -27,12 +27,8 @@ from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json, write_json, write_parquet
+from layerprobe.store.layout import FACTS, INTERACTIONS, ITEMS, SEQUENCES, SPLIT
 
-INTERACTIONS = "interactions.parquet"
-ITEMS = "items.parquet"
-SEQUENCES = "sequences.safetensors"
-SPLIT = "split.json"
-FACTS = "facts.json"
 FILES = (INTERACTIONS, ITEMS, SEQUENCES, SPLIT, FACTS)
 SPLIT_RULE = (
     "leave-one-out: a user's last item is the test target, the one before it the validation target; "

@@ -12,8 +12,7 @@ import torch
 
 from layerprobe.errors import StudyError
 from layerprobe.store.atomic import read_tensors, write_tensors
-
-ITEM_TABLE = "item_table.safetensors"
+from layerprobe.store.layout import ITEM_TABLE
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any
 
 import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import BudgetNotMet, InputError
 from layerprobe.probing.decision_options import metric_label
-
-Row = Mapping[str, Any]
+from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,22 @@ class BudgetPick:
     budget: BudgetOptions
     selection: str | None
     depth: int | None
-    layers: list[int] | None
+    layers: tuple[int, ...] | None
     is_decided: bool
     costs: dict[str, float]
     sentence: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> BudgetRow:
         """Returns what stands under `budget` in `decision.json`."""
-        return {**asdict(self.budget), **{name: value for name, value in asdict(self).items() if name != "budget"}}
+        return BudgetRow(
+            **asdict(self.budget),
+            selection=self.selection,
+            depth=self.depth,
+            layers=self.layers,
+            is_decided=self.is_decided,
+            costs=self.costs,
+            sentence=self.sentence,
+        )
 
     def require_met(self) -> None:
         """Refuses a budget that nothing keeps.
@@ -86,12 +92,12 @@ class BudgetPick:
             raise BudgetNotMet(self.sentence)
 
 
-def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> BudgetPick:
+def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataFrame) -> BudgetPick:
     """Picks a selection that keeps the budget.
 
     Args:
         budget: at least one limit.
-        decision: the content of `decision.json`.
+        decision: what was decided.
         costs: `costs.csv`; what has no row there cannot be picked.
 
     Returns:
@@ -99,25 +105,25 @@ def pick_within(budget: BudgetOptions, decision: Row, costs: pd.DataFrame) -> Bu
         highest metric among those that do, the smaller one of two alike. Where none does, a pick of None.
     """
     known = _amounts(budget, costs)
-    rows = sorted((row for row in decision["depths"] if row["selection"] in known), key=lambda row: row["depth"])
+    rows = sorted((row for row in decision.depths if row.selection in known), key=lambda row: row.depth)
     if not rows:
         raise InputError(
             f"a budget needs a measured selection; none is in costs.csv: run the cost stage for {budget.label}"
         )
-    within = [row for row in rows if _excess(budget, known[row["selection"]]) <= 1]
+    within = [row for row in rows if _excess(budget, known[row.selection]) <= 1]
     if not within:
-        near = min(rows, key=lambda row: (_excess(budget, known[row["selection"]]), -row["value"]))
-        costs_near = known[near["selection"]]
+        near = min(rows, key=lambda row: (_excess(budget, known[row.selection]), -row.value))
+        costs_near = known[near.selection]
         return BudgetPick(budget, None, None, None, False, costs_near, _not_met(budget, near, costs_near))
     decided = _decided(decision)
-    picked = decided if decided in within else max(within, key=lambda row: row["value"])
+    picked = decided if decided in within else max(within, key=lambda row: row.value)
     return BudgetPick(
         budget=budget,
-        selection=picked["selection"],
-        depth=picked["depth"],
-        layers=picked["layers"],
+        selection=picked.selection,
+        depth=picked.depth,
+        layers=picked.layers,
         is_decided=picked is decided,
-        costs=known[picked["selection"]],
+        costs=known[picked.selection],
         sentence=_sentence(budget, decision, picked, known),
     )
 
@@ -134,55 +140,55 @@ def _excess(budget: BudgetOptions, amounts: Mapping[str, float]) -> float:
     return max(amounts[name] / limit for name, limit in budget.limits.items())
 
 
-def _decided(decision: Row) -> Row:
-    rows = decision["depths"]
-    if decision["selection"] is None:
-        return next(row for row in rows if row["depth"] == decision["full_depth"])
-    return next(row for row in rows if row["selection"] == decision["selection"])
+def _decided(decision: DecisionRecord) -> SelectionRow:
+    """Returns the decided selection, or the full model where none was decided."""
+    return decision.chosen or decision.full
 
 
-def _not_met(budget: BudgetOptions, near: Row, amounts: Mapping[str, float]) -> str:
+def _not_met(budget: BudgetOptions, near: SelectionRow, amounts: Mapping[str, float]) -> str:
     return (
-        f"no studied selection keeps the budget {budget.label}; the nearest is {near['selection']} with "
+        f"no studied selection keeps the budget {budget.label}; the nearest is {near.selection} with "
         f"{_takes(amounts)}: allow that much, or study smaller selections"
     )
 
 
-def _sentence(budget: BudgetOptions, decision: Row, picked: Row, known: Mapping[str, Mapping[str, float]]) -> str:
+def _sentence(
+    budget: BudgetOptions, decision: DecisionRecord, picked: SelectionRow, known: Mapping[str, Mapping[str, float]]
+) -> str:
     decided = _decided(decision)
-    full = next(row for row in decision["depths"] if row["depth"] == decision["full_depth"])
-    kept = f"{picked['selection']} ({picked['depth']} of {decision['full_depth']} layers)"
+    full = decision.full
+    kept = f"{picked.selection} ({picked.depth} of {decision.full_depth} layers)"
     if picked is full:
         why = "the full model"
     elif picked is decided:
         why = "the decided selection"
     else:
         why = "the best of the studied selections that keep it"
-    text = f"Within the budget {budget.label}: {kept}, {why}, takes {_takes(known[picked['selection']])}"
+    text = f"Within the budget {budget.label}: {kept}, {why}, takes {_takes(known[picked.selection])}"
     if picked is not decided:
-        called = "the full model" if decided is full else f"the decided {decided['selection']}"
-        taken = known.get(decided["selection"])
+        called = "the full model" if decided is full else f"the decided {decided.selection}"
+        taken = known.get(decided.selection)
         text += f", where {called} takes {_takes(taken)}" if taken else f"; {called} was not measured"
     return f"{text}; {_lost(decision, picked, full)}."
 
 
-def _lost(decision: Row, picked: Row, full: Row) -> str:
-    label = metric_label(decision["metric"], decision["k"])
+def _lost(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
+    label = metric_label(decision.metric, decision.k)
     if picked is full:
-        return f"its {label} is {full['value']:.4f}, and nothing is lost"
-    margin = f"more than the margin of {round(100 * decision['margin'], 6):g} %"
+        return f"its {label} is {full.value:.4f}, and nothing is lost"
+    margin = f"more than the margin of {round(100 * decision.margin, 6):g} %"
     verdict = {
         "better": "better than the full model",
         "not worse": f"not worse by {margin}",
         "worse": f"worse by {margin}",
         "undecided": f"undecided whether it is worse by {margin}",
         "untested": f"untested whether it is worse by {margin}, since a deeper one did not pass",
-    }[picked["verdict"]]
-    sure = f"{round(100 * (1 - decision['alpha']), 6):g} % for all together"
-    bound = f"; by the lower bound of {_signed(picked['lower_bound'])}" if picked["verdict"] == "not worse" else ""
+    }[picked.verdict]
+    sure = f"{round(100 * (1 - decision.alpha), 6):g} % for all together"
+    bound = f"; by the lower bound of {_signed(picked.lower_bound)}" if picked.verdict == "not worse" else ""
     return (
-        f"its {label} is {picked['value']:.4f} against {full['value']:.4f} of the full model, a difference of "
-        f"{_signed(picked['difference'])} [{_signed(picked['ci_low'])}, {_signed(picked['ci_high'])}] ({sure}): "
+        f"its {label} is {picked.value:.4f} against {full.value:.4f} of the full model, a difference of "
+        f"{_signed(picked.difference)} [{_signed(picked.ci_low)}, {_signed(picked.ci_high)}] ({sure}): "
         f"{verdict}{bound}"
     )
 

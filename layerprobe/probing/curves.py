@@ -17,19 +17,9 @@ from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_columns, metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
+from layerprobe.kinds import KINDS
 
-KINDS = (
-    "variant",
-    "exit-raw",
-    "exit-norm",
-    "exit-probe",
-    "distilled",
-    "random-init",
-    "sasrec",
-    "popularity",
-    "markov-1",
-    "tfidf",
-)
+NAMES = tuple(kind.name for kind in KINDS)
 BOOTSTRAP_SEED = 0
 """The same resamples for every point, so that bands of two points differ by the points alone."""
 
@@ -57,7 +47,7 @@ class CurvePoint:
     """What was ranked.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: name of one of `kinds.KINDS`.
         selection: text form of the kept layers; "" for floors.
         depth: layers kept or read; None for floors, which have none.
         seed: seed of the training, None where nothing was trained.
@@ -75,8 +65,8 @@ class CurvePoint:
     users_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"the kind of a curve point must be one of {', '.join(KINDS)}; got {self.kind!r}")
+        if self.kind not in NAMES:
+            raise InputError(f"the kind of a curve point must be one of {', '.join(NAMES)}; got {self.kind!r}")
 
 
 def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha: float, n_boot: int) -> pd.DataFrame:

@@ -13,10 +13,10 @@ pass (a note says where they did not). The floors form a family of their own by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
@@ -28,6 +28,7 @@ from layerprobe.probing.per_user import PerUser, RankTables
 from layerprobe.probing.power import Power, power_of
 from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
+from layerprobe.store.decision import DecisionRecord, FloorRow, PowerRow, SelectionRow
 
 Kept = TypeVar("Kept", bound="int | LayerSelection")
 
@@ -69,24 +70,31 @@ class Decision:
         """The selections written `first:k`, by k."""
         return {each.depth: found for each, found in self.selections.items() if keeps_first(each)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the content of `decision.json`."""
-        return {
+    def record(self, merged: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()) -> DecisionRecord:
+        """Returns the content of `decision.json`.
+
+        Args:
+            merged: selections that keep the layers of an earlier one, as (text, earlier text).
+            notes: what limits the answer besides.
+        """
+        chosen = self.selection
+        return DecisionRecord(
             **asdict(self.options),
-            "depth": self.depth,
-            "selection": None if self.selection is None else self.selection.text,
-            "layers": None if self.selection is None else list(self.selection.layers),
-            "full_depth": self.full_depth,
-            "sentence": self.sentence,
-            "depths": [
-                {"depth": each.depth, "selection": each.text, "layers": list(each.layers), **asdict(found)}
-                for each, found in self.selections.items()
-            ],
-            "baselines": [{"name": name, **asdict(found)} for name, found in self.baselines.items()],
-            "sequence": [each.text for each in self.sequence],
-            "power": asdict(self.power),
-            "notes": list(self.notes),
-        }
+            depth=self.depth,
+            selection=None if chosen is None else chosen.text,
+            layers=None if chosen is None else chosen.layers,
+            full_depth=self.full_depth,
+            sentence=self.sentence,
+            depths=tuple(
+                SelectionRow(depth=each.depth, selection=each.text, layers=each.layers, **asdict(comparison))
+                for each, comparison in self.selections.items()
+            ),
+            baselines=tuple(FloorRow(name=name, **asdict(floor)) for name, floor in self.baselines.items()),
+            sequence=tuple(each.text for each in self.sequence),
+            power=PowerRow(**asdict(self.power)),
+            notes=(*self.notes, *notes),
+            merged=tuple(merged),
+        )
 
 
 def decide(

@@ -5,13 +5,12 @@ Takes the table of costs and the decision, hands on the rows of `front.csv`: whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT
+from layerprobe.store.decision import DecisionRecord
 
 
 def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -41,18 +40,18 @@ def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return front
 
 
-def front_rows(costs: pd.DataFrame, decision: Mapping[str, Any]) -> pd.DataFrame:
+def front_rows(costs: pd.DataFrame, decision: DecisionRecord) -> pd.DataFrame:
     """Puts the decision's metric beside each of `columns.FRONT_COSTS`, and tells who is on the front.
 
     Args:
         costs: `costs.csv`.
-        decision: the content of `decision.json`; models without a row there are left out.
+        decision: what was decided; models without a row there are left out.
 
     Returns:
         Columns `columns.FRONT`; one row per cost and model, SASRec among them.
     """
-    values = {("variant", row["selection"]): row["value"] for row in decision["depths"]}
-    values |= {(row["name"], ""): row["value"] for row in decision["baselines"]}
+    values = {(VARIANT, row.selection): row.value for row in decision.depths}
+    values |= {(row.name, ""): row.value for row in decision.baselines}
     keys = list(zip(costs[columns.KIND], costs[columns.SELECTION], strict=True))
     known = costs.loc[[key in values for key in keys]]
     quality = np.array([values[key] for key in keys if key in values])

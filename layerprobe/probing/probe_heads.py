@@ -23,7 +23,6 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.store.atomic import read_tensors, write_tensors
 from layerprobe.training.log import shown
 
-HEADS = "probe_heads.safetensors"
 BETAS = (0.9, 0.98)
 
 

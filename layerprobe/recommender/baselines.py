@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,31 @@ from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.catalogue import Catalogue
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
+from layerprobe.kinds import SCORED_FLOORS
 
 WORD = re.compile(r"\w\w+")
+
+
+class Floor(Protocol):
+    """A scorer without training, as `evaluation.ranks.Scorer`, and how it is made from a log."""
+
+    names: tuple[str, ...]
+    max_len: int
+
+    @classmethod
+    def of(cls, split: Split, catalogue: Catalogue) -> Floor | None:
+        """Returns the floor of a log, or None where the log lacks what it scores by."""
+        ...
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields the scores [batch, n_items + 1]."""
+        ...
+
+
+def floors(split: Split, catalogue: Catalogue) -> list[Floor]:
+    """Returns every floor of `kinds` that this log has what it takes for."""
+    classes: list[type[Floor]] = [globals()[str(kind.scorer)] for kind in SCORED_FLOORS]
+    return [floor for each in classes if (floor := each.of(split, catalogue)) is not None]
 
 
 class Popularity:
@@ -27,6 +51,11 @@ class Popularity:
 
     names: tuple[str, ...] = ("popularity",)
     max_len: int = 1
+
+    @classmethod
+    def of(cls, split: Split, catalogue: Catalogue) -> Popularity:  # noqa: ARG003 - every floor is made alike
+        """Returns the floor of a log."""
+        return cls(split)
 
     def __init__(self, split: Split) -> None:
         self._counts = torch.from_numpy(split.train_counts().astype(np.float32))
@@ -46,6 +75,11 @@ class Markov1:
 
     names: tuple[str, ...] = ("markov-1",)
     max_len: int = 1
+
+    @classmethod
+    def of(cls, split: Split, catalogue: Catalogue) -> Markov1:  # noqa: ARG003 - every floor is made alike
+        """Returns the floor of a log."""
+        return cls(split)
 
     def __init__(self, split: Split) -> None:
         counts = split.train_counts()
@@ -74,6 +108,11 @@ class TfIdf:
 
     names: tuple[str, ...] = ("tfidf",)
     max_len: int = 1
+
+    @classmethod
+    def of(cls, split: Split, catalogue: Catalogue) -> TfIdf | None:
+        """Returns the floor of a log, or None where its items have no titles."""
+        return None if catalogue.titles is None else cls(split, catalogue)
 
     def __init__(self, split: Split, catalogue: Catalogue) -> None:
         if catalogue.titles is None:

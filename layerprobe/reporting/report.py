@@ -9,22 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerprobe.reporting.figures import FIGURE_SUFFIXES, NamedFigure, save_figure
+from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, save_figure
+from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.sections.answer import answer_section, decision_section
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
+from layerprobe.reporting.sections.predictiveness import worth_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
-from layerprobe.reporting.sections.worth import worth_section
-from layerprobe.reporting.study_files import StudyFiles, read_study
-from layerprobe.reporting.tables import check_consistency
+from layerprobe.reporting.tables.curve import check_consistency
 from layerprobe.store.atomic import write_text
+from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
 
-REPORT = "report.md"
-FIGURES = "figures"
 SECTIONS = (
     answer_section,
     data_section,
@@ -68,7 +67,7 @@ def write_report(study: Path, out: Path | None = None) -> Path:
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
     report = make_report(read_study(study))
-    return _write(report, study / "report" if out is None else out)
+    return _write(report, StudyLayout(study).report if out is None else out)
 
 
 def write_layer_report(study: Path) -> Path:
@@ -85,7 +84,7 @@ def write_layer_report(study: Path) -> Path:
     files = read_study(study, needs_curve=False)
     section = layers_section(files)
     page = Report(f"# Layers of study {files.name}\n\n{section.markdown}", section.figures)
-    return _write(page, study / "similarity" / "report")
+    return _write(page, StudyLayout(study).layer_report)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ from layerprobe import processes
 from layerprobe.errors import InputError, StudyError
 from layerprobe.recommender.sequence_model import load_trainable_state, trainable_state
 from layerprobe.store.atomic import read_metadata, read_tensors, write_tensors
+from layerprobe.store.layout import MODEL
 from layerprobe.store.run_folder import differing_keys
 from layerprobe.training.sharding import gathered, like
 
 RESUME = "resume.safetensors"
-MODEL = "model.safetensors"
 
 
 @dataclass

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from layerprobe import processes
 from layerprobe.store.atomic import disk_full_said, write_text
+from layerprobe.store.layout import LOG
 
-LOG = "log.jsonl"
 LINE_SECONDS = 15.0
 T = TypeVar("T")
 

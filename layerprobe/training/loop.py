@@ -21,7 +21,8 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import TrainingDiverged
 from layerprobe.recommender.losses import next_item_objective
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.training.checkpoint import MODEL, keep_best, load_model, load_resume, save_best, save_resume
+from layerprobe.store.layout import CHECKPOINT, MODEL
+from layerprobe.training.checkpoint import keep_best, load_model, load_resume, save_best, save_resume
 from layerprobe.training.engine import Engine, Objective
 from layerprobe.training.log import TrainingLog, say, shown
 from layerprobe.training.options import TrainingOptions, learning_rate_at
@@ -77,7 +78,7 @@ class Trainer:
     def run(self) -> FitResult:
         """Trains to the end or to the early stop, from the last saved point if there is one."""
         self._train(self.options.epochs)
-        return self._finish(self.folder / "checkpoint")
+        return self._finish(self.folder / CHECKPOINT)
 
     def pause_after(self, epochs: int) -> None:
         """Trains like `run` until `epochs` epochs are done, and leaves the saved point from which `run` goes on.
@@ -88,7 +89,7 @@ class Trainer:
         self.engine.close()
 
     def _train(self, epochs: int) -> None:
-        checkpoint = self.folder / "checkpoint"
+        checkpoint = self.folder / CHECKPOINT
         processes.wait()
         self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec)
         self.log = TrainingLog(self.folder, self.progress.log_rows)

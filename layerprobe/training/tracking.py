@@ -18,7 +18,6 @@ from layerprobe import processes
 from layerprobe.errors import InputError
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
-FOLDER = "tracking"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Tracking:
 
     names: tuple[TrackerName, ...] = ()
     project: str = "layerprobe"
-    folder: Path = Path(FOLDER)
+    folder: Path = Path("tracking")
 
     def check(self) -> None:
         """Checks that the trackers' packages are installed.

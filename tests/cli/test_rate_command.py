@@ -10,7 +10,7 @@ from tiny_study import TINY, TRAINING, write_study
 
 from layerprobe import columns
 from layerprobe.cli.main import main
-from layerprobe.pipeline import run
+from layerprobe.stages import teach
 from layerprobe.store.atomic import read_json, read_yaml
 
 FILES = {"range.csv", "range.json", "range.png", "range.svg"}
@@ -57,7 +57,7 @@ def test_another_test_of_a_model_replaces_its_files_alone(tmp_path: Path) -> Non
 
 
 def test_a_test_that_dies_while_it_writes_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from layerprobe.pipeline import rate_test
+    from layerprobe.pipeline import learning_rate_test
 
     study, out = str(write_study(tmp_path)), tmp_path / "study"
     asked = ["lr", study, "--out", str(out), "--model", "sasrec", "--high", "0.1", "--steps"]
@@ -67,7 +67,7 @@ def test_a_test_that_dies_while_it_writes_leaves_the_old_one(tmp_path: Path, mon
     def dying(_folder: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rate_test, "draw_rate_test", dying)
+    monkeypatch.setattr(learning_rate_test, "draw_rate_test", dying)
     assert main([*asked, "30"]) == 130
     assert {path.name: path.read_bytes() for path in (out / "lr" / "sasrec").iterdir()} == before
     assert {path.name for path in (out / "lr").iterdir()} == {"sasrec"}
@@ -82,9 +82,9 @@ def test_the_rate_may_change_until_a_model_is_trained_with_it(
     assert main(["lr", study, *there, *FEW, "--items.training.learning_rate", "0.01"]) == 0
     assert read_yaml(out / "study.yaml")["items"]["training"]["learning_rate"] == 0.01
     changed = [study, *there, "--items.training.learning_rate", "0.01", "--training.learning_rate", "0.002"]
-    real = run.STAGES["teach"]
+    real = teach.run
     with monkeypatch.context() as patched:
-        patched.setitem(run.STAGES, "teach", lambda study: (real(study), pytest.fail("killed")))
+        patched.setattr(teach, "run", lambda study: (real(study), pytest.fail("killed")))
         with pytest.raises(pytest.fail.Exception):
             main(["teach", *changed])
     assert main(["teach", *changed]) == 0

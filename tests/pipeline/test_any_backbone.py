@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ from transformers import (
 
 from layerprobe.backbone.prompt import PAPER_PREFIX, PAPER_SUFFIX
 from layerprobe.cli.main import main
-from layerprobe.pipeline import outcomes
+from layerprobe.stages import distil
 from layerprobe.store.atomic import read_json
 
 LAST = {**TRAINING, "supervision": "last"}
@@ -273,8 +274,8 @@ def test_a_student_that_is_its_untrained_teacher_is_said_to_be_none(
     )
     out = tmp_path / "study"
     assert main(["decide", str(study), "--out", str(out)]) == 0
-    real = outcomes.read_metrics
-    monkeypatch.setattr(outcomes, "read_metrics", lambda folder: real(folder) | {"best_epoch": 0})
+    real = distil.read_model_record
+    monkeypatch.setattr(distil, "read_model_record", lambda folder: replace(real(folder), best_epoch=0))
     for command in ("distill", "export"):
         assert main([command, str(study), "--out", str(out)]) == 1
         assert "nothing to distil: the decision keeps all layers" in capsys.readouterr().err

@@ -16,18 +16,18 @@ from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.cli.main import main
 from layerprobe.data.splits import Split
+from layerprobe.evaluation.ranking import Ranking
 from layerprobe.evaluation.ranks import Protocols
-from layerprobe.pipeline import estimate, plan
-from layerprobe.pipeline.costs import Cost, CostLine, measure_model, shallow_depths, some_users
-from layerprobe.pipeline.estimate import Estimator, Need
-from layerprobe.pipeline.machine import Machine, available_memory
-from layerprobe.pipeline.model_folder import Ranking
-from layerprobe.pipeline.planned import planned_models
-from layerprobe.pipeline.sizes import Sizes
-from layerprobe.pipeline.spec import load_spec
-from layerprobe.pipeline.study import Study
+from layerprobe.pipeline.dry_run import estimate, plan
+from layerprobe.pipeline.dry_run.estimate import Estimator, Need
+from layerprobe.pipeline.dry_run.machine import Machine, available_memory
+from layerprobe.pipeline.dry_run.plan import planned_models
+from layerprobe.pipeline.dry_run.sizes import Sizes
+from layerprobe.pipeline.dry_run.step_costs import Cost, CostLine, measure_model, shallow_depths, some_users
 from layerprobe.probing.variant import RecipeOptions, build_recommender, parameter_counts
 from layerprobe.store.atomic import read_json
+from layerprobe.study.parser import load_spec
+from layerprobe.study.study import Study
 from layerprobe.training import measure
 from layerprobe.training.adapters import TuningOptions
 from layerprobe.training.checkpoint import RESUME

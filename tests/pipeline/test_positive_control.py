@@ -14,17 +14,17 @@ import torch
 from layerprobe.cli.main import main
 from layerprobe.data.batches import query_batch
 from layerprobe.data.synthetic import needed_depth
-from layerprobe.pipeline.cuts import sampled_users
-from layerprobe.pipeline.layer_stage import sampled_states
-from layerprobe.pipeline.recommender_jobs import load_teacher
-from layerprobe.pipeline.spec import load_spec
-from layerprobe.pipeline.study import Study
 from layerprobe.probing.importance import only_layers, predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.importance import LAYER_MEASURES, NEEDED, importance_table, kept_layers
 from layerprobe.similarity.orders import greedy_order
+from layerprobe.similarity.sampling import sampled_states
 from layerprobe.similarity.table import Resampling, pair_scores
+from layerprobe.stages.similarity import sample_options
 from layerprobe.store.atomic import read_json
+from layerprobe.study.jobs.recommenders import load_teacher
+from layerprobe.study.parser import load_spec
+from layerprobe.study.study import Study
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "positive-control.yaml"
 
@@ -72,13 +72,13 @@ def test_the_decision_keeps_both_layers(study: Path) -> None:
 def test_every_measure_of_importance_names_exactly_the_planted_identity_layers(study: Path) -> None:
     """The trained two layers stand at places 1 and 3 of five; the three others add nothing to the residual stream."""
     trained = Study(load_spec(study / "study.yaml", []), study)
-    users = sampled_users(trained)
     teacher = with_identity_layers(load_teacher(trained), places=(1, 3), n_layers=5)
     planted = {0, 2, 4}
-    hidden, _ = sampled_states(trained, teacher, users)
+    sample = sampled_states(teacher, trained.data.split, sample_options(trained))
+    hidden = sample.hidden
     found = pair_scores(hidden, NEEDED)
     table = importance_table(found, hidden, Resampling(n_boot=100))
-    ranking = trained.ranking_on(replace(trained.data.split, asked=users))
+    ranking = trained.ranking_on(replace(trained.data.split, asked=sample.users))
 
     def value_of(kept: tuple[int, ...]) -> float:
         with only_layers(teacher, kept):
@@ -88,7 +88,7 @@ def test_every_measure_of_importance_names_exactly_the_planted_identity_layers(s
     full = value_of(tuple(every))
     values = {str(name): rows["value"].to_numpy() for name, rows in table.groupby("measure")}
     values["drop-one-ndcg"] = np.array([full - value_of(tuple(i for i in every if i != layer)) for layer in every])
-    values["taylor"] = np.abs(rises_of(trained, teacher, users).mean(axis=0))
+    values["taylor"] = np.abs(rises_of(trained, teacher, sample.users).mean(axis=0))
     assert set(values) == {*LAYER_MEASURES, "drop-one-ndcg", "taylor"}
     for name, value in values.items():
         assert set(np.argsort(value)[:3].tolist()) == planted, name

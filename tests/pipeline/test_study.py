@@ -15,11 +15,13 @@ from tiny_study import TINY, TRAINING, write_study
 from layerprobe import columns
 from layerprobe.cli.main import main
 from layerprobe.evaluation.metrics import metric_values
-from layerprobe.pipeline import model_folder, outcomes
-from layerprobe.pipeline.demo import DEMO, demo_spec
-from layerprobe.pipeline.spec import StudySpec, load_spec, to_plain
 from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.stages import report
 from layerprobe.store.atomic import read_json, read_yaml
+from layerprobe.study.demo import DEMO, demo_spec
+from layerprobe.study.parser import load_spec
+from layerprobe.study.spec import StudySpec, to_plain
+from layerprobe.training import model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_FILES = {"spec.yaml", "log.jsonl", "checkpoint/model.safetensors", "ranks.parquet", "metrics.json", "done.json"}
@@ -154,7 +156,7 @@ def test_kill_at_any_write_and_resume_ends_with_the_same_curve(
 ) -> None:
     study, folder = write_study(tmp_path), tmp_path / "study"
     if writes < 105:  # the report comes after, takes most of the time and is drawn from the other files alone
-        monkeypatch.setattr(outcomes, "report_stage", lambda _study: None)
+        monkeypatch.setattr(report, "run", lambda _study: None)
     real, seen = os.replace, iter(range(10**6))
 
     def dying(source: object, target: object) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made_decisions import made_decision, made_row
 
 from layerprobe.errors import InputError
 from layerprobe.probing.budget import BudgetOptions, pick_within
+from layerprobe.store.decision import DecisionRecord
+from layerprobe.store.records import plain_of
 
 # selection: depth, metric, verdict, ms, parameters
 MODELS: dict[str, tuple[int, float, str, float, int]] = {
@@ -24,18 +27,16 @@ MODELS: dict[str, tuple[int, float, str, float, int]] = {
 FULL = 0.20
 
 
-def decision(selection: str | None = "first:2") -> dict[str, Any]:
-    rows = [
-        {
-            "depth": depth, "selection": text, "layers": list(range(depth)), "value": value,
-            "difference": value - FULL, "relative": value / FULL - 1, "ci_low": value - FULL - 0.01,
-            "ci_high": value - FULL + 0.01, "lower_bound": value - FULL - 0.001, "verdict": verdict,
-        }
+def decision(selection: str | None = "first:2") -> DecisionRecord:
+    rows = tuple(
+        made_row(
+            text, depth, value=value, difference=value - FULL, relative=value / FULL - 1, ci_low=value - FULL - 0.01,
+            ci_high=value - FULL + 0.01, lower_bound=value - FULL - 0.001, verdict=verdict,
+        )
         for text, (depth, value, verdict, _, _) in MODELS.items()
-    ]  # fmt: skip
+    )  # fmt: skip
     depth = None if selection is None else MODELS[selection][0]
-    shared = {"metric": "ndcg", "k": 10, "margin": 0.02, "alpha": 0.05, "full_depth": 4}
-    return {**shared, "selection": selection, "depth": depth, "depths": rows}
+    return made_decision(selection=selection, depth=depth, depths=rows)
 
 
 def costs() -> pd.DataFrame:
@@ -65,13 +66,13 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
     found = pick_within(BudgetOptions(**budget), decision(decided), costs())
     assert (found.selection, found.is_decided) == (picked, is_decided)
     assert found.depth == MODELS[picked][0]
-    assert found.layers == list(range(MODELS[picked][0]))
+    assert found.layers == tuple(range(MODELS[picked][0]))
     taken = {"latency_ms": MODELS[picked][3], "parameters": MODELS[picked][4]}
     assert found.costs == {name: taken[name] for name in budget}
     found.require_met()
-    assert found.to_dict() == {
+    assert plain_of(found.record()) == {
         "latency_ms": budget.get("latency_ms"), "parameters": budget.get("parameters"), "selection": picked,
-        "depth": found.depth, "layers": found.layers, "is_decided": is_decided, "costs": found.costs,
+        "depth": found.depth, "layers": list(range(MODELS[picked][0])), "is_decided": is_decided, "costs": found.costs,
         "sentence": found.sentence,
     }  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_a_floor_has_no_depth(tmp_path: Path) -> None:
 
 
 def test_points_have_a_known_kind() -> None:
-    with pytest.raises(InputError, match="must be one of variant, exit-raw.*got 'exit'"):
+    with pytest.raises(InputError, match="must be one of variant, random-init.*got 'exit'"):
         CurvePoint("exit")
 
 

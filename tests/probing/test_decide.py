@@ -17,6 +17,8 @@ from layerprobe.probing.decide import Decision, decide
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser
 from layerprobe.probing.power import POWER
+from layerprobe.store.decision import DecisionRecord
+from layerprobe.store.records import from_plain, plain_of
 
 HR_1 = DecisionOptions(metric="hr", k=1, n_boot=500)
 TOGETHER = replace(HR_1, rule="simultaneous")
@@ -227,10 +229,10 @@ def test_a_depth_that_loses_the_margin_passes_no_more_often_than_alpha() -> None
     assert 0.04 < np.mean(wrong) < 0.14
 
 
-def test_the_dictionary_is_plain_json_with_the_promised_keys() -> None:
+def test_the_record_is_plain_json_with_the_promised_keys() -> None:
     decision: Decision = decide({4: hits(0.5), 2: hits(0.4)}, {"sasrec": hits(0.3)}, HR_1)
-    content = json.loads(json.dumps(decision.to_dict(), allow_nan=False))
-    assert content == decision.to_dict()
+    content = json.loads(json.dumps(plain_of(decision.record()), allow_nan=False))
+    assert from_plain(content, DecisionRecord) == decision.record()
     assert set(content) >= {"metric", "k", "margin", "alpha", "depth", "full_depth", "sentence", "notes"}
     assert [row["depth"] for row in content["depths"]] == [2, 4]
     keys = {"value", "difference", "relative", "ci_low", "ci_high", "lower_bound", "not_worse", "verdict"}

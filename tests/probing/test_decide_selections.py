@@ -26,7 +26,7 @@ def test_in_a_sequence_first_layers_speak_for_their_depth_and_others_do_not() ->
     assert [each.text for each in decision.sequence] == ["first:4", "first:2", "last:1"]
     assert decision.selection is not None
     assert decision.selection.text == "first:2"
-    assert decision.to_dict()["sequence"] == ["first:4", "first:2", "last:1"]
+    assert decision.record().sequence == ("first:4", "first:2", "last:1")
 
 
 def test_a_sequence_stops_at_the_first_depth_that_fails() -> None:
@@ -137,13 +137,13 @@ def test_depth_numbers_and_first_selections_give_the_same_decision() -> None:
     assert list(decide(tables, {}, HR_1).depths) == [1, 2, 8]
 
 
-def test_the_dictionary_names_selection_and_layers_at_the_top_and_in_each_entry() -> None:
-    content = decided(keep_0_7=0.5, first_4=0.3, first_8=0.5).to_dict()
-    assert (content["depth"], content["selection"], content["layers"]) == (2, "keep:0,7", [0, 7])
-    entries = [(row["depth"], row["selection"], row["layers"]) for row in content["depths"]]
-    assert entries == [(2, "keep:0,7", [0, 7]), (4, "first:4", [0, 1, 2, 3]), (8, "first:8", list(range(8)))]
-    nothing = decided(keep_0_7=0.1, first_8=0.5).to_dict()
-    assert (nothing["depth"], nothing["selection"], nothing["layers"]) == (None, None, None)
+def test_the_record_names_selection_and_layers_at_the_top_and_in_each_entry() -> None:
+    content = decided(keep_0_7=0.5, first_4=0.3, first_8=0.5).record()
+    assert (content.depth, content.selection, content.layers) == (2, "keep:0,7", (0, 7))
+    entries = [(row.depth, row.selection, row.layers) for row in content.depths]
+    assert entries == [(2, "keep:0,7", (0, 7)), (4, "first:4", (0, 1, 2, 3)), (8, "first:8", tuple(range(8)))]
+    nothing = decided(keep_0_7=0.1, first_8=0.5).record()
+    assert (nothing.depth, nothing.selection, nothing.layers) == (None, None, None)
 
 
 OTHER_BACKBONE = parse_selection("keep:0,3", 4)

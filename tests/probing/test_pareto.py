@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from made_decisions import made_decision, made_floor, made_row
 
 from layerprobe import columns
 from layerprobe.probing.pareto import front_rows, pareto_front
@@ -47,10 +48,10 @@ def test_rows_put_the_decisions_metric_beside_each_cost() -> None:
         {"kind": "variant", "selection": "keep:1", "depth": 1, "parameters": 1, "latency_ms_p95_1": 0.1},
     ]
     costs = pd.DataFrame([{**blank, **row} for row in rows])
-    decision = {
-        "depths": [{"selection": "first:0", "value": 0.3}, {"selection": "first:1", "value": 0.2}],
-        "baselines": [{"name": "sasrec", "value": 0.1}, {"name": "popularity", "value": 0.9}],
-    }
+    decision = made_decision(
+        depths=(made_row("first:0", 0, value=0.3), made_row("first:1", 1, value=0.2)),
+        baselines=(made_floor("sasrec", value=0.1), made_floor("popularity", value=0.9)),
+    )
     found = front_rows(costs, decision)
     assert list(found.columns) == list(columns.FRONT)
     latency, parameters = (found[found["cost"] == cost] for cost in ("latency_ms_p95_1", "parameters"))

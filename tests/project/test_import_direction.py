@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-BASE = {"columns", "errors", "processes"}
+BASE = {"columns", "errors", "processes", "kinds", "wording"}
 COMPUTE = BASE | {"store", "data", "items", "backbone", "recommender", "evaluation", "training"}
-STUDY = COMPUTE | {"similarity", "probing", "distillation"}
+MEASURE = COMPUTE | {"similarity", "probing", "distillation"}
 ALLOWED = {
     "columns": set(),
     "errors": set(),
+    "kinds": set(),
+    "wording": {"columns"},
     "processes": {"errors"},
     "store": BASE,
     "data": BASE | {"store"},
@@ -22,9 +24,12 @@ ALLOWED = {
     "probing": COMPUTE,
     "distillation": COMPUTE,
     "reporting": BASE | {"store", "evaluation.metrics", "evaluation.uncertainty", "probing.curves"},
-    "export": STUDY,
-    "pipeline": STUDY | {"export", "reporting"},
-    "cli": STUDY | {"export", "reporting", "pipeline"},
+    "export": MEASURE,
+    "study": MEASURE | {"export"},
+    "sweep": MEASURE | {"study"},
+    "stages": MEASURE | {"export", "reporting", "study", "sweep"},
+    "pipeline": MEASURE | {"export", "reporting", "study", "sweep", "stages"},
+    "cli": MEASURE | {"export", "reporting", "study", "sweep", "stages", "pipeline"},
 }
 FRONT_DOOR = {"layerprobe", "layerprobe.__main__"}  # the public names and `python -m` may reach anything
 
@@ -77,9 +82,9 @@ def test_the_allowed_directions_hold_no_circle():
         ("layerprobe.recommender.model", "from layerprobe.training import loop"),
         ("layerprobe.evaluation.ranks", "import layerprobe.training.loop"),
         ("layerprobe.probing.exits", "def late():\n    from layerprobe.similarity.cka import linear_cka"),
-        ("layerprobe.reporting.figures", "from layerprobe.evaluation import ranks"),
-        ("layerprobe.reporting.figures", "from layerprobe.evaluation.ranks import rank_targets"),
-        ("layerprobe.reporting.figures", "from ..probing import exits"),
+        ("layerprobe.reporting.figures.canvas", "from layerprobe.evaluation import ranks"),
+        ("layerprobe.reporting.figures.canvas", "from layerprobe.evaluation.ranks import rank_targets"),
+        ("layerprobe.reporting.figures.canvas", "from ...probing import exits"),
         ("layerprobe.data.splits", "from layerprobe import Recommender"),
         ("layerprobe.export.student", "from layerprobe.pipeline.run import run"),
     ],
@@ -91,8 +96,8 @@ def test_an_import_against_the_direction_is_found(modules, parse_module, name, l
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("layerprobe.reporting.figures", "from layerprobe.evaluation import metrics"),
-        ("layerprobe.reporting.figures", "from layerprobe.probing.curves import curve_rows"),
+        ("layerprobe.reporting.figures.canvas", "from layerprobe.evaluation import metrics"),
+        ("layerprobe.reporting.figures.canvas", "from layerprobe.probing.curves import curve_rows"),
         ("layerprobe.training.loop", "from layerprobe.evaluation.ranks import rank_targets"),
         ("layerprobe.data.splits", "from .sequences import Sequences"),
     ],

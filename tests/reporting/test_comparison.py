@@ -8,8 +8,8 @@ import pytest
 
 from layerprobe.errors import StudyError
 from layerprobe.evaluation.metrics import metric_values
-from layerprobe.reporting.comparison import compare
-from layerprobe.reporting.study_files import ModelFiles, StudyFiles, read_study
+from layerprobe.reporting.files.study_files import ModelFiles, StudyFiles, read_study
+from layerprobe.reporting.tables.teacher_and_student import compare
 
 
 @pytest.fixture(scope="module")

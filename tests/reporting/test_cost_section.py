@@ -10,10 +10,10 @@ from fake_study import FakeShape, write_fake_study
 
 from layerprobe import columns
 from layerprobe.probing.budget import BudgetOptions
-from layerprobe.reporting.cost_figure import cost_figure
+from layerprobe.reporting.figures.cost import cost_figure
+from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.sections.cost import cost_section, with_roles
 from layerprobe.reporting.sections.section import Section
-from layerprobe.reporting.study_files import StudyFiles, read_study
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import isotonic_regression
 
-from layerprobe.reporting.direct_labels import GAP_POINTS, EdgeLabel, label_right_edge, spread
-from layerprobe.reporting.figures import new_figure, panel
+from layerprobe.reporting.figures.canvas import new_figure, panel
+from layerprobe.reporting.figures.direct_labels import GAP_POINTS, EdgeLabel, label_right_edge, spread
 
 
 def test_labels_far_apart_stay_where_they_are() -> None:

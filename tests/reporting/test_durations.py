@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from layerprobe.evaluation.slices import recency_cuts
-from layerprobe.reporting.durations import readable_times, with_readable_times
+from layerprobe.reporting.words.durations import readable_times, with_readable_times
 
 DAY = 86_400
 

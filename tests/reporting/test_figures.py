@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from layerprobe.reporting.depth_figures import depth_ticks
-from layerprobe.reporting.figures import NamedFigure, legend_lines, new_figure, save_figure
+from layerprobe.reporting.figures.canvas import NamedFigure, legend_lines, new_figure, save_figure
+from layerprobe.reporting.figures.depth import depth_ticks
+from layerprobe.reporting.figures.series import places, variant_series
+from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import draw_exits, draw_variants
-from layerprobe.reporting.series import places, variant_series
-from layerprobe.reporting.study_files import StudyFiles, read_study
 
 NAMES = (
     "depth-variants",

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.patches import Rectangle
 
-from layerprobe.reporting.importance_figure import blocks_figure, importance_figure
-from layerprobe.reporting.layer_figures import similarity_figure, student_figure
-from layerprobe.reporting.layer_tables import to_final
-from layerprobe.reporting.predicted_figure import predicted_figure
-from layerprobe.reporting.score_names import MEASURES
-from layerprobe.reporting.study_files import StudyFiles, read_study
-from layerprobe.reporting.to_final_figure import to_final_figure
-from layerprobe.reporting.worth import ranked
+from layerprobe.reporting.figures.importance import blocks_figure, importance_figure
+from layerprobe.reporting.figures.predicted import predicted_figure
+from layerprobe.reporting.figures.similarity import similarity_figure, student_figure
+from layerprobe.reporting.figures.to_final import to_final_figure
+from layerprobe.reporting.files.study_files import StudyFiles, read_study
+from layerprobe.reporting.findings.predictiveness import ranked
+from layerprobe.reporting.tables.layers import to_final
+from layerprobe.reporting.words.score_names import MEASURES
 
 SHARES = ("cka", "cka-biased", "cka-rbf", "angular", "procrustes", "svcca", "pwcca", "mutual-knn")
 SIGNED = ("cosine", "cosine-centred", "cosine-standardised", "rsa", "cknna")

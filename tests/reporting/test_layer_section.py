@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layerprobe.reporting.layer_tables import agreement, as_similarity, best_starts, pair_matrix, to_final
-from layerprobe.reporting.layer_words import agreement_sentence, null_sentences, state_warnings
+from layerprobe.reporting.files.study_files import read_study
+from layerprobe.reporting.findings.layers import agreement_sentence, null_sentences, state_warnings
 from layerprobe.reporting.sections.layers import NO_WARNING, layers_section
-from layerprobe.reporting.study_files import read_study
+from layerprobe.reporting.tables.layers import agreement, as_similarity, best_starts, pair_matrix, to_final
 from layerprobe.store.atomic import write_json
 
 

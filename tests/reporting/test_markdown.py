@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerprobe.reporting import markdown
+from layerprobe.reporting.words import markdown
 
 
 def test_a_table_is_padded_and_numbers_stand_right() -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from layerprobe import columns
-from layerprobe.reporting.rate_figure import draw_rate_test, rate_figure
+from layerprobe.reporting.figures.learning_rates import draw_rate_test, rate_figure
 from layerprobe.store.atomic import write_csv, write_json
 
 SUGGESTION = {"steepest": 0.02, "turn": 0.03, "largest_safe": 0.01, "suggested": 0.01, "from_edge": False}

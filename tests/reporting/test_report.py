@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 
 from layerprobe.errors import InputError, StudyError
+from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.report import make_report, write_report
 from layerprobe.reporting.sections.answer import answer_section, decision_section
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.layers import layers_section
+from layerprobe.reporting.sections.predictiveness import worth_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import Section
 from layerprobe.reporting.sections.slices import slices_section
 from layerprobe.reporting.sections.student import student_section
-from layerprobe.reporting.sections.worth import worth_section
-from layerprobe.reporting.study_files import StudyFiles, read_study
 from layerprobe.store.atomic import read_json, write_json
 
 LAYER_NAMES = {"similarity", "to-final", "similarity-student", "importance", "blocks"}

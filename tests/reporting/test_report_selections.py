@@ -7,9 +7,9 @@ from pathlib import Path
 
 from test_report import cells
 
+from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import depth_section
-from layerprobe.reporting.study_files import read_study
 from layerprobe.store.atomic import read_json
 
 

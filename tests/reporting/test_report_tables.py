@@ -12,15 +12,9 @@ import pytest
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
-from layerprobe.reporting.layer_tables import similarity_matrix
-from layerprobe.reporting.study_files import read_study
-from layerprobe.reporting.tables import (
-    check_consistency,
-    exits_table,
-    full_depth,
-    margin_table,
-    variants_table,
-)
+from layerprobe.reporting.files.study_files import read_study
+from layerprobe.reporting.tables.curve import check_consistency, exits_table, full_depth, margin_table, variants_table
+from layerprobe.reporting.tables.layers import similarity_matrix
 
 
 def curve(rows: list[dict[str, Any]]) -> pd.DataFrame:

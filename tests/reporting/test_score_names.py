@@ -8,7 +8,7 @@ from typing import get_args
 import pandas as pd
 
 from layerprobe.backbone.selection import MEASURED
-from layerprobe.reporting import score_names
+from layerprobe.reporting.words import score_names
 from layerprobe.similarity import measures
 from layerprobe.similarity.importance import LAYER_MEASURES
 

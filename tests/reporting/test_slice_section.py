@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from layerprobe.reporting.figures.slices import group_looks
+from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.sections.slices import slices_section
-from layerprobe.reporting.slice_figure import group_looks
-from layerprobe.reporting.study_files import read_study
 from layerprobe.store.atomic import read_json, write_json
 
 LENGTH, POPULARITY = "history_length", "target_popularity"

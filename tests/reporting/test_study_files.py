@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from layerprobe.errors import InputError
+from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.sections.layers import layers_section
-from layerprobe.reporting.study_files import read_study
 from layerprobe.store.atomic import read_json, write_json
 
 

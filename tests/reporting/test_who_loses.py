@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from layerprobe.reporting.figures.slice_differences import differences_figure, model_looks
+from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.sections.slice_differences import difference_part
-from layerprobe.reporting.slice_difference_figure import differences_figure, model_looks
-from layerprobe.reporting.slice_differences import shown_differences, who_loses
-from layerprobe.reporting.study_files import read_study
+from layerprobe.reporting.tables.slice_differences import shown_differences, who_loses
 from layerprobe.store.atomic import read_json, write_json
 
 LENGTH, POPULARITY = "history_length", "target_popularity"

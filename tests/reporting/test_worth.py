@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from layerprobe.reporting.sections.worth import worth_section
-from layerprobe.reporting.study_files import read_study
-from layerprobe.reporting.worth import finding, ranked, with_interval
+from layerprobe.reporting.files.study_files import read_study
+from layerprobe.reporting.findings.predictiveness import finding, ranked, with_interval
+from layerprobe.reporting.sections.predictiveness import worth_section
 from layerprobe.store.atomic import read_yaml, write_yaml
 
 NAN = float("nan")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.figures import NamedFigure
-from layerprobe.reporting.margin_figure import margin_figure
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.margin import margin_figure
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.selections import layers_text, noun, selection_of
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.tables import margin_table
-from layerprobe.reporting.words import (
+from layerprobe.reporting.tables.curve import margin_table
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import (
     KIND_NAMES,
     UNKNOWN,
     count,
@@ -22,6 +21,7 @@ from layerprobe.reporting.words import (
     metric_label,
     percent,
 )
+from layerprobe.reporting.words.selections import layers_text, noun, selection_of
 
 RUN = "Run the decide stage."
 QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"

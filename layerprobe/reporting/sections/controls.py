@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import absent
-from layerprobe.reporting.selections import layers_text
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import CONTROLS, count, four_digits, interval, level, metric_label
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import CONTROLS, count, four_digits, interval, level, metric_label
+from layerprobe.reporting.words.selections import layers_text
 
 HEADERS = ["Selection", "Layers", "Pretrained", "Random", "Difference", "Interval", "Pretrained is"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.cost_figure import BUDGET, DECIDED, FULL, ROLE, cost_figure
-from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.cost import BUDGET, DECIDED, FULL, ROLE, cost_figure
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, Section, absent
-from layerprobe.reporting.selections import keeps_first
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import KIND_NAMES, UNKNOWN, count, metric_label, seconds
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import KIND_NAMES, UNKNOWN, count, metric_label, seconds
+from layerprobe.reporting.words.selections import keeps_first
 
 TITLE = "Cost beside quality"
 RUN = "Run the decide stage; it measures first."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerprobe.reporting import markdown
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import count, percent
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import count, percent
 
 AUDIT_ROWS = (
     ("equal_time", "neighbours that share a time, of all neighbours"),

@@ -7,15 +7,14 @@ from typing import Any
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.depth_figures import exits_figure, variants_figure
-from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.depth import exits_figure, variants_figure
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.controls import control_paragraphs
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.selections import layers_text, noun
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.tables import N_SEEDS, exits_table, full_depth, is_metric, variants_table
-from layerprobe.reporting.words import (
+from layerprobe.reporting.tables.curve import N_SEEDS, exits_table, full_depth, is_metric, variants_table
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import (
     CONTROLS,
     EXITS,
     FLOORS,
@@ -27,6 +26,7 @@ from layerprobe.reporting.words import (
     four_digits,
     interval,
 )
+from layerprobe.reporting.words.selections import layers_text, noun
 
 ORDER = ("variant", *CONTROLS, "distilled", *EXITS, *FLOORS)
 REPEATED = "repeated"

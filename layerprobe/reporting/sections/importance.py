@@ -5,16 +5,16 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.figures import NamedFigure
-from layerprobe.reporting.importance_figure import blocks_figure, importance_figure
-from layerprobe.reporting.layer_tables import best_starts
-from layerprobe.reporting.score_files import Kept
-from layerprobe.reporting.score_names import BAR_TEXTS, FORMS
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.importance import blocks_figure, importance_figure
+from layerprobe.reporting.files.score_files import Kept
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, absent
-from layerprobe.reporting.selections import layers_text
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.words import UNKNOWN, confidence, count, four_digits
+from layerprobe.reporting.tables.layers import best_starts
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import UNKNOWN, confidence, count, four_digits
+from layerprobe.reporting.words.score_names import BAR_TEXTS, FORMS
+from layerprobe.reporting.words.selections import layers_text
 
 RUN = "Run the similarity stage."
 MOST_OPEN = 12

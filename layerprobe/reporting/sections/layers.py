@@ -5,17 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.figures import NamedFigure
-from layerprobe.reporting.layer_figures import similarity_figure, student_figure
-from layerprobe.reporting.layer_tables import to_final
-from layerprobe.reporting.layer_words import agreement_sentence, null_sentences, state_warnings
-from layerprobe.reporting.score_names import DISTANCES
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.similarity import similarity_figure, student_figure
+from layerprobe.reporting.figures.to_final import to_final_figure
+from layerprobe.reporting.files.study_files import StudyFiles
+from layerprobe.reporting.findings.layers import agreement_sentence, null_sentences, state_warnings
 from layerprobe.reporting.sections.importance import importance_parts
 from layerprobe.reporting.sections.section import Part, Section, absent
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.to_final_figure import to_final_figure
-from layerprobe.reporting.words import confidence, count, level
+from layerprobe.reporting.tables.layers import to_final
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import confidence, count, level
+from layerprobe.reporting.words.score_names import DISTANCES
 
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from layerprobe.reporting import markdown
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.study_files import StudyFiles
+from layerprobe.reporting.words import markdown
 
 
 def provenance_section(study: StudyFiles) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.figures.canvas import NamedFigure
 
 
 @dataclass(frozen=True, eq=False)

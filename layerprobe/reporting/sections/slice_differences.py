@@ -5,16 +5,16 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.durations import GROUP, with_readable_times
-from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.slice_differences import differences_figure
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, absent
-from layerprobe.reporting.slice_difference_figure import differences_figure
-from layerprobe.reporting.slice_differences import gains, loses, shown_differences, who_loses
-from layerprobe.reporting.slices import SLICE_NAMES, group_name
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.tables import NAME, RELATIVE_HIGH, RELATIVE_LOW
-from layerprobe.reporting.words import UNKNOWN, candidates, count, level, percent
+from layerprobe.reporting.tables.curve import NAME, RELATIVE_HIGH, RELATIVE_LOW
+from layerprobe.reporting.tables.slice_differences import gains, loses, shown_differences, who_loses
+from layerprobe.reporting.tables.slices import SLICE_NAMES, group_name
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.durations import GROUP, with_readable_times
+from layerprobe.reporting.words.formats import UNKNOWN, candidates, count, level, percent
 
 TEXT = (
     "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "

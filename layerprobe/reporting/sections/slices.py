@@ -5,14 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.durations import with_readable_times
-from layerprobe.reporting.figures import NamedFigure
+from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.figures.slices import slices_figure
+from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.sections.slice_differences import difference_part
-from layerprobe.reporting.selections import keeps_first, selection_of
-from layerprobe.reporting.slice_figure import slices_figure
-from layerprobe.reporting.slices import (
+from layerprobe.reporting.tables.curve import N_SEEDS, full_depth
+from layerprobe.reporting.tables.slices import (
     METRIC,
     REFERENCE,
     SLICE_NAMES,
@@ -21,9 +20,9 @@ from layerprobe.reporting.slices import (
     of_model,
     slice_points,
 )
-from layerprobe.reporting.study_files import StudyFiles
-from layerprobe.reporting.tables import N_SEEDS, full_depth
-from layerprobe.reporting.words import (
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.durations import with_readable_times
+from layerprobe.reporting.words.formats import (
     KIND_NAMES,
     UNKNOWN,
     candidates,
@@ -34,6 +33,7 @@ from layerprobe.reporting.words import (
     metric_label,
     percent,
 )
+from layerprobe.reporting.words.selections import keeps_first, selection_of
 
 TITLE = "For whom"
 FULL, DECIDED = "full model", ", decided"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from layerprobe import columns
-from layerprobe.reporting import markdown
-from layerprobe.reporting.comparison import SIDES, compare
+from layerprobe.reporting.files.study_files import ModelFiles, StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.selections import keeps_first, layers_text
-from layerprobe.reporting.study_files import ModelFiles, StudyFiles
-from layerprobe.reporting.words import (
+from layerprobe.reporting.tables.teacher_and_student import SIDES, compare
+from layerprobe.reporting.words import markdown
+from layerprobe.reporting.words.formats import (
     UNKNOWN,
     confidence,
     count,
@@ -21,6 +20,7 @@ from layerprobe.reporting.words import (
     percent,
     seconds,
 )
+from layerprobe.reporting.words.selections import keeps_first, layers_text
 
 TITLE = "The student against its teacher"
 PARTS = (

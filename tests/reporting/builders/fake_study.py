@@ -5,7 +5,7 @@ A user has a difficulty that all models share, so paired differences are narrowe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.pareto import front_rows
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
+from layerprobe.store.decision import DecisionRecord, write_decision
 
 N_ITEMS = 1500
 N_NEGATIVES = 999
@@ -90,7 +91,7 @@ class FakeStudy:
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         write_csv(self.folder / "slice_differences.csv", self._differences())
         options = DecisionOptions(n_boot=N_BOOT)
-        self._decision(decide(self.variants, self.floors, options).to_dict())
+        self._decision(decide(self.variants, self.floors, options).record())
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
             write_json(
@@ -100,7 +101,7 @@ class FakeStudy:
         self._state()
         return self.folder
 
-    def _decision(self, decision: dict[str, Any]) -> None:
+    def _decision(self, decision: DecisionRecord) -> None:
         """Writes `decision.json` and the files of `costs/`."""
         costs = self._costs()
         write_csv(self.folder / "costs" / "costs.csv", costs)
@@ -108,8 +109,8 @@ class FakeStudy:
         facts = {"device": "cpu", "threads": 2, "calls": {"1": 100, "64": 30}, "rounds": 3}
         write_json(self.folder / "costs" / "costs.json", facts)
         asked = self.shape.budget
-        pick = None if asked is None else pick_within(asked, decision, costs).to_dict()
-        write_json(self.folder / "decision.json", {**decision, "budget": pick})
+        pick = None if asked is None else pick_within(asked, decision, costs).record()
+        write_decision(self.folder, replace(decision, budget=pick))
 
     def _costs(self) -> pd.DataFrame:
         """What the models of the folder cost: the deeper, the more."""

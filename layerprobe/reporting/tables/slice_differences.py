@@ -1,0 +1,125 @@
+"""Tables and words of who loses: which rows of `slice_differences.csv` the figure, the table and the sentence show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting.tables.curve import NAME, RELATIVE_HIGH, RELATIVE_LOW
+from layerprobe.reporting.tables.slices import METRIC, REFERENCE, SLICE_NAMES, group_name
+from layerprobe.reporting.words.formats import KIND_NAMES, level, metric_label, percent
+from layerprobe.reporting.words.selections import keeps_first, selection_of
+
+RELATIVE_LOW_ALL, RELATIVE_HIGH_ALL = "relative_ci_low_all", "relative_ci_high_all"
+WHAT = {**SLICE_NAMES, columns.RECENCY: "since the last item"}
+"""What stands behind a group in a sentence: users with 5-6 items in the history."""
+_BOUNDS = {
+    RELATIVE_LOW: columns.CI_LOW,
+    RELATIVE_HIGH: columns.CI_HIGH,
+    RELATIVE_LOW_ALL: columns.CI_LOW_ALL,
+    RELATIVE_HIGH_ALL: columns.CI_HIGH_ALL,
+}
+
+
+def shown_differences(differences: pd.DataFrame, decision: dict[str, Any] | None) -> pd.DataFrame:
+    """Picks NDCG@10 of the decided selection, of the distilled students and of SASRec, as shares of the full model.
+
+    Where no smaller selection was decided, the deepest one that was studied stands in its place.
+
+    Args:
+        differences: `StudyFiles.slice_differences`.
+        decision: `StudyFiles.decision`.
+
+    Returns:
+        The rows, model by model, with the further columns name, relative_ci_low, relative_ci_high,
+        relative_ci_low_all and relative_ci_high_all; NaN where there is no bound or the full model's value is 0.
+    """
+    is_metric = (differences[columns.METRIC] == METRIC[0]) & (differences[columns.K] == METRIC[1])
+    rows = differences.loc[is_metric]
+    names = _names(rows, decision)
+    keys = list(zip(rows[columns.KIND], rows[columns.SELECTION], strict=True))
+    named = rows.assign(**{NAME: [names.get(key, "") for key in keys]})
+    full = rows[columns.FULL_VALUE].where(rows[columns.FULL_VALUE] > 0)
+    shares = {share: rows[bound] / full for share, bound in _BOUNDS.items()}
+    place = pd.Series([list(names).index(key) if key in names else -1 for key in keys], index=rows.index)
+    found = named.assign(**shares).loc[place >= 0]
+    return found.iloc[np.argsort(place[place >= 0].to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _names(rows: pd.DataFrame, decision: dict[str, Any] | None) -> dict[tuple[str, str], str]:
+    """Returns what each shown model is called, by kind and selection."""
+    variants = rows.loc[rows[columns.KIND] == "variant", [columns.SELECTION, columns.DEPTH]].drop_duplicates()
+    depths = dict(variants.itertuples(index=False, name=None))
+    found: dict[tuple[str, str], str] = {}
+    chosen = None if decision is None or decision["depth"] is None else selection_of(decision)
+    if chosen in depths:
+        found["variant", str(chosen)] = f"{_called(str(chosen), depths[chosen])}, decided"
+    elif depths:
+        deepest = max(depths, key=lambda text: (depths[text], keeps_first(text)))
+        found["variant", deepest] = _called(deepest, depths[deepest])
+    students = rows.loc[rows[columns.KIND] == "distilled", columns.SELECTION].unique()
+    for text in students:
+        beside = "" if len(students) == 1 else f" {text}"
+        found["distilled", text] = f"{KIND_NAMES['distilled']}{beside}"
+    if (rows[columns.KIND] == REFERENCE).any():
+        found[REFERENCE, ""] = KIND_NAMES[REFERENCE]
+    return found
+
+
+def _called(text: str, depth: int) -> str:
+    return f"depth {depth}" if keeps_first(text) else text
+
+
+def loses(table: pd.DataFrame) -> pd.Series:
+    """Tells which rows lose for certain: their interval for all groups together lies below 0."""
+    return table[columns.CI_HIGH_ALL] < 0
+
+
+def gains(table: pd.DataFrame) -> pd.Series:
+    """Tells which rows gain for certain."""
+    return table[columns.CI_LOW_ALL] > 0
+
+
+def who_loses(table: pd.DataFrame, alpha: float | None) -> str:
+    """Says in one sentence which groups of which model lose or gain for certain.
+
+    Args:
+        table: `shown_differences`; at least one row.
+        alpha: what the intervals leave outside; None where it is not known.
+    """
+    known = table.loc[table[columns.CI_LOW_ALL].notna()]
+    if known.empty:
+        return "No group has enough users for an interval, so who loses cannot be told."
+    confidence = "" if alpha is None else f" with {level(1 - alpha)} confidence"
+    start = f"For certain{confidence}, all groups of a model together, {metric_label(*METRIC)} against the full model:"
+    certain = known.loc[loses(known) | gains(known)]
+    if certain.empty:
+        return (
+            f"{start} no group loses or gains. That is no proof that all are served alike: the intervals say how much "
+            "could be hidden."
+        )
+    return f"{start} {'; '.join(_of_model(str(name), rows) for name, rows in known.groupby(NAME, sort=False))}."
+
+
+def _of_model(name: str, rows: pd.DataFrame) -> str:
+    parts = [
+        f"{verb} for {_listed(rows.loc[which])}"
+        for verb, which in (("loses", loses(rows)), ("gains", gains(rows)))
+        if which.any()
+    ]
+    return f"{name} {' and '.join(parts) or 'is not shown to lose or gain in any group'}"
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    """Returns groups, slice by slice, each with its relative difference."""
+    slices = []
+    for name, of_slice in rows.groupby(columns.SLICE, sort=False):
+        groups = [
+            f"{group_name(group, str(name))} ({percent(share)})"
+            for group, share in zip(of_slice[columns.GROUP], of_slice[columns.RELATIVE], strict=True)
+        ]
+        slices.append(f"{', '.join(groups)} {WHAT[str(name)]}")
+    return f"users with {' and with '.join(slices)}"

@@ -1,0 +1,65 @@
+"""Tables of slices: which rows of `slices.csv` the figure and the report's table show, seeds put together."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.reporting.tables.curve import N_SEEDS
+from layerprobe.reporting.words.selections import keeps_first
+
+METRIC = ("ndcg", 10)
+REFERENCE = "sasrec"
+COLD = "0"
+"""Group of targets without a training interaction."""
+SLICE_NAMES = {
+    columns.HISTORY_LENGTH: "items in the history",
+    columns.TARGET_POPULARITY: "training interactions of the target",
+    columns.RECENCY: "time since the last item",
+}
+_POINT = [columns.KIND, columns.SELECTION, columns.DEPTH, columns.SLICE, columns.GROUP]
+
+
+def slice_points(slices: pd.DataFrame) -> pd.DataFrame:
+    """Picks NDCG@10 and puts the seeds of a model together, as the depth figures do.
+
+    Args:
+        slices: `StudyFiles.slices`.
+
+    Returns:
+        One row per model and group, groups of a slice in rising order: kind, selection, depth, slice, group, value
+        (mean over seeds), ci_low and ci_high (lowest and highest bound of any seed; NaN where the group has none),
+        n_users, n_seeds.
+    """
+    rows = slices.loc[(slices[columns.METRIC] == METRIC[0]) & (slices[columns.K] == METRIC[1])]
+    return rows.groupby(_POINT, sort=False, dropna=False, as_index=False).agg(
+        **{
+            columns.VALUE: (columns.VALUE, "mean"),
+            columns.CI_LOW: (columns.CI_LOW, "min"),
+            columns.CI_HIGH: (columns.CI_HIGH, "max"),
+            columns.N_USERS: (columns.N_USERS, "max"),
+            N_SEEDS: (columns.SEED, "size"),
+        }
+    )
+
+
+def drawn_points(points: pd.DataFrame, n_layers: int) -> pd.DataFrame:
+    """Picks what the figure shows: `first:k` fine-tuned at every depth, the full model, and SASRec.
+
+    Other selections are left to `slices.csv`: a line per group and selection would hide what the figure is for.
+    """
+    is_first = points[columns.SELECTION].map(keeps_first).astype(bool)
+    is_full = points[columns.DEPTH].eq(n_layers).fillna(False).astype(bool)
+    is_variant = points[columns.KIND] == "variant"
+    return points.loc[(is_variant & (is_full | is_first)) | (points[columns.KIND] == REFERENCE)].reset_index(drop=True)
+
+
+def of_model(points: pd.DataFrame, kind: str, selection: str) -> pd.DataFrame:
+    """Returns the rows of one model, indexed by slice and group; empty where the study does not have it."""
+    rows = points.loc[(points[columns.KIND] == kind) & (points[columns.SELECTION] == selection)]
+    return rows.set_index([columns.SLICE, columns.GROUP])
+
+
+def group_name(group: str, slice_name: str) -> str:
+    """Returns how a group is called; targets never seen in training are `cold (0)`."""
+    return f"cold ({group})" if (slice_name, group) == (columns.TARGET_POPULARITY, COLD) else group

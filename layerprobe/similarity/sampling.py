@@ -1,0 +1,112 @@
+"""The states that layers are compared by: one row per sampled validation user, at every depth.
+
+Takes a model and a split, hands on `hidden` [L + 1, users, dim]. Nothing here looks at a test target or a test history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+
+from layerprobe.data.batches import SequenceBatch, query_batch
+from layerprobe.data.splits import Split
+from layerprobe.errors import InputError
+from layerprobe.recommender.model import Recommender
+
+Positions = Literal["last-item", "items", "all"]
+PLACES: dict[Positions, str] = {
+    "last-item": "last item",
+    "items": "a random item",
+    "all": "a random position, prompt included,",
+}
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Which users, and where in their histories.
+
+    Raises:
+        InputError: a number is below its least value, or the position is not known.
+    """
+
+    rows: int = 2048
+    """Most users, a seeded sample of the evaluated ones; at least 5."""
+    positions: Positions = "last-item"
+    """Where states are read, once per user. `last-item`: at the readout, or before a prompt's suffix. `items`: at a
+    random item. `all`: at a random position, tokens of the prompt included."""
+    seed: int = 0
+    """Seed of the sample and of the positions."""
+    batch_size: int = 256
+    """Users that are read at a time."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 5 or self.batch_size < 1 or self.seed < 0:
+            raise InputError(
+                "rows must be at least 5, batch_size at least 1 and the seed not negative; got "
+                f"{self.rows}, {self.batch_size} and {self.seed}"
+            )
+        if self.positions not in PLACES:
+            raise InputError(f"positions must be one of {', '.join(PLACES)}; got {self.positions!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class SampledStates:
+    """States of a model, one row per user.
+
+    Attributes:
+        hidden: `hidden[0..L]` before the final norm, float32 [L + 1, users, dim].
+        users: their rows in the split, ascending, int64 [users].
+        label: what a row is, in words.
+    """
+
+    hidden: torch.Tensor
+    users: np.ndarray
+    label: str
+
+
+def sampled_users(split: Split, rows: int, seed: int) -> np.ndarray:
+    """Returns the rows of the users that layers are compared on: a seeded sample of the evaluated ones, ascending."""
+    evaluated = split.evaluated
+    generator = np.random.default_rng(seed)
+    return np.sort(evaluated[generator.permutation(len(evaluated))[:rows]])
+
+
+def sampled_states(model: Recommender, split: Split, options: SampleOptions) -> SampledStates:
+    """Returns the states of a sample of validation users at one position each.
+
+    One position each, also where any item or prompt position may be taken: rows of one user depend on each other, and
+    intervals over users would come out too narrow.
+
+    Args:
+        model: in evaluation mode.
+        split: the log; its validation histories are read.
+        options: which users, and where.
+    """
+    users = sampled_users(split, options.rows, options.seed)
+    shares = torch.from_numpy(np.random.default_rng(options.seed).random(len(users)))
+    parts = []
+    with torch.inference_mode():
+        for batch, place in valid_batches(split, users, model.max_len, options.batch_size):
+            batch = batch.to(model.device)
+            if options.positions == "last-item":
+                parts.append(model.hidden_at_items(batch).cpu())
+                continue
+            is_item, before = options.positions == "items", model.prompt.n_before
+            counts = batch.lengths if is_item else model.n_places(batch)
+            pos = (shares[place].to(model.device) * counts).long() + (before if is_item else 0)
+            parts.append(model.hidden_anywhere(batch, pos).cpu())
+    label = f"{PLACES[options.positions]} of {len(users):,} validation histories"
+    return SampledStates(torch.cat(parts, dim=1), users, label)
+
+
+def valid_batches(split: Split, users: np.ndarray, max_len: int, size: int) -> Iterator[tuple[SequenceBatch, slice]]:
+    """Yields the validation histories of `users` in batches of about `size`, each with its place in the sample."""
+    part = replace(split, asked=users)
+    make = partial(query_batch, part, part.queries("valid"), max_len=max_len)
+    for chunk in np.array_split(np.arange(len(users)), -(-len(users) // size)):
+        yield make(chunk), slice(chunk[0], chunk[-1] + 1)

@@ -1,0 +1,77 @@
+"""Stage data: the log read, filtered, audited and split, or taken over from a folder that `prepare` made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from layerprobe.data.audit import OrderAudit
+from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
+from layerprobe.data.progress import Steps
+from layerprobe.data.synthetic import generate
+from layerprobe.evaluation.negatives import require_enough
+from layerprobe.store.atomic import replacing
+from layerprobe.store.run_folder import hash_value, is_done, mark_done
+from layerprobe.study.spec import DataSpec, StudySpec, to_plain
+from layerprobe.study.study import Study
+from layerprobe.training.log import say
+
+
+def run(study: Study) -> None:
+    """Reads, filters, audits and splits the log, or takes over a folder that `layerprobe prepare` made."""
+    spec, folder = study.spec.data, study.layout.data
+    key = data_key(spec)
+    if is_done(folder, key):
+        return
+    data = prepared_data(study.spec, folder)
+    counts = data.facts["counts"]
+    say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
+    for line in OrderAudit(**data.facts["audit"]).lines():
+        say(line)
+    mark_done(folder, key, [folder / name for name in FILES])
+
+
+def data_key(spec: DataSpec) -> str:
+    """Returns the hash of what the data depend on.
+
+    Options of lagged users are left out where there are none, so that data from before there was this kind stay valid.
+    """
+    plain = to_plain(spec)
+    if not spec.synthetic.share_lagged:
+        for name in ("share_lagged", "lag", "lagged_items"):
+            del plain["synthetic"][name]
+    return hash_value(plain)
+
+
+def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
+    """Brings a study's data into a folder, as they were prepared or from the log.
+
+    Raises:
+        InputError: the log or an option is at fault, or a user has too few items for the sampled protocol.
+    """
+    data = _prepared(study.data, folder)
+    if study.evaluation.sampled is not None:
+        require_enough(data.split, study.evaluation.sampled)
+    return data
+
+
+def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
+    steps = Steps(_say_data)
+    if spec.source == "prepared":
+        data = load_prepared(Path(spec.path or ""))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(Path(spec.path or "") / name, temporary)
+        steps.done(f"taken over from {spec.path}: {len(data.split.sequences.items):,} interactions")
+        return data
+    options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed)
+    if spec.source != "synthetic":
+        return prepare(options, folder, _say_data)
+    raw = generate(spec.synthetic)
+    steps.done(f"generated: {len(raw.interactions):,} interactions")
+    return prepare_log(raw, options, folder, _say_data)
+
+
+def _say_data(line: str) -> None:
+    say(f"data: {line}")

@@ -1,0 +1,111 @@
+"""Stage decide: which layers to keep, the control arms, and how well cheap scores foretold it.
+
+Everything is made from the stored ranks every time, so it can never disagree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from layerprobe import processes
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.errors import BudgetNotMet
+from layerprobe.kinds import SASREC
+from layerprobe.probing.budget import BudgetPick
+from layerprobe.probing.controls import compare_control
+from layerprobe.probing.decide import decide
+from layerprobe.stages.curve import floor_ranks
+from layerprobe.stages.tables.cost_fronts import weigh_costs
+from layerprobe.stages.tables.predictiveness import write_predictiveness
+from layerprobe.store.atomic import write_json
+from layerprobe.store.decision import write_decision
+from layerprobe.study.study import Study
+from layerprobe.sweep.complete import Complete, complete
+from layerprobe.training.log import say
+from layerprobe.training.model_folder import read_ranks
+
+
+def run(study: Study) -> None:
+    """Decides on the main process; all processes take the same way from there.
+
+    Raises:
+        BudgetNotMet: no studied selection keeps the budget, or none was measured; everything is written all the same.
+    """
+    unmet = processes.agreed(lambda: _unmet_budget(study))
+    if unmet is not None:
+        raise BudgetNotMet(unmet)
+
+
+def _unmet_budget(study: Study) -> str | None:
+    """Decides, and returns what is wrong with the budget; None where it is kept, or there is none."""
+    try:
+        decide_study(study)
+    except BudgetNotMet as error:
+        return str(error)
+    return None
+
+
+def decide_study(study: Study) -> None:
+    """Writes `decision.json`, the smallest depth that is provably not worse than the full model by the margin.
+
+    Where the study has control arms, `controls.json` compares every variant with its twin.
+
+    Raises:
+        BudgetNotMet: as `run`.
+    """
+    finished = complete(study)
+    variants = {each: _ranks_of(finished, partial(study.variant_folder, each)) for each in finished.selections}
+    sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
+    decision = decide(variants, {SASREC: sasrec, **floor_ranks(study)}, study.spec.decision)
+    record = decision.record(merged=study.family.merged, notes=finished.notes)
+    pick = weigh_costs(study, record)
+    write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
+    say(f"decision: {decision.sentence}")
+    _compare_controls(finished, variants)
+    write_predictiveness(study, variants)
+    _require_met(study, pick)  # last, so that nothing else is lost
+
+
+def _require_met(study: Study, pick: BudgetPick | None) -> None:
+    """Says what is picked within the budget, where the study has one."""
+    if pick is not None:
+        pick.require_met()
+        say(f"budget: {pick.sentence}")
+    elif study.spec.budget.limits:
+        raise BudgetNotMet(
+            f"a budget needs a measured selection, and memory was too small to measure any: free memory and run the "
+            f"same command again for {study.spec.budget.label}"
+        )
+
+
+def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
+    """Returns a baseline's folders of the seeds that count; one that was trained once stands against all of them."""
+    return list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
+
+
+def _ranks_of(finished: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:
+    """Returns the ranks of one selection, one table per seed that counts."""
+    return [read_ranks(folder(seed)) for seed in finished.seeds]
+
+
+def _compare_controls(finished: Complete, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
+    """Writes `controls.json`; takes an older one away where the study has no control arm any more."""
+    study = finished.study
+    path, arms = study.layout.control_comparison, []
+    for control in study.spec.probe.controls:
+        pairs = {
+            each: (variants[each], _ranks_of(finished, partial(study.control_folder, control, each)))
+            for each in finished.twins(control)
+        }
+        if pairs:
+            arms.append(compare_control(control, pairs, study.spec.decision))
+            say(f"controls: {arms[-1].sentence}")
+    if arms:
+        write_json(path, {"controls": [arm.to_dict() for arm in arms]})
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""Stage distill: the student trained on its teacher's block states, then judged."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from layerprobe import processes
+from layerprobe.backbone.selection import LayerSelection, measured_form, parse_selection
+from layerprobe.errors import NothingToDistil
+from layerprobe.stages.planned import Planned
+from layerprobe.stages.similarity import compare_student
+from layerprobe.stages.tables.distillation_gain import write_distillation_gain
+from layerprobe.store.decision import read_decision
+from layerprobe.store.model_record import read_model_record
+from layerprobe.study.jobs.students import distill_job, kept_by, student_of, student_selection
+from layerprobe.study.study import Study
+from layerprobe.training.log import say
+from layerprobe.training.model_folder import load_trained, train_and_rank
+
+
+def run(study: Study) -> None:
+    """Trains the student on its teacher's block states and judges the gain.
+
+    Raises:
+        NothingToDistil: student and teacher are the same model before training, since the teacher's never improved.
+    """
+    selection = student_selection(study)
+    say_other_depth(study, selection)
+    same_layers = selection.layers == study.full.layers
+    if same_layers and read_model_record(study.layout.teacher).best_epoch == 0:
+        raise NothingToDistil(
+            "nothing to distil: the decision keeps all layers, and no epoch of the teacher's training was better on "
+            "validation users than its start; train longer or with another learning rate, or choose distill.depth"
+        )
+    jobs = [distill_job(study, selection, seed) for seed in study.student_folders]
+    for job in jobs:
+        train_and_rank(job, study.ranking, study.tracking)
+    trained = partial(load_trained, jobs[0].folder, jobs[0].build)
+    processes.on_main(lambda: compare_student(study, jobs[0].folder, lambda: student_of(trained())))
+    processes.on_main(lambda: write_distillation_gain(study, selection))
+
+
+def plan(study: Study) -> list[Planned]:
+    """Returns the student of each seed."""
+    spec, text, selection = study.spec, _planned_text(study), _planned_selection(study)
+    return [
+        Planned(
+            label=f"distilled: {text}" + (f", seed {seed}" if seed != spec.probe.seeds[0] else ""),
+            kind="distilled",
+            folders=(folder,),
+            training=spec.distill.training or spec.training,
+            max_len=spec.recommender.max_len,
+            selection=selection,
+        )
+        for seed, folder in study.student_folders.items()
+    ]
+
+
+def _planned_text(study: Study) -> str:
+    spec = study.spec.distill
+    if spec.selection is None and spec.depth is None:
+        return "the decided selection, or the next that can be distilled"
+    return spec.selection or f"first:{spec.depth}"
+
+
+def _planned_selection(study: Study) -> LayerSelection:
+    """Returns the student's layers; where they are open, what costs most, or as much as those still to be measured."""
+    asked = study.spec.distill.selection
+    form = None if asked is None else measured_form(asked, study.n_layers)
+    if form is not None and form[0] not in study.measured:
+        return parse_selection(f"first:{form[1]}", study.n_layers)
+    if study.student_selection is not None or study.layout.decision.exists():
+        return student_selection(study)
+    deepest = max(depth for depth in range(1, study.n_layers + 1) if study.can_distil(depth))
+    return parse_selection(f"first:{deepest}", study.n_layers)
+
+
+def say_other_depth(study: Study, selection: LayerSelection) -> None:
+    """Says where the student is not the selection to be kept: another was asked for, or it cannot be distilled."""
+    kept = kept_by(read_decision(study.folder))
+    if kept.selection is None or selection.layers == kept.layers:
+        return
+    called = f"the budget's pick, {kept.selection}" if kept.is_pick else f"the decided {kept.selection}"
+    if study.student_selection is not None:
+        if kept.is_pick:
+            say(f"student: {selection}, as distill.depth or distill.selection asks, and not {called}")
+        return
+    unlike = "; the budget is for its pick, not for this student" if kept.is_pick else ""
+    if kept.depth == 0:
+        why = "which has no layers and so nothing to distil: the next depth that can be distilled is taken"
+    else:
+        why = (
+            "which shares no inner block with its teacher; distill.weights.multiple 0 and distill.selection "
+            f"{kept.selection} take {'the pick' if kept.is_pick else 'the decided one'}"
+        )
+    say(f"student: {selection} in place of {called}, {why}{unlike}")

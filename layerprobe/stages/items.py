@@ -1,0 +1,67 @@
+"""Stage items: SASRec trained, the item table frozen, the floors ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from layerprobe import processes
+from layerprobe.items.table import from_vectors, random_table
+from layerprobe.kinds import SCORED_FLOORS
+from layerprobe.recommender.baselines import floors
+from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.stages.planned import Planned
+from layerprobe.stages.ranks import ranked, write_ranks
+from layerprobe.store.layout import ITEM_TABLE
+from layerprobe.store.run_folder import hash_value, is_done
+from layerprobe.study.jobs.recommenders import shared_dependencies
+from layerprobe.study.jobs.sasrec import sasrec_job
+from layerprobe.study.study import Study
+from layerprobe.training.model_folder import load_trained, train_and_rank
+
+
+def run(study: Study) -> None:
+    """Trains SASRec, freezes the item table and ranks the floors."""
+    first, *others = [sasrec_job(study, seed) for seed in study.sasrec_folders]
+    train_and_rank(first, study.ranking, study.tracking)
+    processes.on_main(lambda: _freeze_items(study, first.build))
+    for job in others:
+        train_and_rank(job, study.ranking, study.tracking)
+    _rank_floors(study)
+
+
+def plan(study: Study) -> list[Planned]:
+    """Returns SASRec of each seed; the first one with the item table and the floors."""
+    (_, first), *others = study.sasrec_folders.items()
+    training, reads = study.spec.items.training, study.spec.items.sasrec.max_len
+    folders = (first, study.layout.baselines)
+    return [
+        Planned("items: SASRec and floors", "sasrec", folders, training, reads, floors=len(SCORED_FLOORS)),
+        *(Planned(f"items: SASRec, seed {seed}", "sasrec", (folder,), training, reads) for seed, folder in others),
+    ]
+
+
+def _freeze_items(study: Study, build: Callable[[], SequenceModel]) -> None:
+    """Writes the item table, from SASRec or drawn at random."""
+    spec, folder = study.spec.items, study.layout.items
+    if (folder / ITEM_TABLE).exists():
+        return
+    if spec.kind == "random":
+        n_items = study.data.catalogue.n_items
+        table = random_table(n_items, spec.random_dim, study.spec.data.seed, study.data_hash)
+    else:
+        table = from_vectors(load_trained(folder, build).item_vectors(), "sasrec", study.data_hash)
+    table.save(folder)
+
+
+def _rank_floors(study: Study) -> None:
+    """Ranks the floors that are not ranked yet: one that is new in this version joins those of a finished study."""
+    folder, key = study.layout.baselines, hash_value(shared_dependencies(study))
+    every = floors(study.data.split, study.data.catalogue)
+    done = processes.agreed(lambda: is_done(folder, key))
+    paths = {name: study.layout.baseline_ranks(name) for floor in every for name in floor.names}
+    left = processes.agreed(lambda: [name for name, path in paths.items() if not (done and path.exists())])
+    if not left:
+        return
+    ranks = [ranked(floor, study.ranking) for floor in every if set(floor.names) & set(left)]
+    known = [path for name, path in paths.items() if name not in left]
+    processes.on_main(lambda: write_ranks(folder, key, {k: v for one in ranks for k, v in one.items()}, known))

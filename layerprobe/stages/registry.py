@@ -1,0 +1,72 @@
+"""The stages of a study, in order. From here come what a command needs, the list of commands and the dry run's rows."""
+
+from __future__ import annotations
+
+from layerprobe.errors import InputError
+from layerprobe.stages.stage import Stage
+
+STAGES = (
+    Stage("data", "prepare the log", "layerprobe.stages.data", on_main=True),
+    Stage("items", "train SASRec, freeze the item table, rank the floors", "layerprobe.stages.items", ("data",)),
+    Stage("teach", "train the full-depth teacher", "layerprobe.stages.teach", ("items",)),
+    Stage("similarity", "compare the teacher's layers", "layerprobe.stages.similarity", ("teach",)),
+    Stage(
+        "probe",
+        "fine-tune every selection of layers and rank every exit",
+        "layerprobe.stages.probe",
+        reads=("similarity",),
+        renews=("curve",),
+        in_sweep=True,
+    ),
+    Stage("curve", "write curve.csv and slices.csv", "layerprobe.stages.curve", ("probe",), on_main=True),
+    Stage("cost", "measure latency, speed and memory of every selection", "layerprobe.stages.cost", reads=("probe",)),
+    Stage("decide", "decide which layers to keep", "layerprobe.stages.decide", reads=("curve", "cost")),
+    Stage(
+        "distill",
+        "train the student on the teacher's blocks",
+        "layerprobe.stages.distil",
+        reads=("decide",),
+        renews=("curve",),
+    ),
+    Stage(
+        "export", "write the deployable student folder", "layerprobe.stages.export", reads=("distill",), on_main=True
+    ),
+    Stage("report", "draw the report from the study's files", "layerprobe.stages.report", on_main=True),
+)
+
+
+def stage_named(name: str, stages: tuple[Stage, ...] = STAGES) -> Stage:
+    """Returns a stage.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    for stage in stages:
+        if stage.name == name:
+            return stage
+    raise InputError(f"a stage must be one of {', '.join(each.name for each in stages)}; got {name!r}")
+
+
+def stages_until(last: str | None, stages: tuple[Stage, ...] = STAGES) -> list[Stage]:
+    """Returns what has to be brought up to date, in order; a stage that is renewed stands there again.
+
+    Args:
+        last: name of the last stage; None is the whole study.
+        stages: all stages, each after those it reads.
+
+    Raises:
+        InputError: there is no stage of that name.
+
+    >>> [stage.name for stage in stages_until("teach")]
+    ['data', 'items', 'teach']
+    """
+    needed = {stage.name for stage in stages} if last is None else _needed(last, stages)
+    found: list[Stage] = []
+    for stage in stages:
+        if stage.name in needed and (not found or found[-1] != stage):
+            found += [stage, *(stage_named(name, stages) for name in stage.renews)]
+    return found
+
+
+def _needed(name: str, stages: tuple[Stage, ...]) -> set[str]:
+    return {name}.union(*(_needed(each, stages) for each in stage_named(name, stages).reads))

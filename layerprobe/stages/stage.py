@@ -1,0 +1,51 @@
+"""`Stage`: one step of a study, as plain values. What it computes lies in a module of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerprobe.stages.planned import Planned
+    from layerprobe.study.study import Study
+    from layerprobe.sweep.sweep import Executor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    The module has a function `run(study)`, or `run(study, executor)`, and `plan(study)` where models are trained. It
+    is imported when it is needed, so that the list of stages costs no heavy library.
+
+    Attributes:
+        name: name of the command, of progress lines and of `reads`.
+        help: what it does, for `--help`: "one stage: ...".
+        module: where its functions lie.
+        reads: stages whose files it reads, and which are brought up to date before it.
+        renews: stages that show what it has made, and are brought up to date after it.
+        on_main: whether the main process of a launch does it alone, while the others wait.
+        in_sweep: whether it trains models that an executor may train elsewhere.
+    """
+
+    name: str
+    help: str
+    module: str
+    reads: tuple[str, ...] = ()
+    renews: tuple[str, ...] = ()
+    on_main: bool = False
+    in_sweep: bool = False
+
+    def run(self, study: Study, executor: Executor) -> None:
+        """Brings the stage up to date: what is done is skipped, what was cut off is resumed."""
+        run = self._functions().run
+        run(study, executor) if self.in_sweep else run(study)
+
+    def plan(self, study: Study) -> list[Planned]:
+        """Returns the models it trains, for the dry run; nothing where it trains none."""
+        plan = getattr(self._functions(), "plan", None)
+        return [] if plan is None else plan(study)
+
+    def _functions(self) -> Any:
+        return import_module(self.module)

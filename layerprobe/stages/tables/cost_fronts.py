@@ -1,0 +1,48 @@
+"""What follows from the measured costs of a study: the Pareto fronts, and the pick within a budget.
+
+Takes `costs/costs.csv` and the decision, writes `costs/front.csv`. Made anew with every decision, since both depend on
+its metric.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.probing.budget import BudgetPick, pick_within
+from layerprobe.probing.pareto import front_rows
+from layerprobe.store.atomic import write_csv
+from layerprobe.store.decision import DecisionRecord
+from layerprobe.study.study import Study
+
+COUNTED = (
+    columns.DEPTH,
+    columns.PARAMETERS,
+    *(f"{columns.PARAMETERS}_{part}" for part in columns.PARAMETER_PARTS),
+    columns.WEIGHT_BYTES,
+    columns.SCORING_BYTES,
+    columns.TRAINING_BYTES,
+)
+"""Columns of whole numbers, empty where there is none."""
+
+
+def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns `costs.csv` with its counts as nullable whole numbers and text where a floor has no selection."""
+    return table.astype(dict.fromkeys(COUNTED, "Int64")).fillna({columns.SELECTION: ""})
+
+
+def weigh_costs(study: Study, decision: DecisionRecord) -> BudgetPick | None:
+    """Writes the fronts of quality against cost, and picks within the study's budget; None where there is none.
+
+    Where memory was too small to measure any variant there are no costs, and so no fronts and no pick.
+
+    Args:
+        study: its cost stage must have run.
+        decision: what was decided.
+    """
+    layout = study.layout
+    if not layout.cost_table.exists():
+        return None
+    costs = whole_numbers(pd.read_csv(layout.cost_table))
+    write_csv(layout.front, front_rows(costs, decision))
+    return pick_within(study.spec.budget, decision, costs) if study.spec.budget.limits else None

@@ -1,0 +1,92 @@
+"""Gathers the distilled student and the plain variants of the same layers, and writes `distilled.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.probing.distilled import compare_distilled
+from layerprobe.probing.wording import listed
+from layerprobe.store.atomic import write_json
+from layerprobe.store.model_record import read_model_record
+from layerprobe.store.run_folder import DONE, differing_keys
+from layerprobe.study.spec import to_plain
+from layerprobe.study.study import Study
+from layerprobe.training.log import say
+from layerprobe.training.model_folder import read_ranks
+
+STARTS = {"backbone": "the backbone's own weights", "teacher": "the trained teacher's weights"}
+DECIDED = (
+    "The decision took these layers for what they reach without a teacher on these same users, which may flatter the "
+    "plain model a little."
+)
+
+
+def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
+    """Compares the student with the variants that keep its layers, of the seeds the student was trained with.
+
+    A seed counts where both its student and its variant are finished. Where none does, or no variant keeps these
+    layers, an older comparison is taken away.
+
+    Args:
+        study: a study whose student is trained.
+        selection: the student's layers; variants are found by the layers, however they are written.
+    """
+    path, students = study.layout.distilled, study.student_folders
+    plain = next((each for each in study.selections if each.layers == selection.layers), None)
+    if plain is None:
+        path.unlink(missing_ok=True)
+        return
+    variants = {seed: study.variant_folder(plain, seed) for seed in students}
+    lost = [seed for seed in students if not all((each[seed] / DONE).exists() for each in (students, variants))]
+    students, variants = (
+        {seed: folder for seed, folder in each.items() if seed not in lost} for each in (students, variants)
+    )
+    if not students:
+        path.unlink(missing_ok=True)
+        say(f"distilled: not compared, since the training of {plain} without a teacher is not finished with any seed")
+        return
+    distilled, alone = ([read_ranks(folder) for folder in each.values()] for each in (students, variants))
+    found = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
+    notes = [*found.notes, *([DECIDED] if study.student_selection is None else [])]
+    notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
+    names = {"student": study.spec.distill.name, "plain": plain.text}
+    write_json(path, {**names, **found.to_dict(), "notes": notes})
+    say(f"distilled: {found.sentence}")
+
+
+def _unlike(study: Study) -> list[str]:
+    """Says what told the trainings of student and variants apart beside the teacher."""
+    spec, found = study.spec, []
+    own = spec.training if spec.distill.training is None else spec.distill.training
+    keys = differing_keys(to_plain(spec.training), to_plain(own))
+    if keys:
+        found.append(f"the student has a recipe of its own ({', '.join(keys)})")
+    if spec.distill.start != spec.probe.start:
+        student, variants = STARTS[spec.distill.start], STARTS[spec.probe.start]
+        found.append(f"the student started from {student}, the plain model from {variants}")
+    if study.student_recipe != study.recipe:
+        found.append("the student's backbone is not quantized")
+    return found
+
+
+def _untrained(name: str, folders: Mapping[int, Path]) -> list[str]:
+    """Says of which seeds the validation users liked no epoch better than the start: such a model is not trained."""
+    seeds = [str(seed) for seed, folder in folders.items() if read_model_record(folder).best_epoch == 0]
+    if not seeds:
+        return []
+    which = _seeds(seeds)
+    return [f"No epoch of the {name} of {which} was better on validation users than its start, so its start was taken."]
+
+
+def _dropped(plain: LayerSelection, seeds: Sequence[int]) -> list[str]:
+    """Says which seeds are left out."""
+    if not seeds:
+        return []
+    which = _seeds([str(seed) for seed in seeds])
+    return [f"Left out is {which}: the training of {plain} without a teacher is not finished with it."]
+
+
+def _seeds(seeds: Sequence[str]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {listed(seeds)}"

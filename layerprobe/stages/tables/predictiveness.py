@@ -1,0 +1,73 @@
+"""Gathers what the cheap scores say of every studied selection, and what fine-tuning made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from layerprobe import columns
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.ranks import FULL
+from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.probing.per_user import PerUser
+from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
+from layerprobe.stages.teacher.cuts import cut_store
+from layerprobe.store.atomic import write_csv
+from layerprobe.study.study import Study
+
+CUT = "cut-ndcg"
+"""The teacher ranked with the selection's layers alone, nothing retrained."""
+TO_FULL = "cka-to-full"
+
+
+def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequence[pd.DataFrame]]) -> None:
+    """Writes `predictiveness.csv` and `predicted.csv`.
+
+    Args:
+        study: a study whose similarity and probe stages are done.
+        variants: per selection the ranks of its variants, one table per seed.
+    """
+    options = study.spec.decision
+    selections = tuple(each for each in variants if each.depth)
+    per_user = [PerUser.read(each.text, variants[each], options).over_seeds for each in selections]
+    curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
+    table, points = predictiveness(
+        _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
+    )
+    write_csv(study.layout.predicted, points)
+    write_csv(study.layout.predictiveness, table)
+
+
+def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
+    """Returns every score of every selection, higher promising more; NaN where a score speaks of first layers alone."""
+    layout = study.layout
+    found = layer_predictions(pd.read_csv(layout.importance), pd.read_csv(layout.blocks), selections)
+    cuts = cut_store(study).read_layers()
+    found[CUT] = np.array([cuts[each.layers].mean() for each in selections])
+    table = pd.read_parquet(layout.similarity_table)
+    last = table.loc[(table[columns.MEASURE] == "cka") & (table[columns.LAYER_B] == study.n_layers)]
+    if len(last):
+        found[TO_FULL] = _of_first(selections, last.set_index(columns.LAYER_A)[columns.VALUE].to_dict())
+    for kind in EXIT_KINDS:
+        by_depth = {each.depth: _exit(study, kind, each.depth) for each in selections if _is_prefix(each)}
+        found[kind] = _of_first(selections, by_depth)
+    return found
+
+
+def _exit(study: Study, kind: str, k: int) -> float:
+    """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
+    ranks, options = pd.read_parquet(study.layout.exit_ranks(kind, k)), study.spec.decision
+    asked = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
+    return float(metric_values(asked, options.metric, options.k).mean())
+
+
+def _is_prefix(selection: LayerSelection) -> bool:
+    """Tells whether it keeps the first layers, however it is written: an exit reads just these."""
+    return selection.layers == tuple(range(selection.depth))
+
+
+def _of_first(selections: Sequence[LayerSelection], by_depth: Mapping[int, float]) -> np.ndarray:
+    return np.array([by_depth[each.depth] if _is_prefix(each) else np.nan for each in selections])

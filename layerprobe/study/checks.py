@@ -1,0 +1,176 @@
+"""Checks of a study that need no model: whether spec, backbone and data fit together, before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+
+from layerprobe import processes
+from layerprobe.backbone.load import backbone_config, composed
+from layerprobe.backbone.truncate import cut_config
+from layerprobe.data.splits import Split
+from layerprobe.distillation.mapping import block_map
+from layerprobe.errors import InputError
+from layerprobe.probing.variant import check_recipe, repeated_positions
+from layerprobe.similarity.measures import require_rows
+from layerprobe.study.study import Study
+from layerprobe.training.log import say
+from layerprobe.training.options import train_batches
+
+
+def check_study(study: Study) -> None:
+    """Checks what can be checked before anything is computed or written.
+
+    Raises:
+        InputError: selections, controls, seeds, blocks, lengths or prompts do not fit together.
+    """
+    spec = study.spec
+    if study.n_layers < 1:
+        raise InputError(f"the teacher must keep at least one layer; backbone.keep {spec.backbone.keep} keeps none")
+    waiting = [text for text, depth in study.family.pending if depth < study.n_layers]
+    if len(study.selections) + len(waiting) < 2:
+        got = spec.probe.selections if spec.probe.depths is None else spec.probe.depths
+        raise InputError(
+            f"probe.depths or probe.selections must hold a depth below the teacher's {study.n_layers}; got {got}"
+        )
+    study.tracking.check()
+    check_inputs(study)
+    check_similarity(study)
+    check_controls(study)
+    check_cover(study)
+    check_halving(study)
+    check_student(study)
+
+
+def check_inputs(study: Study) -> None:
+    """Checks backbone, prompt, adapter and selections, and says how the prompt is run where that costs time.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+    if study.spec.backbone.quantize is not None and processes.slice_models():
+        raise InputError(
+            "backbone.quantize and a launch with FSDP do not go together: packed weights have no slices; take "
+            "configs/accelerate/gpus.yaml or leave quantize out"
+        )
+    trainings = {"training": study.spec.training, "distill.training": study.spec.distill.training}
+    supervisions = {
+        f"{name}.supervision": training.supervision for name, training in trainings.items() if training is not None
+    }
+    for note in check_recipe(study.recipe, supervisions):
+        say(note)
+    config = backbone_config(study.spec.backbone)
+    for selection in study.selections:
+        cut_config(copy.deepcopy(config), composed(study.spec.backbone, config.num_hidden_layers, selection))
+
+
+def check_steps(study: Study, split: Split) -> None:
+    """Checks, once the data are there, that every training's steps can be made as asked.
+
+    Raises:
+        InputError: a pass cannot hold the longest sequence, a window slides further than it reads, or the catalogue
+            has fewer items than a loss draws; the message names the training.
+    """
+    spec = study.spec
+    extra = repeated_positions(study.recipe)
+    reads = spec.recommender.max_len
+    trainings = [("items.training", spec.items.training, spec.items.sasrec.max_len, 0)]
+    trainings += [("training", spec.training, reads, extra)]
+    if spec.distill.training is not None:
+        trainings += [("distill.training", spec.distill.training, reads, extra)]
+    for name, training, max_len, carried in trainings:
+        try:
+            train_batches(split, max_len, training, seed=0, extra=carried)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+
+
+def check_similarity(study: Study, n_users: int | None = None) -> None:
+    """Checks that the measures asked for can be taken of so many users.
+
+    Args:
+        study: what is asked for.
+        n_users: evaluated users; None where the data are not there yet.
+
+    Raises:
+        InputError: one of them needs more rows.
+    """
+    spec = study.spec.similarity
+    n_rows = spec.rows if n_users is None else min(spec.rows, n_users)
+    require_rows(spec.measures, n_rows, backbone_config(study.spec.backbone).hidden_size)
+
+
+def check_controls(study: Study) -> None:
+    """Checks that the control arms have pretrained weights to compare with.
+
+    Raises:
+        InputError: they have none.
+    """
+    backbone = study.spec.backbone
+    if not study.spec.probe.controls:
+        return
+    if backbone.checkpoint is None or backbone.init == "random":
+        why = "has random weights" if backbone.checkpoint else "is built from a shape, so its weights are random"
+        raise InputError(
+            f"probe.controls random-init needs pretrained weights to compare with; the backbone {why}: leave "
+            "probe.controls out"
+        )
+    if backbone.quantize is not None:
+        raise InputError(
+            "probe.controls random-init has no stored weights to hold in fewer bits: leave out one of them"
+        )
+
+
+def check_cover(study: Study) -> None:
+    """Checks that the noise of training can be seen where intervals must cover it.
+
+    Raises:
+        InputError: every model would be trained once.
+    """
+    seeds = study.spec.probe.seeds
+    if study.spec.decision.cover == "training" and len(seeds) < 2:
+        raise InputError(
+            f"decision.cover training needs at least 2 training seeds of every model; probe.seeds has {len(seeds)}: "
+            "give two or more, or take decision.cover users"
+        )
+
+
+def check_halving(study: Study) -> None:
+    """Checks that halving has an epoch to choose at.
+
+    Raises:
+        InputError: it would choose after the last.
+    """
+    halving, epochs = study.spec.probe.halving, study.spec.training.epochs
+    if halving is not None and halving.after >= epochs:
+        raise InputError(
+            f"probe.halving.after must lie below training.epochs, which is {epochs}; got {halving.after}: a variant "
+            "that has been trained to the end cannot be stopped"
+        )
+
+
+def check_student(study: Study) -> None:
+    """Checks that the student has the blocks its loss terms need.
+
+    Raises:
+        InputError: it has not, or nothing is left to distil.
+    """
+    spec, deepest = study.spec.distill, study.n_layers
+    if spec.depth is None and spec.selection is None:
+        if not study.can_distil(deepest):  # the decision may keep every layer
+            raise InputError(
+                f"distill.depth is open, and no student of all {deepest} layers has the blocks its terms need; set "
+                "distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
+            )
+        return
+    depth = study.student_depth
+    assert depth is not None
+    found = block_map(deepest, depth, spec.blocks)
+    if found.blocks == 1 and spec.weights.multiple > 0:
+        raise InputError(
+            f"a student of {depth} layers has no inner block in common with a teacher of {deepest}, which "
+            "distill.weights.multiple needs: take depths with a common divisor above 1, or set it to 0"
+        )
+    if spec.start == "teacher" and depth == deepest:
+        raise InputError(
+            "distill.start teacher at the teacher's own depth leaves nothing to distil; choose a smaller depth"
+        )

@@ -1,0 +1,15 @@
+"""The demo: a small study on built-in data, the whole path in a few minutes on two cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layerprobe.study.parser import load_spec
+from layerprobe.study.spec import StudySpec
+
+DEMO = Path(__file__).with_name("demo.yaml")
+
+
+def demo_spec() -> StudySpec:
+    """Returns the demo's spec; `configs/demo.yaml` is the same file for people to copy and change."""
+    return load_spec(DEMO, [])

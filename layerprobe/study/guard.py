@@ -1,0 +1,138 @@
+"""The guard of a study's folder: it holds one study, and goes on with that one alone.
+
+Takes a study, writes `study.yaml` and `provenance.json`; refuses a folder that holds something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from layerprobe import processes
+from layerprobe.errors import InputError
+from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
+from layerprobe.store.layout import DATA
+from layerprobe.store.provenance import provenance
+from layerprobe.store.run_folder import differing_keys, with_defaults
+from layerprobe.study.spec import StudySpec, to_plain
+from layerprobe.study.study import Study
+from layerprobe.training.engine import mixed_precision
+
+FREE_KEYS = (
+    "decision",
+    "probe.depths",
+    "probe.selections",
+    "probe.controls",
+    "probe.seeds",
+    "probe.heads",
+    "probe.halving",
+    "distill",
+    "items.every_seed",
+    "similarity",
+    "evaluation.alpha",
+    "evaluation.n_boot",
+    "trackers",
+    "cost",
+    "budget",
+)
+"""Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
+
+
+def open_folder(study: Study) -> None:
+    """Makes sure the folder is new or holds this study, and removes rests of a killed run.
+
+    Raises:
+        InputError: as `check_folder`.
+    """
+    check_folder(study)
+    remove_rests(study.folder)
+
+
+def check_folder(study: Study) -> None:
+    """Makes sure the folder is new or holds this study, with the same checkpoint; writes nothing.
+
+    Raises:
+        InputError: the folder holds another study (the differing keys are named) or something that is no study.
+    """
+    if study.folder.exists() and not study.folder.is_dir():
+        raise InputError(f"--out must be a folder; {study.folder} is a file")
+    if study.layout.spec.exists():
+        blocking = [name for name in _guarded_changes(study) if not _lies_in(name, _open_keys(study))]
+        if blocking:
+            raise InputError(
+                f"{study.folder} holds another study; these keys differ: {', '.join(blocking[:5])}; "
+                "choose another --out, or delete that folder"
+            )
+        _check_provenance(study)
+    elif study.folder.exists():
+        strange = [entry for entry in study.folder.iterdir() if entry.name != DATA and not is_rest(entry)]
+        if strange:
+            raise InputError(f"--out must be a new folder or that of this study; {study.folder} holds other files")
+
+
+def is_recorded(study: Study) -> bool:
+    """Tells whether the folder says what it is a study of, and says it of this study."""
+    return study.layout.spec.exists() and not _guarded_changes(study)
+
+
+def _guarded_changes(study: Study) -> list[str]:
+    """Returns the keys that differ from the recorded study's, but for those that may always change."""
+    # A study of an older version does not name the options that came since: they had their defaults.
+    known = with_defaults(read_yaml(study.layout.spec), to_plain(StudySpec()))
+    differing = differing_keys(known, to_plain(study.spec))
+    return [name for name in differing if not _lies_in(name, FREE_KEYS)]
+
+
+def _open_keys(study: Study) -> list[str]:
+    """Returns the keys that may change as long as nothing is trained by them, as after a learning-rate test."""
+    trained = {"items.training": (study.layout.items,), "training": study.layout.trained}
+    return [name for name, places in trained.items() if not any(place.exists() for place in places)]
+
+
+def _check_provenance(study: Study) -> None:
+    """Refuses to go on in another precision or with other weights under the same name: models would not compare."""
+    path = study.layout.provenance
+    if not path.exists():
+        return
+    known = read_json(path)
+    trained = known.get("precision", mixed_precision())
+    if trained != mixed_precision():
+        raise InputError(
+            f"{study.folder} was trained with mixed precision {trained}; this run would go on with "
+            f"{mixed_precision()}, and depths could not be compared: give accelerate launch --mixed_precision "
+            f"{trained}, or choose another --out"
+        )
+    for entry in (known, *known["continued"]):
+        if entry.get("backbone", study.content) != study.content:
+            raise InputError(
+                f"{study.spec.backbone.checkpoint} holds other weights than when {study.folder} was begun; put them "
+                "back (of a hub checkpoint: name the old backbone.revision), or choose another --out"
+            )
+
+
+def record(study: Study) -> None:
+    """Writes what the folder is a study of: once its data are there, and again when all stages have passed."""
+    write_yaml(study.layout.spec, to_plain(study.spec))
+    _record_provenance(study)
+
+
+def _record_provenance(study: Study) -> None:
+    """Writes where the study began; a later run under other versions or another commit is added to the list."""
+    path = study.layout.provenance
+    now = provenance("cuda" if torch.cuda.is_available() else "cpu", list(study.spec.probe.seeds))
+    now |= {"precision": mixed_precision(), "processes": processes.count()}
+    if study.content:
+        now["backbone"] = study.content
+    if not path.exists():
+        write_json(path, now | {"continued": []})
+        return
+    first = read_json(path)
+    known = [{name: value for name, value in first.items() if name != "continued"}, *first["continued"]]
+    if now not in known:
+        write_json(path, first | {"continued": [*first["continued"], now]})
+
+
+def _lies_in(name: str, keys: Sequence[str]) -> bool:
+    """Tells whether a dotted name is one of the keys or below one."""
+    return any(name == key or name.startswith(f"{key}.") for key in keys)

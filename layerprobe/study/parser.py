@@ -1,0 +1,98 @@
+"""From YAML and flags to a `StudySpec`, every mistake refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_yaml
+from layerprobe.study.spec import StudySpec
+
+
+def spec_parser() -> ArgumentParser:
+    """Returns the parser of a study: one flag per key, `--config FILE` for YAML, `--print_config`."""
+    parser = ArgumentParser(prog="layerprobe run STUDY.yaml", exit_on_error=False, description="Keys of a study.")
+    parser.add_argument("--config", action="config", help="the study's YAML")
+    parser.add_class_arguments(StudySpec)
+    return parser
+
+
+def load_spec(path: Path, overrides: list[str]) -> StudySpec:
+    """Reads a study's YAML, with command-line overrides such as `--training.epochs 3`.
+
+    Raises:
+        InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type or lies
+            outside its range.
+    """
+    if not path.is_file():
+        raise InputError(f"a study is a YAML file; there is none at {path}")
+    _require_mapping(path)
+    parser = spec_parser()
+    try:
+        namespace = parser.parse_args(["--config", str(path), *overrides])
+        return _instantiate(parser, namespace)
+    except (ArgumentError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _require_mapping(path: Path) -> None:
+    import yaml
+
+    try:
+        value = read_yaml(path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} must be YAML: {_one_line(error)}") from error
+    if not isinstance(value, dict):
+        got = "nothing" if value is None else repr(value)
+        raise InputError(f"{path} must hold keys and values of a study; got {got}")
+    unknown = _unknown_key(value, StudySpec)
+    if unknown is not None:
+        raise InputError(f"{path}: {unknown}; `--print_config` prints every key")
+
+
+def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | None:
+    """Names the first key that is no field, with the nearest one; jsonargparse alone lets empty sections pass."""
+    types = get_type_hints(spec)
+    for name, entry in value.items():
+        if name not in types:
+            if isinstance(name, int):
+                return f'unknown key {prefix}{name}; a list of layers in a line needs quotes: "keep:0,3"'
+            near = get_close_matches(str(name), types, n=1)
+            return f"unknown key {prefix}{name}" + (f", did you mean {prefix}{near[0]}" if near else "")
+        inner = [kind for kind in (types[name], *get_args(types[name])) if hasattr(kind, "__dataclass_fields__")]
+        if inner and isinstance(entry, dict):
+            found = _unknown_key(entry, inner[0], f"{prefix}{name}.")
+            if found is not None:
+                return found
+    return None
+
+
+def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
+    try:
+        made = parser.instantiate(namespace)
+    except ValueError as error:
+        raise _cause(error) from error
+    return StudySpec(**{entry.name: made[entry.name] for entry in fields(StudySpec)})
+
+
+def _cause(error: ValueError) -> BaseException:
+    """Returns our own error where the parser has wrapped one, as it does in sections that may be null."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, InputError):
+        found = found.__cause__ or found.__context__
+    return error if found is None else InputError(str(found))
+
+
+def spec_of(plain: dict[str, Any]) -> StudySpec:
+    """Returns the spec that `to_plain` made these plain values of."""
+    parser = spec_parser()
+    return _instantiate(parser, parser.parse_object(plain))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

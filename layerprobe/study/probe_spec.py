@@ -1,0 +1,99 @@
+"""`ProbeSpec`: which selections are studied, with which seeds and controls, and the short forms of writing them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from layerprobe.errors import InputError
+from layerprobe.probing.probe_heads import ProbeHeadOptions
+from layerprobe.study.spec_rules import require_seeds
+
+ALL = "all"
+Numbers = list[str | int] | int | str
+
+
+@dataclass(frozen=True)
+class HalvingOptions:
+    """Successive halving: variants that look hopeless on validation users are stopped before the end."""
+
+    after: int = 1
+    """Epochs until the first choice; further ones follow after twice as many, four times as many, and so on."""
+    keep: float = 0.5
+    """Share of the selections that go on at each choice, in (0, 1), rounded up."""
+
+    def __post_init__(self) -> None:
+        if self.after < 1:
+            raise InputError(f"probe.halving.after must be at least 1 epoch; got {self.after}")
+        if not 0 < self.keep < 1:
+            raise InputError(f"probe.halving.keep must lie between 0 and 1; got {self.keep}")
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """Which selections of layers are fine-tuned on their own, with which controls beside them."""
+
+    depths: list[int] | Literal["all"] | None = None
+    """Depths k, short for the selections `first:k`; `all` is every depth from 0 to the teacher's, as is null here and
+    in `selections`. Full depth is always in."""
+    selections: list[str | int] | dict[str, Numbers] | Literal["all"] | None = None
+    """Selections beside `depths`, with or without quotes: `[last:2, every:2, keep:0,3, bi:2]`, or by form, `{first: [1,
+    2, 4], last: all}`; `all` stands for every number a form takes below the full model, and alone for `first: all`.
+    `bi:k angular:k cka:k greedy:k` are measured on the trained teacher first."""
+    controls: list[Literal["random-init"]] = field(default_factory=list)
+    """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Training seeds; the first is the teacher's."""
+    start: Literal["backbone", "teacher"] = "backbone"
+    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls start
+    from their own random weights all the same."""
+    heads: ProbeHeadOptions = field(default_factory=ProbeHeadOptions)
+    """How the heads of the exits `exit-probe` are fitted to the frozen teacher."""
+    halving: HalvingOptions | None = None
+    """Stops variants early that do worst on validation users; they are no part of curve and decision. Never the full
+    model or depth 0. Null trains all to the end."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.selections, list):
+            object.__setattr__(self, "selections", _rejoined(self.selections))
+        if len(set(self.controls)) != len(self.controls):
+            raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
+        require_seeds("probe.seeds", *self.seeds)
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
+
+    @property
+    def texts(self) -> list[str]:
+        """The selections beside `depths` as text forms, `form:all` where every number is meant."""
+        if self.selections is None:
+            return []
+        if isinstance(self.selections, str):
+            return [f"first:{ALL}"]
+        if isinstance(self.selections, dict):
+            return [text for form, numbers in self.selections.items() for text in _of_form(form, numbers)]
+        return [str(text) for text in self.selections]
+
+
+def _of_form(form: str, numbers: Numbers) -> list[str]:
+    """Returns `form:number` of each number.
+
+    >>> _of_form("first", [1, 2]), _of_form("last", "all"), _of_form("keep", ["0,3"])
+    (['first:1', 'first:2'], ['last:all'], ['keep:0,3'])
+    """
+    return [f"{form}:{number}" for number in (numbers if isinstance(numbers, list) else [numbers])]
+
+
+def _rejoined(entries: list[str | int]) -> list[str]:
+    """Puts lists of layers together again: YAML reads `[every:2, keep:0,3]` as three entries, the last a number.
+
+    No selection is a bare number or range, so what follows a `keep:` or `drop:` as one can only belong to it.
+    """
+    texts: list[str] = []
+    for entry in entries:
+        follows = bool(texts) and texts[-1].startswith(("keep:", "drop:"))
+        if follows and re.fullmatch(r"\d+(-\d+)?", str(entry)):
+            texts[-1] += f",{entry}"
+        else:
+            texts.append(str(entry))
+    return texts

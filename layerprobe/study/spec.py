@@ -1,0 +1,244 @@
+"""`StudySpec`: everything a study is asked to do, as frozen dataclasses; YAML, flags and `--print_config` from them.
+
+Only this folder and the commands know the spec; the functions below take plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from layerprobe.backbone.load import BackboneOptions
+from layerprobe.backbone.prompt import PromptOptions
+from layerprobe.data.order import OrderOptions
+from layerprobe.data.preprocess import PreprocessOptions
+from layerprobe.data.sources.raw import SourceOptions
+from layerprobe.data.synthetic import SyntheticOptions
+from layerprobe.distillation.losses import DistillationWeights
+from layerprobe.errors import InputError
+from layerprobe.probing.budget import BudgetOptions
+from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.recommender.model import RecommenderOptions
+from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
+from layerprobe.study.probe_spec import ProbeSpec
+from layerprobe.study.spec_rules import require_name, require_seeds
+from layerprobe.training.adapters import TuningOptions
+from layerprobe.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which log, and how it becomes sequences."""
+
+    source: str = "synthetic"
+    """Format of the log; `layerprobe datasets` lists them. `prepared` takes a folder `layerprobe prepare` made."""
+    path: str | None = None
+    """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
+    read: SourceOptions = field(default_factory=SourceOptions)
+    """How the files are read."""
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    """Which rows stay."""
+    order: OrderOptions = field(default_factory=OrderOptions)
+    """How a user's rows are put in order."""
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    """Shape of the built-in data; used by `source: synthetic` alone."""
+    seed: int = 0
+    """Seed of the permutation that numbers the items."""
+
+    def __post_init__(self) -> None:
+        require_seeds("data.seed", self.seed)
+        if self.source in ("synthetic", "prepared"):
+            for name, default in (
+                ("read", SourceOptions()),
+                ("preprocess", PreprocessOptions()),
+                ("order", OrderOptions()),
+            ):
+                if getattr(self, name) != default and (name == "read" or self.source == "prepared"):
+                    raise InputError(f"data.{name} has no use with data.source {self.source}; leave it out")
+        if self.source == "synthetic" and self.path is not None:
+            raise InputError(f"data.path must be empty with source synthetic, which reads no file; got {self.path}")
+        if self.source != "synthetic" and self.synthetic != SyntheticOptions():
+            raise InputError(f"data.synthetic needs data.source synthetic; the source is {self.source}")
+
+
+@dataclass(frozen=True)
+class ItemsSpec:
+    """Where the frozen item vectors come from. SASRec is trained in any case: it is the baseline of every figure."""
+
+    kind: Literal["sasrec", "random"] = "sasrec"
+    """`sasrec`: its trained table. `random`: seeded unit vectors, a control that knows nothing of the log."""
+    random_dim: int = 64
+    """Width of random vectors."""
+    sasrec: SASRecOptions = field(default_factory=SASRecOptions)
+    """Shape of SASRec."""
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    """How SASRec is trained."""
+    every_seed: bool = False
+    """Whether SASRec is also trained with the other seeds of `probe.seeds`, as a baseline alone: the first seed's table
+    stays the item table of every model."""
+
+    def __post_init__(self) -> None:
+        if self.random_dim < 1:
+            raise InputError(f"items.random_dim must be at least 1; got {self.random_dim}")
+        if self.kind == "sasrec" and self.random_dim != 64:
+            raise InputError(f"items.random_dim needs items.kind random; the kind is {self.kind}")
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How targets are ranked and metrics are averaged."""
+
+    sampled: int | None = 999
+    """Negatives of the sampled protocol, reported beside the full ranking; null leaves it out."""
+    seed: int = 0
+    """Seed of the negatives: the same for every model and epoch."""
+    remove_history: bool = True
+    """Whether items a user has met are no candidates; false where users do meet items again."""
+    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
+    """Cut-offs of HR and NDCG."""
+    alpha: float = 0.05
+    """Intervals cover 1 - alpha."""
+    n_boot: int = 1000
+    """Bootstrap resamples of users."""
+    batch_size: int = 256
+    """Users scored at a time."""
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1 or 10 not in self.ks:
+            raise InputError(f"evaluation.ks must be cut-offs of at least 1, 10 among them; got {self.ks}")
+        if not 0 < self.alpha < 1 or self.n_boot < 100:
+            raise InputError(
+                f"evaluation.alpha must lie in (0, 1) and n_boot be at least 100; got {self.alpha} and {self.n_boot}"
+            )
+        if self.sampled is not None and self.sampled < 1:
+            raise InputError(f"evaluation.sampled must be at least 1 or null; got {self.sampled}")
+        require_seeds("evaluation.seed", self.seed)
+        if self.batch_size < 1:
+            raise InputError(f"evaluation.batch_size must be at least 1; got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class SimilaritySpec:
+    """How layers are compared."""
+
+    rows: int = 2048
+    """Validation users whose states are compared and who are ranked without layers: a seeded sample."""
+    measures: list[MeasureName] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+    """How states are compared. Cost with rows x rows: cka-rbf, rsa, mutual-knn, cknna; with the cube of the width:
+    procrustes, svcca, pwcca. The last two need more rows than dimensions."""
+    positions: Literal["last-item", "items", "all"] = "last-item"
+    """Where states are read, once per user. `last-item`: at the readout, or before a prompt's suffix. `items`: at a
+    random item. `all`: at a random position, tokens of the prompt included."""
+    greedy: bool = False
+    """Also remove layers one after the other by NDCG@10; done in any case where a selection `greedy:k` asks for it."""
+    n_permutations: int = 100
+    """Shuffles of the rows behind what the measures read by chance."""
+    n_boot: int = 200
+    """Resamples behind the intervals."""
+    seed: int = 0
+    """Seed of the sample, the positions and the shuffles."""
+
+    def __post_init__(self) -> None:
+        require_seeds("similarity.seed", self.seed)
+        if self.rows < 5 or self.n_boot < 100 or self.n_permutations < 20:
+            raise InputError(
+                "similarity.rows must be at least 5, n_boot at least 100 and n_permutations at least 20; got "
+                f"{self.rows}, {self.n_boot} and {self.n_permutations}"
+            )
+        if not self.measures or len(set(self.measures)) < len(self.measures):
+            got = ", ".join(self.measures) or "none"
+            raise InputError(f"similarity.measures must name at least one measure, each once; got {got}")
+
+
+@dataclass(frozen=True)
+class CostSpec:
+    """How long the models of a study are timed."""
+
+    calls: int = 100
+    """Scoring calls of one user that are timed per model; calls of 64 users are 3 in 10 as many."""
+
+    def __post_init__(self) -> None:
+        if self.calls < 20:
+            raise InputError(f"cost.calls must be at least 20, since a p95 is read off them; got {self.calls}")
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """The student: its layers, its teacher's influence, its training."""
+
+    name: str = "student"
+    """Folder of the run under `distillation/`."""
+    depth: int | None = None
+    """Layers of the student, short for the selection `first:depth`."""
+    selection: str | None = None
+    """Layers of the student as a selection; null here and in `depth` takes the decided one, of at least one layer."""
+    blocks: int | None = None
+    """Blocks aligned between teacher and student; null takes the most that divide both depths."""
+    weights: DistillationWeights = field(default_factory=DistillationWeights)
+    """Weights of the three terms."""
+    start: Literal["backbone", "teacher"] = "backbone"
+    """Weights the student starts from: the backbone's own (the paper's way) or the teacher's own layers."""
+    training: TrainingOptions | None = None
+    """How the student is trained; null trains it as the teacher."""
+    every_seed: bool = False
+    """Whether the student is trained with every seed of `probe.seeds`, all taught by the one teacher, which was trained
+    with the first; the first seed's student is exported."""
+
+    def __post_init__(self) -> None:
+        require_name("distill.name", self.name)
+        if self.depth is not None and self.selection is not None:
+            raise InputError(
+                f"distill.depth and distill.selection both name the student's layers; got {self.depth} and "
+                f"{self.selection}: give one of them"
+            )
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A whole study. `layerprobe run STUDY.yaml --print_config` shows every key with its value."""
+
+    name: str = "study"
+    """Name of the study; its folder is `runs/<name>` unless `--out` says otherwise."""
+    data: DataSpec = field(default_factory=DataSpec)
+    """The log."""
+    items: ItemsSpec = field(default_factory=ItemsSpec)
+    """The item table and SASRec."""
+    backbone: BackboneOptions = field(default_factory=BackboneOptions)
+    """The language model."""
+    tuning: TuningOptions = field(default_factory=TuningOptions)
+    """What of it is trained."""
+    prompt: PromptOptions = field(default_factory=PromptOptions)
+    """Text around the items."""
+    recommender: RecommenderOptions = field(default_factory=RecommenderOptions)
+    """What surrounds the backbone."""
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    """How teacher and variants are trained: one recipe for every selection."""
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    """Ranks, metrics, intervals."""
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
+    """Selections, seeds and controls."""
+    similarity: SimilaritySpec = field(default_factory=SimilaritySpec)
+    """Layer similarity."""
+    decision: DecisionOptions = field(default_factory=DecisionOptions)
+    """Margin and error level of the decision."""
+    cost: CostSpec = field(default_factory=CostSpec)
+    """How costs are measured."""
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
+    """What a model may cost; `--budget latency_ms=5,parameters=200000` is short for its two keys."""
+    distill: DistillSpec = field(default_factory=DistillSpec)
+    """The student."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+    """Where the rows of `log.jsonl` go besides; each needs its own package. TensorBoard's files lie in `tracking/`."""
+
+    def __post_init__(self) -> None:
+        require_name("name", self.name)
+
+
+def to_plain(value: Any) -> Any:
+    """Returns dataclasses as plain dicts and tuples as lists, for YAML, JSON and hashes."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, dict):
+        return {name: to_plain(entry) for name, entry in value.items()}
+    return [to_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,216 @@
+"""`Study`: a spec and its folder. Knows where every stage's files lie and guards the folder against another study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import gcd
+from pathlib import Path
+
+import torch
+
+from layerprobe.backbone.load import backbone_content, count_layers
+from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
+from layerprobe.data.prepare import PreparedData, load_prepared
+from layerprobe.data.splits import Split
+from layerprobe.errors import InputError
+from layerprobe.evaluation.ranking import Ranking
+from layerprobe.evaluation.ranks import Protocols
+from layerprobe.items.table import load_item_table
+from layerprobe.probing.selections import Family, distinct_selections, every_number
+from layerprobe.probing.variant import RecipeOptions
+from layerprobe.store.atomic import read_json
+from layerprobe.store.layout import StudyLayout, seed_folder
+from layerprobe.study.probe_spec import ALL
+from layerprobe.study.spec import StudySpec
+from layerprobe.training.tracking import Tracking
+
+GREEDY = "greedy"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study on disk.
+
+    Attributes:
+        spec: what is asked for.
+        folder: where everything is written.
+    """
+
+    spec: StudySpec
+    folder: Path
+
+    @property
+    def layout(self) -> StudyLayout:
+        """Where its files lie."""
+        return StudyLayout(self.folder)
+
+    @cached_property
+    def n_layers(self) -> int:
+        """Depth of the teacher."""
+        return count_layers(self.spec.backbone)
+
+    @property
+    def measured(self) -> Measured:
+        """Layers kept by the measured forms, as far as the similarity stage has measured them."""
+        path = self.layout.selections
+        return {form: found["kept"] for form, found in read_json(path).items()} if path.exists() else {}
+
+    @property
+    def asked_forms(self) -> set[str]:
+        """Measured forms that variants or the student are chosen by."""
+        texts = [*self.asked_texts, self.spec.distill.selection or ""]
+        return {form[0] for form in (measured_form(text, self.n_layers) for text in texts) if form is not None}
+
+    @property
+    def asked_texts(self) -> list[str]:
+        """Selections beside `probe.depths`, one text each."""
+        return [each for text in self.spec.probe.texts for each in every_number(text, self.n_layers)]
+
+    @property
+    def needs_greedy(self) -> bool:
+        """Whether layers are removed one after the other: asked for, or needed by a selection."""
+        return self.spec.similarity.greedy or GREEDY in self.asked_forms
+
+    @property
+    def family(self) -> Family:
+        """What is studied, each set of layers once; whatever keeps all layers is the teacher, `first:L`.
+
+        Raises:
+            InputError: a depth lies outside 0..L, or a selection does not parse or fit.
+        """
+        probe = self.spec.probe
+        depths = probe.depths
+        if depths == ALL or (depths is None and probe.selections is None):
+            depths = range(self.n_layers + 1)
+        depths = depths or []
+        wrong = [depth for depth in depths if not 0 <= depth <= self.n_layers]
+        if wrong:
+            raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
+        texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
+        return distinct_selections([*texts, *self.asked_texts], self.n_layers, self.measured)
+
+    @property
+    def selections(self) -> tuple[LayerSelection, ...]:
+        """Selections of the variants, by depth and then as given, the full model last."""
+        return self.family.selections
+
+    @property
+    def full(self) -> LayerSelection:
+        """All layers: the teacher's selection."""
+        return self.selections[-1]
+
+    @property
+    def control_selections(self) -> tuple[LayerSelection, ...]:
+        """Selections that have twins in the control arms: all but depth 0, which has no weights to draw."""
+        return tuple(selection for selection in self.selections if selection.depth)
+
+    @property
+    def recipe(self) -> RecipeOptions:
+        """What every recommender of the study is built from."""
+        return RecipeOptions(self.spec.backbone, self.spec.tuning, self.spec.prompt, self.spec.recommender)
+
+    @property
+    def student_recipe(self) -> RecipeOptions:
+        """What the student is built from: the study's recipe, never quantized, since it is exported in float32."""
+        return replace(self.recipe, backbone=replace(self.spec.backbone, quantize=None))
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The prepared data; the data stage must be done."""
+        return load_prepared(self.layout.data)
+
+    @property
+    def data_hash(self) -> str:
+        """Hash of the sequences."""
+        return read_json(self.layout.split)["sha256"]
+
+    @cached_property
+    def item_table(self) -> torch.Tensor:
+        """The frozen item vectors; the items stage must be done."""
+        return load_item_table(self.layout.items, self.data_hash).vectors
+
+    @property
+    def ranking(self) -> Ranking:
+        """How models are ranked; the data stage must be done."""
+        return self.ranking_on(self.data.split)
+
+    def ranking_on(self, split: Split) -> Ranking:
+        """How models are ranked on these sequences."""
+        options = self.spec.evaluation
+        protocols = Protocols(options.sampled, options.seed, options.remove_history)
+        return Ranking(split, protocols, options.ks, options.batch_size)
+
+    @property
+    def tracking(self) -> Tracking:
+        """Trackers that follow the trainings."""
+        return Tracking(tuple(self.spec.trackers), self.spec.name, self.layout.tracking)
+
+    def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
+        """Folder of one variant; the full model with the first seed is the teacher itself.
+
+        But where variants start from the trained teacher, so does the full model: one that was trained once would be
+        compared with variants that were trained twice.
+        """
+        is_full = selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]
+        if is_full and self.spec.probe.start == "backbone":
+            return self.layout.teacher
+        return self.layout.variant(selection.folder, seed)
+
+    def control_folder(self, control: str, selection: LayerSelection, seed: int) -> Path:
+        """Folder of a variant's twin in a control arm."""
+        return self.layout.control(control, selection.folder, seed)
+
+    @property
+    def sasrec_folders(self) -> dict[int, Path]:
+        """SASRec's model folder per seed; the first one's table is the item table of every model."""
+        return self._folders(self.layout.items, self.spec.items.every_seed)
+
+    @property
+    def student_folders(self) -> dict[int, Path]:
+        """The student's model folder per seed; the first one's model is exported."""
+        return self._folders(self.layout.distillation / self.spec.distill.name, self.spec.distill.every_seed)
+
+    def _folders(self, folder: Path, every_seed: bool) -> dict[int, Path]:
+        """The first seed's model lies in `folder` itself, as in a study of one seed; the others below it."""
+        first, *others = self.spec.probe.seeds
+        return {first: folder, **{seed: folder / seed_folder(seed) for seed in (others if every_seed else [])}}
+
+    @property
+    def student_selection(self) -> LayerSelection | None:
+        """The student's layers where the spec names them; None where they are left to the decision.
+
+        Raises:
+            InputError: it does not parse, reaches beyond the teacher, or has still to be measured.
+        """
+        spec = self.spec.distill
+        if spec.selection is not None:
+            return parse_selection(spec.selection, self.n_layers, self.measured)
+        return None if spec.depth is None else parse_selection(f"first:{spec.depth}", self.n_layers)
+
+    @property
+    def student_depth(self) -> int | None:
+        """Depth of the student where the spec names its layers, measured yet or not.
+
+        Raises:
+            InputError: it does not parse, or reaches beyond the teacher.
+        """
+        text = self.spec.distill.selection
+        if text is None:
+            return self.spec.distill.depth
+        form = measured_form(text, self.n_layers)
+        return parse_selection(text, self.n_layers).depth if form is None else form[1]
+
+    def can_distil(self, depth: int) -> bool:
+        """Tells whether a student of `depth` layers has the blocks that its loss terms need."""
+        spec = self.spec.distill
+        if not 1 <= depth <= self.n_layers or (spec.start == "teacher" and depth == self.n_layers):
+            return False
+        blocks = gcd(depth, self.n_layers) if spec.blocks is None else spec.blocks
+        divides = blocks >= 1 and depth % blocks == 0 and self.n_layers % blocks == 0
+        return divides and (blocks > 1 or spec.weights.multiple == 0)
+
+    @cached_property
+    def content(self) -> dict[str, str]:
+        """What the checkpoint's weights are known by; empty where the backbone is built from a shape."""
+        return backbone_content(self.spec.backbone)

@@ -1,0 +1,95 @@
+"""What a sweep has brought to its end: the selections and seeds that curve, decision and controls may compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.errors import StudyError
+from layerprobe.store.atomic import read_json
+from layerprobe.store.layout import HALTED
+from layerprobe.study.study import Study
+from layerprobe.sweep.halving import CUT_OFF, VALID
+from layerprobe.sweep.tasks import Task, failed_line
+
+
+@dataclass(frozen=True, eq=False)
+class Complete:
+    """What can be compared, and what is left out of it.
+
+    Attributes:
+        study: whose models they are.
+        seeds: those whose full model is finished; the others are left out for every selection.
+        selections: those that are finished with each of these seeds, by depth, the full model last.
+    """
+
+    study: Study
+    seeds: tuple[int, ...]
+    selections: tuple[LayerSelection, ...]
+
+    def twins(self, control: str) -> tuple[LayerSelection, ...]:
+        """Returns the selections that an arm can compare: variant and twin are finished with each seed."""
+        return tuple(each for each in self.selections if each.depth and self.finished_with(each, control) == self.seeds)
+
+    def finished_with(self, selection: LayerSelection, control: str | None = None) -> tuple[int, ...]:
+        """Returns the seeds, among those that count, with which a model is finished."""
+        return tuple(seed for seed in self.seeds if Task(selection, seed, control).state(self.study) == "done")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Says what is left out and why, a sentence each."""
+        return (*self._seed_notes(), *self._failed_notes(None), *self._halted_notes(), *self._control_notes())
+
+    def _seed_notes(self) -> list[str]:
+        lost = [seed for seed in self.study.spec.probe.seeds if seed not in self.seeds]
+        return [f"Seed {seed} is left out for every selection: the full model failed with it." for seed in lost]
+
+    def _failed_notes(self, control: str | None) -> list[str]:
+        found = []
+        for each in self.study.selections:
+            seeds = [seed for seed in self.seeds if Task(each, seed, control).state(self.study) == "failed"]
+            if seeds:
+                named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+                whose = "its training" if control is None else f"the training of its {control} twin"
+                place = "the tests" if control is None else "that arm"
+                found.append(f"{each} is left out of {place}: {whose} failed with {named}.")
+        return found
+
+    def _control_notes(self) -> list[str]:
+        return [note for control in self.study.spec.probe.controls for note in self._failed_notes(control)]
+
+    def _halted_notes(self) -> list[str]:
+        found = []
+        for each in self.study.selections:
+            tasks = [Task(each, seed) for seed in self.seeds]
+            halted = [task for task in tasks if task.state(self.study) == "halted"]
+            if halted:
+                record: dict[str, Any] = read_json(halted[0].folder(self.study) / HALTED)
+                epochs = "1 epoch" if record["epoch"] == 1 else f"{record['epoch']} epochs"
+                found.append(
+                    f"{each} is left out of the tests: stopped after {epochs} by halving, with a validation NDCG@10 of "
+                    f"{record[VALID]:.4f} where {record[CUT_OFF]:.4f} went on."
+                )
+        return found
+
+
+def complete(study: Study) -> Complete:
+    """Returns what is finished and can be compared; the probe stage must have ended.
+
+    Raises:
+        StudyError: no full model is finished, or nothing to compare it with, or too few seeds of it for intervals that
+            must cover the noise of training.
+    """
+    seeds = tuple(seed for seed in study.spec.probe.seeds if Task(study.full, seed).state(study) == "done")
+    found = Complete(study, seeds, ())
+    selections = tuple(each for each in study.selections if found.finished_with(each) == seeds)
+    if not seeds or len(selections) < 2:
+        what = "the full model" if not seeds else "any smaller selection"
+        raise StudyError(f"nothing can be decided without {what}: {failed_line(study) or 'run the probe stage'}")
+    if study.spec.decision.cover == "training" and len(seeds) == 1:
+        raise StudyError(
+            f"decision.cover training needs 2 seeds of the full model, and seed {seeds[0]} alone is finished: "
+            f"{failed_line(study) or 'run the probe stage'}"
+        )
+    return Complete(study, seeds, selections)

@@ -1,0 +1,106 @@
+"""Successive halving: which selections go on, by the validation users of half-trained models.
+
+Takes the logs of variants that have reached the same epoch. Test users have no part in it, so the decision's tests of
+those that remain stay valid.
+
+Source: Jamieson and Talwalkar, arXiv 1502.07943, algorithm 1. We differ: selections with several seeds are compared by
+their mean, so all seeds of one go on or none; those stopped keep their state and may go on later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.store.atomic import write_json
+from layerprobe.store.layout import HALTED, LOG
+from layerprobe.study.probe_spec import HalvingOptions
+from layerprobe.study.study import Study
+from layerprobe.sweep.tasks import Task
+from layerprobe.training.log import say
+
+VALID = "valid_ndcg@10"
+CUT_OFF = "cut_off"
+
+
+def rungs(options: HalvingOptions | None, epochs: int) -> list[int]:
+    """Returns the epochs after which there is a choice.
+
+    >>> rungs(HalvingOptions(after=1), 8), rungs(HalvingOptions(after=3), 20), rungs(None, 20)
+    ([1, 2, 4], [3, 6, 12], [])
+    """
+    if options is None:
+        return []
+    found = [options.after]
+    while found[-1] < epochs:
+        found.append(2 * found[-1])
+    return found[:-1]
+
+
+def candidates(study: Study) -> list[LayerSelection]:
+    """Returns the selections that halving may stop: all but depth 0 and the full model."""
+    return [each for each in study.selections if 0 < each.depth < study.n_layers]
+
+
+def best_until(folder: Path, epoch: int) -> float:
+    """Returns the best validation NDCG@10 (full ranking) of a model up to an epoch, to the six digits of its log."""
+    rows = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    return max(row[VALID] for row in rows if VALID in row and row["epoch"] <= epoch)
+
+
+def best_of(values: Mapping[LayerSelection, float], keep: float) -> list[LayerSelection]:
+    """Returns the share `keep` with the highest values, rounded up; of equal ones those with fewer layers."""
+    ordered = sorted(values, key=lambda each: (-values[each], each.depth))
+    return ordered[: math.ceil(keep * len(ordered))]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who goes on after an epoch.
+
+    Attributes:
+        epoch: epochs that all have done.
+        values: mean over the seeds of the best validation NDCG@10 so far, by selection.
+        kept: those that go on, best first.
+    """
+
+    epoch: int
+    values: dict[LayerSelection, float]
+    kept: list[LayerSelection]
+
+    @staticmethod
+    def of(study: Study, selections: Sequence[LayerSelection], epoch: int, keep: float) -> Choice:
+        """Chooses among selections whose every seed has reached the epoch."""
+        seeds = study.spec.probe.seeds
+        values = {
+            each: float(np.mean([best_until(study.variant_folder(each, seed), epoch) for seed in seeds]))
+            for each in selections
+        }
+        return Choice(epoch, values, best_of(values, keep))
+
+    @property
+    def stopped(self) -> list[LayerSelection]:
+        """Those that do not go on."""
+        return [each for each in self.values if each not in self.kept]
+
+    def record(self, study: Study, halted: Sequence[LayerSelection]) -> None:
+        """Writes `halted.json` into every unfinished model of the selections, and says so."""
+        cut_off = min((self.values[each] for each in self.kept), default=0.0)
+        for selection in halted:
+            for seed in study.spec.probe.seeds:
+                task = Task(selection, seed)
+                if task.state(study) != "done":
+                    found = {"epoch": self.epoch, VALID: self.values[selection], CUT_OFF: cut_off}
+                    write_json(task.folder(study) / HALTED, {"what": task.label, **found})
+        if halted:
+            names = ", ".join(f"{each} ({self.values[each]:.4f})" for each in halted)
+            say(
+                f"halving: {len(self.kept)} of {len(self.values)} selections go on after epoch {self.epoch}, with a "
+                f"validation NDCG@10 of at least {cut_off:.4f}; stopped: {names}"
+            )

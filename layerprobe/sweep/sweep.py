@@ -1,0 +1,124 @@
+"""The sweep: trains every variant and control twin that is left, by an executor, and says how far it has come.
+
+One model that fails stops none of the others. Takes a study whose teacher is trained, writes model folders.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+from layerprobe import processes
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.store.layout import FAILED, HALTED
+from layerprobe.study.study import Study
+from layerprobe.sweep.board import Board
+from layerprobe.sweep.halving import Choice, candidates, rungs
+from layerprobe.sweep.tasks import Ended, Step, Task, attempt, sweep_tasks
+from layerprobe.training.model_folder import has_reached, is_finished
+
+
+class Executor(Protocol):
+    """Does the steps of a sweep somewhere."""
+
+    @property
+    def slots(self) -> int:
+        """How many models are trained at once."""
+        ...
+
+    def run(self, study: Study, steps: Sequence[Step]) -> Iterator[Ended]:
+        """Does the steps in any order and yields each when it is over.
+
+        Raises:
+            InputError: the user's input is at fault.
+        """
+        ...
+
+
+class LocalExecutor:
+    """Trains one model after the other in this process, or in all processes of a launch together."""
+
+    slots = 1
+
+    def run(self, study: Study, steps: Sequence[Step]) -> Iterator[Ended]:
+        """Does the steps in the order given."""
+        for step in steps:
+            started = time.monotonic()
+            error = attempt(study, step)
+            yield Ended(step, error, time.monotonic() - started)
+
+
+def run_sweep(study: Study, executor: Executor) -> None:
+    """Brings every model of the sweep to its end, or to where it failed or halving stopped it.
+
+    Every process must call it. What is done is checked and skipped; what failed in an earlier run is tried again.
+
+    Raises:
+        InputError: the user's input is at fault; a finished model was changed, or is of another specification.
+    """
+    _Sweep(study, executor).run()
+
+
+class _Sweep:
+    """One run of the sweep: the tasks that are left, and the board they are counted on."""
+
+    def __init__(self, study: Study, executor: Executor) -> None:
+        self.study, self.executor = study, executor
+        self.tasks = sweep_tasks(study)
+        done = processes.agreed(lambda: [is_finished(task.job(study)) for task in self.tasks])
+        self.left = [task for task, finished in zip(self.tasks, done, strict=True) if not finished]
+        processes.on_main(lambda: self._forget([task for task in self.tasks if task not in self.left], FAILED, HALTED))
+        self.board = Board(study, self.tasks, self.left, executor.slots)
+
+    def run(self) -> None:
+        if not self.left:
+            return
+        self.board.say_start()
+        for selection in self._halved():
+            self._leave_out(selection)
+        processes.on_main(lambda: self._forget(self.left, HALTED))
+        self._do([Step(task) for task in self.left])
+
+    def _halved(self) -> list[LayerSelection]:
+        """Trains the candidates from choice to choice and returns the selections that do not go on."""
+        options, seeds = self.study.spec.probe.halving, self.study.spec.probe.seeds
+        going, stopped = candidates(self.study), []
+        for epoch in rungs(options, self.study.spec.training.epochs):
+            assert options is not None
+            tasks = [Task(selection, seed) for seed in seeds for selection in going]
+            self._do(self._short_of(tasks, epoch), f"at epoch {epoch}")
+            # A selection with a failed seed cannot be compared, and its other seeds are trained to the end.
+            going = [each for each in going if not any(Task(each, seed) in self.board.failed for seed in seeds)]
+            choice = processes.agreed(partial(Choice.of, self.study, going, epoch, options.keep))
+            # What was finished before is not thrown away.
+            halted = [each for each in choice.stopped if any(Task(each, seed) in self.left for seed in seeds)]
+            processes.on_main(partial(choice.record, self.study, halted))
+            stopped += halted
+            going = [each for each in going if each in choice.kept]
+        return stopped
+
+    def _short_of(self, tasks: list[Task], epoch: int) -> list[Step]:
+        """Returns the steps that bring tasks to an epoch, but for those that are there."""
+        left = [task for task in tasks if task in self.left]
+        there = processes.agreed(lambda: [has_reached(task.job(self.study), epoch) for task in left])
+        return [Step(task, epoch) for task, reached in zip(left, there, strict=True) if not reached]
+
+    def _leave_out(self, selection: LayerSelection) -> None:
+        """Takes the variants of a selection that was stopped, and its twins, out of what is left."""
+        gone = [task for task in self.left if task.selection == selection]
+        self.board.stop(gone)
+        processes.on_main(lambda: self._forget(gone, FAILED))
+        self.left = [task for task in self.left if task not in gone]
+
+    def _do(self, steps: list[Step], where: str = "") -> None:
+        waiting = [step for step in steps if step.task not in self.board.failed]
+        for count, ended in enumerate(self.executor.run(self.study, waiting), 1):
+            self.board.end(ended, f", {count} of {len(waiting)} {where}" if where else "")
+
+    def _forget(self, tasks: list[Task], *names: str) -> None:
+        """Removes records of what became of tasks that does not hold any more."""
+        for task in tasks:
+            for name in names:
+                (task.folder(self.study) / name).unlink(missing_ok=True)

@@ -1,0 +1,227 @@
+"""Model folders: one model trained, ranked and described, the same files whether SASRec, teacher, variant or student.
+
+Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`, `ranks.parquet`, `metrics.json`, and
+`done.json` last. A folder without `done.json` is gone on with; a finished one is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layerprobe import processes
+from layerprobe.backbone.selection import LayerSelection
+from layerprobe.data.train_batches import TrainBatches
+from layerprobe.errors import InputError
+from layerprobe.evaluation.metrics import metric_table
+from layerprobe.evaluation.ranking import Ranking, metric_line, timed_ranks
+from layerprobe.recommender.losses import next_item_objective_with
+from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.store.atomic import read_yaml, write_parquet, write_yaml
+from layerprobe.store.layout import CHECKPOINT, LOG, METRICS, RANKS, SPEC, WEIGHTS
+from layerprobe.store.model_record import ModelRecord, write_model_record
+from layerprobe.store.run_folder import DONE, differing_keys, hash_value, is_done, mark_done
+from layerprobe.training.checkpoint import drop_resume, load_model, saved_progress
+from layerprobe.training.engine import Objective, available_device
+from layerprobe.training.log import say
+from layerprobe.training.loop import FitResult, Trainer
+from layerprobe.training.options import TrainingOptions, train_batches
+from layerprobe.training.tracking import UNTRACKED, Tracking
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a model is called in tables: kind, selection, depth and seed; and the layers it keeps, where it has any."""
+
+    kind: str
+    selection: str
+    depth: int | None
+    seed: int
+    layers: tuple[int, ...] | None = None
+
+    @staticmethod
+    def of(kind: str, selection: LayerSelection, seed: int) -> Point:
+        """Returns the point of a model that keeps `selection`."""
+        return Point(kind, selection.text, selection.depth, seed, selection.layers)
+
+    @property
+    def label(self) -> str:
+        """How progress lines call it."""
+        return f"{self.kind} {self.selection} seed {self.seed}".replace("  ", " ")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelJob:
+    """One model to train.
+
+    Attributes:
+        point: its name in tables.
+        folder: where its files go.
+        spec: everything its result depends on, as plain values.
+        build: makes the model; called only if there is something left to do.
+        training: recipe.
+        max_len: newest items read in training.
+        parameters: counts parameters by part.
+        objective: makes the loss terms of the built model; None is plain next-item training.
+        ranked: the part of the built model that is ranked; the model itself but for a student with extra heads.
+    """
+
+    point: Point
+    folder: Path
+    spec: dict[str, Any]
+    build: Callable[[], SequenceModel]
+    training: TrainingOptions
+    max_len: int
+    parameters: Callable[[SequenceModel], dict[str, int]]
+    objective: Callable[[TrainBatches], Objective] | None = None
+    ranked: Callable[[SequenceModel], SequenceModel] = lambda model: model
+
+    @property
+    def key(self) -> str:
+        """Hash of what the result depends on."""
+        return hash_value(self.spec)
+
+
+def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
+    """Brings a model folder to its finished state; does nothing where it is finished.
+
+    Args:
+        job: the model.
+        ranking: how it is ranked.
+        tracking: trackers that follow its training.
+
+    Raises:
+        InputError: the folder holds the finished result of another specification.
+        StudyError: training diverged or a check failed.
+    """
+    if processes.agreed(lambda: is_finished(job)):
+        return
+    trainer = _trainer(job, ranking, tracking)
+    model, result = trainer.model, trainer.run()
+    if trainer.engine.sharded:
+        del trainer, model  # slices and moments make room for the whole
+        model = load_trained(job.folder, job.build)
+    ranked = job.ranked(model)
+    ranks, speed = timed_ranks(ranked, ranking)
+    processes.on_main(
+        lambda: _finish(job, describe(job.point, result, job.parameters(ranked), ranks, speed, ranking.ks), ranks)
+    )
+    say(f"{job.point.label}: done, {metric_line(ranks)}")
+
+
+def train_until(job: ModelJob, epochs: int, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
+    """Brings a model to the end of an epoch, or to its early stop; does nothing where it is as far or finished.
+
+    Args:
+        job: the model.
+        epochs: epochs that must be done.
+        ranking: how its validation users are ranked.
+        tracking: trackers that follow its training.
+
+    Raises:
+        InputError: the folder holds a model of another specification.
+        StudyError: training diverged or a check failed.
+    """
+    if not processes.agreed(lambda: is_finished(job) or has_reached(job, epochs)):
+        _trainer(job, ranking, tracking).pause_after(epochs)
+
+
+def has_reached(job: ModelJob, epochs: int) -> bool:
+    """Tells whether a half-trained model has done so many epochs or was stopped early.
+
+    Raises:
+        InputError: it is a training of another specification.
+    """
+    progress = saved_progress(job.folder / CHECKPOINT, job.spec)
+    return progress.stopped or progress.epoch >= epochs
+
+
+def _trainer(job: ModelJob, ranking: Ranking, tracking: Tracking) -> Trainer:
+    model = job.build()
+    batches = train_batches(ranking.split, job.max_len, job.training, job.point.seed, model.extra_positions)
+    return Trainer(
+        model,
+        batches,
+        job.training,
+        ranking.ndcg_valid,
+        job.folder,
+        objective=next_item_objective_with(job.training.loss) if job.objective is None else job.objective(batches),
+        label=job.point.label,
+        spec=job.spec,
+        tracking=tracking,
+    )
+
+
+def is_finished(job: ModelJob) -> bool:
+    """Tells whether the folder holds the finished model; removes what a finished training left behind.
+
+    Raises:
+        InputError: it holds the finished model of another specification.
+    """
+    refuse_other(job)
+    if not is_done(job.folder, job.key):
+        return False
+    drop_resume(job.folder / CHECKPOINT)
+    return True
+
+
+def refuse_other(job: ModelJob) -> None:
+    """Makes sure that the job's folder holds no finished model of another specification.
+
+    Raises:
+        InputError: it does; the message names the keys that differ.
+    """
+    if (job.folder / DONE).exists():
+        differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)))
+        if differing:
+            raise InputError(
+                f"{job.folder} holds a finished model of another specification; these keys differ: "
+                f"{', '.join(differing[:5])}; nothing is overwritten: choose another --out or delete that folder"
+            )
+
+
+def _finish(job: ModelJob, record: ModelRecord, ranks: pd.DataFrame) -> None:
+    write_yaml(job.folder / SPEC, job.spec)
+    write_parquet(job.folder / RANKS, ranks)
+    write_model_record(job.folder, record)
+    files = [SPEC, LOG, WEIGHTS, RANKS, METRICS]
+    mark_done(job.folder, job.key, [job.folder / name for name in files])
+    drop_resume(job.folder / CHECKPOINT)
+
+
+def describe(
+    point: Point, result: FitResult, parameters: dict[str, int], ranks: pd.DataFrame, speed: float, ks: list[int]
+) -> ModelRecord:
+    """Returns the content of `metrics.json`."""
+    rows = metric_table(ranks, ks).to_dict("records")
+    return ModelRecord(
+        kind=point.kind,
+        selection=point.selection,
+        depth=point.depth,
+        layers=point.layers,
+        seed=point.seed,
+        parameters=parameters,
+        train_seconds=result.train_seconds,
+        users_per_second=round(speed, 1),
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        best_valid=result.best_valid,
+        metrics=[{str(name): value for name, value in row.items()} for row in rows],
+    )
+
+
+def load_trained(folder: Path, build: Callable[[], SequenceModel]) -> SequenceModel:
+    """Builds a model and loads its trained parameters, in evaluation mode."""
+    model = build()
+    load_model(folder / WEIGHTS, model)
+    return model.eval().to(available_device())
+
+
+def read_ranks(folder: Path) -> pd.DataFrame:
+    """Reads a model folder's ranks."""
+    return pd.read_parquet(folder / RANKS)
