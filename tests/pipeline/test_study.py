@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from study_folders import MODEL_FILES, Killed, contents, files, without_clock
 from tiny_study import TINY, TRAINING, write_study
 
 from layerprobe import columns
@@ -24,20 +25,6 @@ from layerprobe.study.spec import StudySpec, to_plain
 from layerprobe.training import model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODEL_FILES = {"spec.yaml", "log.jsonl", "checkpoint/model.safetensors", "ranks.parquet", "metrics.json", "done.json"}
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in files(folder)}
-
-
-def without_clock(study: Path) -> pd.DataFrame:
-    """The curve but for its two clock columns, which no two runs share."""
-    return pd.read_csv(study / "curve.csv").drop(columns=list(columns.CLOCK))
 
 
 def test_a_study_writes_exactly_its_files(finished: Path) -> None:
@@ -144,10 +131,6 @@ def test_a_second_run_trains_nothing_and_changes_nothing(
     before = (copied / "curve.csv").read_bytes()
     assert main(["run", str(write_study(tmp_path)), "--out", str(copied)]) == 0
     assert (copied / "curve.csv").read_bytes() == before
-
-
-class Killed(BaseException):
-    """Stands for a process that dies at a write; nothing may catch it."""
 
 
 @pytest.mark.parametrize("writes", [1, 2, 12, 23, 36, 41, 52, 61, 75, 98, 120])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import MODEL_FILES, contents, files
+from study_folders import MODEL_FILES, contents, files
 from tiny_study import TINY, TRAINING, write_study
 
 from layerprobe import columns

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from test_study import MODEL_FILES, files
+from study_folders import MODEL_FILES, files
 from tiny_study import write_study
 from transformers import LlamaConfig, LlamaModel
 

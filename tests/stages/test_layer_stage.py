@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_study import Killed
+from study_folders import Killed
 from tiny_study import write_study
 
 from layerprobe import columns

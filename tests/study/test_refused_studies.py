@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_study import files
+from study_folders import files
 from tiny_study import TINY, write_study
 
 from layerprobe.cli.main import main

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from made_decisions import made_decision, made_row
-from test_study import MODEL_FILES, Killed, files, without_clock
+from study_folders import MODEL_FILES, Killed, files, without_clock
 from tiny_study import TINY, write_study
 
 from layerprobe.backbone.selection import parse_selection
