@@ -31,7 +31,7 @@ def four_digits(value: float | None) -> str:
     >>> four_digits(0.12345), four_digits(None)
     ('0.1235', '-')
     """
-    return UNKNOWN if _is_missing(value) else f"{value:.4f}"
+    return UNKNOWN if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def signed(value: float, digits: int = 4) -> str:
@@ -49,7 +49,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     >>> percent(-0.0123), percent(None)
     ('-1.2 %', '-')
     """
-    return UNKNOWN if _is_missing(share) else f"{100 * share:.{digits}f} %"  # pyright: ignore[reportOptionalOperand]
+    return UNKNOWN if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
 def signed_percent(share: float) -> str:
@@ -76,7 +76,7 @@ def count(value: float | None) -> str:
     >>> count(12101), count(None)
     ('12,101', '-')
     """
-    return UNKNOWN if _is_missing(value) else f"{round(value):,}"  # pyright: ignore[reportArgumentType]
+    return UNKNOWN if value is None or math.isnan(value) else f"{round(value):,}"
 
 
 def interval(low: float, high: float) -> str:
@@ -164,7 +164,3 @@ def layers(kept: Sequence[int]) -> str:
             runs.append([layer])
     parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
     return ", ".join(parts) or "none"
-
-
-def _is_missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)

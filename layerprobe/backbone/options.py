@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import ARCHITECTURES
 from layerprobe.errors import InputError
 
@@ -15,6 +16,7 @@ OF_CHECKPOINT = {
 
 
 @dataclass(frozen=True)
+@checked
 class BackboneOptions:
     """Which backbone, and how much of it is the teacher."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 
+from layerprobe.arguments import checked
 from layerprobe.backbone.checkpoint import Checkpoint
 from layerprobe.errors import InputError
 
@@ -24,6 +25,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.j
 
 
 @dataclass(frozen=True)
+@checked
 class PromptOptions:
     """What stands around the item slots."""
 

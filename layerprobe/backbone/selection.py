@@ -10,7 +10,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from layerprobe import html
+from layerprobe.arguments import require_kind, require_whole
 from layerprobe.errors import InputError
+from layerprobe.wording import layers as layer_runs
 
 FORMS = "first:K last:K uniform:K ends:K every:N random:K@SEED keep:0,1,6,7 drop:4-6"
 MEASURED = ("bi", "angular", "cka", "greedy")
@@ -46,6 +49,10 @@ class LayerSelection:
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        kept = f"{self.text}: {self.depth} of {self.n_layers} layers, {layer_runs(self.layers)}"
+        return html.paragraph(kept) + html.layer_boxes(self.layers, self.n_layers)
 
     @property
     def depth(self) -> int:
@@ -94,6 +101,8 @@ def parse_selection(text: str, n_layers: int, measured: Measured | None = None) 
     >>> parse_selection("every:2", 5).layers
     (0, 2, 4)
     """
+    require_kind("selection", text, str, instead="such as first:4")
+    require_whole("n_layers", n_layers, 0)
     if match := _COUNTED.fullmatch(text):
         layers = _counted(text, match[1], int(match[2]), n_layers)
     elif match := _RANDOM.fullmatch(text):

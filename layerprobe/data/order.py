@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.util import hash_array
 
+from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 
@@ -20,6 +21,7 @@ LARGEST_SALT = 2**63
 
 
 @dataclass(frozen=True)
+@checked
 class OrderOptions:
     """How a user's rows are put in order.
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.arguments import checked
 from layerprobe.data.audit import audit_order
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
@@ -37,6 +38,7 @@ SPLIT_RULE = (
 
 
 @dataclass(frozen=True)
+@checked
 class DataOptions:
     """Everything that decides what the data folder holds."""
 
@@ -101,6 +103,21 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
         InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
     """
     steps = Steps(progress)
+    data, log = prepared_log(raw, options, steps)
+    _write(data, log, options, folder)
+    steps.done(f"written: {len(FILES)} files")
+    return data
+
+
+def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[PreparedData, Interactions]:
+    """Orders, filters, audits, numbers and splits a log; writes nothing.
+
+    Returns:
+        The data, and the rows that are left, in sequence order.
+
+    Raises:
+        InputError: as `prepare_log`.
+    """
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
     kept, counts = preprocess(ordered, options.preprocess, lambda count: steps.done(count.line()))
@@ -110,9 +127,7 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
     data = PreparedData(split, catalogue, _facts(options, log, counts, split, catalogue))
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
-    _write(data, log, options, folder)
-    steps.done(f"written: {len(FILES)} files")
-    return data
+    return data, log
 
 
 def load_prepared(folder: Path) -> PreparedData:

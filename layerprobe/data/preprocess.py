@@ -19,11 +19,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 
 
 @dataclass(frozen=True)
+@checked
 class PreprocessOptions:
     """Which rows stay.
 

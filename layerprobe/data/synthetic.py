@@ -38,6 +38,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.synthetic_walks import PAIR, listed_pairs, popularity, private_items, walk
@@ -60,6 +61,7 @@ THINGS = ("Harbour", "Lantern", "Meadow", "Orchard", "Pebble", "River", "Sparrow
 
 
 @dataclass(frozen=True)
+@checked
 class SyntheticOptions:
     """Shape of a built-in log. The defaults are the demo's kinds of users, and more of them."""
 

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import cosine_similarity
 
+from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 
 Reduction = Literal["paper", "code"]
@@ -20,6 +21,7 @@ TERMS = ("cosine", "norm", "multiple")
 
 
 @dataclass(frozen=True)
+@checked
 class DistillationWeights:
     """Weights of the terms beside cross-entropy; a weight of 0 leaves the term out. Defaults: the paper's."""
 

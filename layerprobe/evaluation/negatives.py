@@ -46,16 +46,20 @@ def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndar
     return drawn
 
 
+def has_enough(split: Split, n: int) -> bool:
+    """Tells whether `n` negatives can be drawn for every evaluated user."""
+    offsets, users = split.sequences.offsets, split.evaluated
+    row, _ = distinct_items(split.sequences, offsets[users], offsets[users + 1])
+    return split.sequences.n_items - np.bincount(row).max() >= n
+
+
 def require_enough(split: Split, n: int) -> None:
     """Checks, before anything is trained, that `n` negatives can be drawn for every evaluated user.
 
     Raises:
         InputError: a user has fewer than `n` items left to draw from; the message names the user's row.
     """
-    offsets, users = split.sequences.offsets, split.evaluated
-    row, _ = distinct_items(split.sequences, offsets[users], offsets[users + 1])
-    met = np.bincount(row)
-    if split.sequences.n_items - met.max() < n:
+    if not has_enough(split, n):
         raise _too_few(split, n)
 
 

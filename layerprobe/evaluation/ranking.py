@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.data.splits import PARTS, Split
+from layerprobe.arguments import require_choice, require_kind, require_whole
+from layerprobe.data.catalogue import Catalogue
+from layerprobe.data.splits import PARTS, Part, Split
+from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_values
-from layerprobe.evaluation.ranks import FULL, Protocols, rank_targets
+from layerprobe.evaluation.negatives import has_enough
+from layerprobe.evaluation.ranks import FULL, Protocols, Scorer, rank_targets
+from layerprobe.recommender.baselines import floors
 from layerprobe.recommender.sequence_model import ModelScorer, SequenceModel
 
 
@@ -35,6 +41,75 @@ class Ranking:
         scorer, shared = ModelScorer(model), not model.is_sharded
         ranks = rank_targets(scorer, self.split, ["valid"], alone, self.batch_size, shared)["model"]
         return metric_values(ranks, "ndcg", 10)
+
+
+def rank(
+    model: SequenceModel | Scorer,
+    split: Split,
+    protocols: Protocols | None = None,
+    *,
+    parts: Sequence[Part] = PARTS,
+    batch_size: int = 256,
+) -> pd.DataFrame:
+    """Ranks the held-out target of every user: the table that every metric, interval and decision is made from.
+
+    Args:
+        model: a `Recommender`, a `SASRec`, or a floor such as `Popularity(split)`; a model is put into evaluation mode.
+        split: the log.
+        protocols: what targets are ranked among; None is the whole catalogue less the user's history, and 999 negatives
+            where the catalogue has so many.
+        parts: `valid`, `test`, or both.
+        batch_size: users scored at a time; changes speed, not results.
+
+    Returns:
+        One row per user, part and protocol, columns `columns.RANKS`.
+
+    Raises:
+        InputError: an argument is of a wrong kind, or a user has too few items for the negatives.
+    """
+    require_kind("split", split, Split, instead="take the .split of what prepare returns")
+    protocols = usual_protocols(split) if protocols is None else protocols
+    require_kind("protocols", protocols, Protocols)
+    require_whole("batch_size", batch_size, 1)
+    for part in parts:
+        require_choice("parts", part, PARTS)
+    scorer = as_scorer(model)
+    (ranks,) = rank_targets(scorer, split, list(parts), protocols, batch_size).values()
+    return ranks
+
+
+def rank_floors(
+    split: Split, catalogue: Catalogue, protocols: Protocols | None = None, batch_size: int = 256
+) -> dict[str, pd.DataFrame]:
+    """Ranks every floor that needs no training; see `rank`.
+
+    Returns:
+        Per name of a floor its ranks; TF-IDF is left out where the items have no titles.
+    """
+    require_kind("catalogue", catalogue, Catalogue, instead="take the .catalogue of what prepare returns")
+    return {floor.names[0]: rank(floor, split, protocols, batch_size=batch_size) for floor in floors(split, catalogue)}
+
+
+def usual_protocols(split: Split) -> Protocols:
+    """Returns the full protocol, with 999 negatives beside it where every user has so many items to draw from."""
+    sampled = Protocols().sampled
+    return Protocols(sampled=sampled if sampled is not None and has_enough(split, sampled) else None)
+
+
+def as_scorer(model: SequenceModel | Scorer) -> Scorer:
+    """Returns a model as what `rank_targets` asks for, in evaluation mode.
+
+    Raises:
+        InputError: it is neither a model nor a scorer with one output.
+    """
+    if isinstance(model, SequenceModel):
+        return ModelScorer(model.eval())
+    names = getattr(model, "names", None)
+    if not (callable(getattr(model, "scores", None)) and isinstance(names, tuple) and len(names) == 1):
+        raise InputError(
+            f"model must be a Recommender, a SASRec or a floor with one output; got a {type(model).__name__}"
+        )
+    return model
 
 
 def timed_ranks(model: SequenceModel, ranking: Ranking) -> tuple[pd.DataFrame, float]:

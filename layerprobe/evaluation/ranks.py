@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from layerprobe import columns, processes
+from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Part, Queries, Split
 from layerprobe.errors import InputError, StudyError
@@ -47,6 +48,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
+@checked
 class Protocols:
     """What a target is ranked among. The protocol `full` (the whole catalogue) is always counted.
 

@@ -18,7 +18,7 @@ def model_card(facts: dict[str, Any], curve: pd.DataFrame) -> str:
         facts: content of `student.json`.
         curve: rows of the curve for teacher (kind `variant`) and student (kind `distilled`).
     """
-    return f"""# Sequential recommender, {facts["kept_layers"]} of {facts["teacher_depth"]} layers
+    return f"""# Sequential recommender{_layers(facts)}
 
 Distilled in the study `{facts["study"]}`. It takes the items a user met, newest last, and scores every item of the
 catalogue in `items.parquet`.
@@ -39,7 +39,7 @@ Test users, leave-one-out. Intervals cover users, not training noise.
 
 | | SHA-256 |
 |---|---|
-| teacher's weights | `{facts["teacher_sha256"]}` |
+| teacher's weights | `{facts["teacher_sha256"] or "not known"}` |
 | trained student's weights | `{facts["student_sha256"]}` |
 | sequences | `{facts["data_sha256"]}` |
 
@@ -52,8 +52,16 @@ each row; a sampled protocol is not an estimate of the full one.
 """
 
 
-def _origin(backbone: dict[str, Any]) -> str:
+def _layers(facts: dict[str, Any]) -> str:
+    if facts["kept_layers"] is None:
+        return ""
+    return f", {facts['kept_layers']}" + (f" of {facts['teacher_depth']} layers" if facts["teacher_depth"] else "")
+
+
+def _origin(backbone: dict[str, Any] | None) -> str:
     """Says which checkpoint the teacher was taken from; its layers are counted after `keep`."""
+    if backbone is None:
+        return "The backbone's origin was not written down."
     if backbone["checkpoint"] is None:
         return "The backbone was built from a shape and trained from random weights."
     cut = "all of its layers" if backbone["keep"] is None else f"its layers `{backbone['keep']}`"
@@ -65,18 +73,26 @@ def _origin(backbone: dict[str, Any]) -> str:
 
 
 def _quality(curve: pd.DataFrame) -> str:
+    if curve.empty:
+        return "Not measured."
     lines = ["| model | parameters | protocol | HR@10 | NDCG@10 | MRR |", "|---|---|---|---|---|---|"]
     test = curve[curve[columns.SPLIT] == "test"]
     names = {"variant": "teacher", "distilled": "student"}
     for kind, name in names.items():
         for protocol in dict.fromkeys(test[columns.PROTOCOL].to_list()):
             rows = test.loc[(test[columns.KIND] == kind) & (test[columns.PROTOCOL] == protocol)]
+            if rows.empty:
+                continue
             cells = [_cell(rows, metric, k) for metric, k in SHOWN]
-            parameters = int(rows[columns.PARAMETERS].to_list()[0])
-            lines.append(f"| {name} | {parameters:,} | {protocol} | {' | '.join(cells)} |")
+            counts = rows[columns.PARAMETERS].dropna().to_list()
+            parameters = f"{int(counts[0]):,}" if counts else "-"
+            lines.append(f"| {name} | {parameters} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _cell(rows: pd.DataFrame, metric: str, k: int) -> str:
-    row = rows.loc[(rows[columns.METRIC] == metric) & (rows[columns.K] == k)].to_dict(orient="records")[0]
+    chosen = rows.loc[(rows[columns.METRIC] == metric) & (rows[columns.K] == k)].to_dict(orient="records")
+    if not chosen:
+        return "-"
+    row = chosen[0]
     return f"{row[columns.VALUE]:.4f} ({row[columns.CI_LOW]:.4f} to {row[columns.CI_HIGH]:.4f})"

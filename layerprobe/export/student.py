@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 
 from layerprobe import columns
+from layerprobe.arguments import as_folder, require_kind
 from layerprobe.backbone.load import read_stock_backbone
 from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.data.batches import SequenceBatch, history_batch
@@ -44,15 +46,25 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class StudentSource:
-    """Where a student comes from, for `student.json` and the model card."""
+    """Where a student comes from, for `student.json` and the model card; None is not known.
+
+    Attributes:
+        name: the study or project.
+        selection: layers kept of the teacher, as text.
+        teacher_depth: layers of the teacher.
+        teacher_sha256, student_sha256, data_sha256: hashes of the trained weights and of the sequences.
+        backbone: `checkpoint`, `revision`, `keep` and `content` of the teacher's backbone.
+        remove_history: whether items that a user has met are never recommended.
+        curve: rows of the curve of the teacher (kind `variant`) and of the student (kind `distilled`).
+    """
 
     name: str
-    selection: str
-    teacher_depth: int
-    teacher_sha256: str
+    selection: str | None
+    teacher_depth: int | None
+    teacher_sha256: str | None
     student_sha256: str
     data_sha256: str
-    backbone: dict[str, Any]
+    backbone: dict[str, Any] | None
     remove_history: bool
     curve: pd.DataFrame
 
@@ -202,7 +214,7 @@ class Student:
     catalogue: Catalogue
     remove_history: bool
 
-    def recommend(self, history: list[str], k: int = 10) -> pd.DataFrame:
+    def recommend(self, history: Sequence[str], k: int = 10) -> pd.DataFrame:
         """Returns the `k` best items for a history of raw item ids, newest last.
 
         Returns:
@@ -211,11 +223,13 @@ class Student:
         Raises:
             InputError: the history is empty, an id is unknown, or `k` is not in 1..n_items.
         """
+        require_kind("k", k, int)
         if not 1 <= k <= self.catalogue.n_items:
-            raise InputError(f"--k must lie in 1..{self.catalogue.n_items}, the catalogue; got {k}")
-        if not history:
-            raise InputError("--history must hold at least one item id; got none")
-        indices = self.catalogue.index_of(history)
+            raise InputError(f"k must lie in 1..{self.catalogue.n_items}, the catalogue; got {k}")
+        if isinstance(history, str) or not len(history):
+            got = repr(history) if isinstance(history, str) else "none"
+            raise InputError(f"history must be a list of item ids, at least one; got {got}")
+        indices = self.catalogue.index_of(list(history))
         scores = _scores(self.model, history_batch([indices], self.model.max_len))[0]
         scores[0] = -torch.inf
         if self.remove_history:
@@ -226,12 +240,13 @@ class Student:
         return pd.DataFrame(rows, columns=[columns.ITEM, columns.TITLE, "score"])
 
 
-def load_student(folder: Path) -> Student:
+def load_student(folder: str | os.PathLike[str]) -> Student:
     """Loads a student's folder, ready to recommend.
 
     Raises:
         InputError: the folder is no student or does not fit together.
     """
+    folder = as_folder("student", folder)
     model = load_student_model(folder)
     config = read_json(folder / "config.json")
     catalogue = load_catalogue(folder / "items.parquet")

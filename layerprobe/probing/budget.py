@@ -14,12 +14,14 @@ from math import isfinite
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
 from layerprobe.probing.decision_options import metric_label
 from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
 
 
 @dataclass(frozen=True)
+@checked
 class BudgetOptions:
     """What a model may cost.
 

@@ -5,7 +5,7 @@ Takes ranks tables, hands on rows of `curve.csv`, which every depth figure and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.arguments import require_columns, require_mapping
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_columns, metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
-from layerprobe.kinds import KINDS
+from layerprobe.kinds import EXITS, KINDS, VARIANT
 
 NAMES = tuple(kind.name for kind in KINDS)
 BOOTSTRAP_SEED = 0
@@ -104,6 +105,55 @@ def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha:
         **vars(point),
     )
     return rows[list(columns.CURVE)].astype(_TYPES)
+
+
+def curve(
+    ranks: Mapping[str | int, pd.DataFrame],
+    ks: Sequence[int] = (1, 5, 10, 20),
+    alpha: float = 0.05,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Puts the ranks of several models into one curve table, which the plots draw.
+
+    Args:
+        ranks: per model its ranks. A number k, or a text such as `first:2`, is a fine-tuned selection of layers;
+            `exit-norm-2` is an exit; any other name is that of a kind: `sasrec`, `popularity`, `markov-1`, `tfidf`.
+        ks: cut-offs of HR and NDCG.
+        alpha: share left outside each interval.
+        n_boot: resamples of users.
+        seed: training seed of the models with layers, for the table.
+
+    Returns:
+        Columns `columns.CURVE`; depth of a selection other than `first:k` is missing, since its text alone does not
+        tell it.
+
+    Raises:
+        InputError: a name is of no kind, or a table lacks columns or users.
+    """
+    require_mapping("ranks", ranks, "names and ranks tables")
+    tables = []
+    for name, table in ranks.items():
+        require_columns(f"ranks of {name}", table, columns.RANKS)
+        tables.append(curve_rows(table, point_named(name, seed), ks, alpha, n_boot))
+    return pd.concat(tables, ignore_index=True)
+
+
+def point_named(name: str | int, seed: int = 0) -> CurvePoint:
+    """Returns the point that a short name stands for.
+
+    Raises:
+        InputError: the name is of no kind.
+
+    >>> point_named("first:2").depth, point_named("exit-norm-3").kind, point_named("sasrec").seed
+    (2, 'exit-norm', None)
+    """
+    text = f"first:{name}" if isinstance(name, int) else name
+    kind, _, k = text.rpartition("-")
+    if ":" in text:
+        number = text.removeprefix("first:")
+        return CurvePoint(VARIANT, text, int(number) if number.isdecimal() else None, seed)
+    return CurvePoint(kind, depth=int(k), seed=seed) if kind in EXITS and k.isdecimal() else CurvePoint(text)
 
 
 def read_curve(path: Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import TypeVar
 
+from layerprobe.arguments import require_kind, require_mapping
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import SeedNoise
@@ -30,7 +31,7 @@ from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
 from layerprobe.store.decision import DecisionRecord, FloorRow, PowerRow, SelectionRow
 
-Kept = TypeVar("Kept", bound="int | LayerSelection")
+Kept = TypeVar("Kept", bound="int | str | LayerSelection")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Decision:
         """The selections written `first:k`, by k."""
         return {each.depth: found for each, found in self.selections.items() if keeps_first(each)}
 
+    def _repr_html_(self) -> str:
+        return self.record()._repr_html_()
+
     def record(self, merged: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()) -> DecisionRecord:
         """Returns the content of `decision.json`.
 
@@ -98,15 +102,18 @@ class Decision:
 
 
 def decide(
-    by_selection: Mapping[Kept, RankTables], baselines: Mapping[str, RankTables], options: DecisionOptions
+    by_selection: Mapping[Kept, RankTables],
+    baselines: Mapping[str, RankTables] | None = None,
+    options: DecisionOptions | None = None,
 ) -> Decision:
     """Finds the smallest depth that is not worse than the full model; see `probing.comparisons` for the rule.
 
     Args:
-        by_selection: ranks per selection; a number k stands for `first:k`. The one that keeps all layers is the full
-            model; where there are numbers alone, it is the largest. Several tables mean several training seeds, whose
-            metric is averaged per user.
-        baselines: ranks of the floors.
+        by_selection: ranks per selection. A number k stands for `first:k`, as the text does; other texts need a
+            `first:k` beside them that keeps all layers. The one that keeps all is the full model; where there are
+            `first:k` alone, it is the largest. Several tables mean several training seeds, whose metric is averaged per
+            user.
+        baselines: ranks of the floors, by name.
         options: metric, margin and error.
 
     Returns:
@@ -116,6 +123,11 @@ def decide(
         InputError: fewer than two selections, no single full model, ranks that lack the protocol `full` or the split
             `test`, users that differ from the full model's, or a full model whose metric is 0.
     """
+    options = DecisionOptions() if options is None else options
+    baselines = {} if baselines is None else baselines
+    require_kind("options", options, DecisionOptions)
+    require_kind("baselines", baselines, Mapping)
+    require_mapping("by_selection", by_selection, "selections and ranks tables")
     full_key, tables = _full_and_all(by_selection)
     full = PerUser.read(_called(full_key), tables[full_key], options)
     if not full.value > 0:
@@ -244,11 +256,8 @@ def _full_and_all(
     Raises:
         InputError: fewer than two selections, or not exactly one that keeps all layers.
     """
-    deepest = max((key if isinstance(key, int) else key.n_layers for key in by_selection), default=0)
-    keyed = [
-        (parse_selection(f"first:{key}", deepest) if isinstance(key, int) else key, ranks)
-        for key, ranks in by_selection.items()
-    ]
+    deepest = max((_layers_named(key) for key in by_selection), default=0)
+    keyed = [(_selection(key, deepest), ranks) for key, ranks in by_selection.items()]
     tables = dict(sorted(keyed, key=lambda entry: entry[0].depth))
     if len(tables) < 2:
         raise InputError(
@@ -262,6 +271,21 @@ def _full_and_all(
             f"got {', '.join(f'{each} of {each.n_layers}' for each, _ in keyed)}"
         )
     return full[0], tables
+
+
+def _layers_named(key: int | str | LayerSelection) -> int:
+    """Returns the layers of the backbone, as far as a key tells: k for `first:k`, 0 for another text."""
+    require_kind("a selection", key, int, str, LayerSelection)
+    if isinstance(key, LayerSelection):
+        return key.n_layers
+    number = str(key).removeprefix("first:")
+    return int(number) if number.isdecimal() else 0
+
+
+def _selection(key: int | str | LayerSelection, n_layers: int) -> LayerSelection:
+    if isinstance(key, LayerSelection):
+        return key
+    return parse_selection(f"first:{key}" if isinstance(key, int) else key, n_layers)
 
 
 def _called(selection: LayerSelection) -> str:

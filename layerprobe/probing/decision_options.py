@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import METRICS
 
@@ -13,6 +14,7 @@ Cover = Literal["auto", "users", "training"]
 
 
 @dataclass(frozen=True)
+@checked
 class DecisionOptions:
     """What "not worse" means.
 

@@ -7,15 +7,22 @@ final norm before it, `exit-probe` reads the normed state with a head of its own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import pandas as pd
 import torch
 
+from layerprobe.arguments import require_kind
 from layerprobe.data.batches import SequenceBatch
-from layerprobe.probing.probe_heads import ProbeHeads
+from layerprobe.data.splits import PARTS, Part, Split
+from layerprobe.errors import InputError
+from layerprobe.evaluation.ranking import usual_protocols
+from layerprobe.evaluation.ranks import Protocols, rank_targets
+from layerprobe.probing.probe_heads import ProbeHeadOptions, ProbeHeads, fit_probe_heads
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import InnerProducts
+from layerprobe.training.options import TrainingOptions, train_batches
 
 ExitKind = Literal["exit-raw", "exit-norm", "exit-probe"]
 EXIT_KINDS: tuple[ExitKind, ...] = ("exit-raw", "exit-norm", "exit-probe")
@@ -58,3 +65,68 @@ class ExitScorer:
             assert self.heads is not None
             return self.heads.read(self.model.normed(states), k)
         return self.model.read_hidden(states, normed=kind == "exit-norm")
+
+
+def exits(
+    model: Recommender,
+    split: Split,
+    heads: ProbeHeads | None = None,
+    protocols: Protocols | None = None,
+    *,
+    parts: Sequence[Part] = PARTS,
+    batch_size: int = 256,
+) -> dict[str, pd.DataFrame]:
+    """Ranks every exit of one trained model from a single forward pass; no layer is retrained.
+
+    Args:
+        model: a trained recommender.
+        split: the log.
+        heads: what `exit-probe` reads with (`fit_heads`); None leaves that kind out.
+        protocols: as for `rank`.
+        parts: `valid`, `test`, or both.
+        batch_size: users scored at a time.
+
+    Returns:
+        Ranks per exit, by name: `exit-raw-0` to `exit-raw-L`, `exit-norm-0` to `exit-norm-L`, and so on.
+
+    Raises:
+        InputError: an argument is of a wrong kind, or there is not one head per depth.
+    """
+    require_kind("model", model, Recommender, instead="exits are read from a recommender with layers")
+    require_kind("split", split, Split, instead="take the .split of what prepare returns")
+    if heads is not None:
+        require_kind("heads", heads, ProbeHeads, instead="fit them with fit_heads")
+        if len(heads.weights) != model.n_layers + 1:
+            raise InputError(f"heads must be {model.n_layers + 1}, one per depth; got {len(heads.weights)}")
+    protocols = usual_protocols(split) if protocols is None else protocols
+    require_kind("protocols", protocols, Protocols)
+    return rank_targets(ExitScorer(model.eval(), heads), split, list(parts), protocols, batch_size)
+
+
+def fit_heads(
+    model: Recommender,
+    split: Split,
+    options: ProbeHeadOptions | None = None,
+    training: TrainingOptions | None = None,
+    seed: int = 0,
+) -> ProbeHeads:
+    """Fits a linear head per depth to a frozen model's states at the training targets.
+
+    Args:
+        model: a trained recommender; it is not changed.
+        split: the log; its training part is read.
+        options: passes and step size.
+        training: loss, targets and batch size, as the model was trained with.
+        seed: seed of the order of examples.
+
+    Raises:
+        InputError: an argument is of a wrong kind, or the training options do not fit the model.
+    """
+    options = ProbeHeadOptions() if options is None else options
+    training = TrainingOptions() if training is None else training
+    require_kind("model", model, Recommender, instead="heads read a recommender with layers")
+    require_kind("split", split, Split, instead="take the .split of what prepare returns")
+    require_kind("options", options, ProbeHeadOptions)
+    require_kind("training", training, TrainingOptions)
+    batches = train_batches(split, model.max_len, training, seed, model.extra_positions)
+    return fit_probe_heads(model.eval(), batches, options, training.loss)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.arguments import require_columns
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.probing.decision_options import DecisionOptions
@@ -58,7 +59,13 @@ class PerUser:
         Raises:
             InputError: no table, no row for test and full, a user twice, or seeds with different users.
         """
+        if not isinstance(tables, (pd.DataFrame, list, tuple)):
+            raise InputError(
+                f"the ranks of {name} must be a table, or a list of one per seed; got {type(tables).__name__}"
+            )
         per_seed = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
+        for table in per_seed:
+            require_columns(f"the ranks of {name}", table, columns.RANKS)
         if not per_seed:
             raise InputError(f"{name} has no ranks; rank it or leave it out of the decision")
         read = [PerUser._read_one(name, table, options) for table in per_seed]

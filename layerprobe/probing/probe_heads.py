@@ -15,6 +15,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from layerprobe import processes
+from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.train_batches import Portion, TrainBatches
 from layerprobe.errors import InputError
@@ -27,6 +28,7 @@ BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True)
+@checked
 class ProbeHeadOptions:
     """How the heads of `exit-probe` are fitted."""
 

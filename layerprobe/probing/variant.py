@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
 
 from layerprobe import processes
+from layerprobe.arguments import checked, require_kind, require_whole
 from layerprobe.backbone.architecture import architecture_named, architecture_of, layers_of, unread_parts
 from layerprobe.backbone.keys import kept_names
 from layerprobe.backbone.load import empty_backbone, kept_layers, load_backbone
@@ -23,20 +24,21 @@ from layerprobe.training.adapters import TuningOptions, adapt, lora_names, unwra
 
 
 @dataclass(frozen=True)
+@checked
 class RecipeOptions:
     """Everything a recommender is built from, but for its depth and seed."""
 
-    backbone: BackboneOptions
-    tuning: TuningOptions
-    prompt: PromptOptions
-    recommender: RecommenderOptions
+    backbone: BackboneOptions = field(default_factory=BackboneOptions)
+    tuning: TuningOptions = field(default_factory=TuningOptions)
+    prompt: PromptOptions = field(default_factory=PromptOptions)
+    recommender: RecommenderOptions = field(default_factory=RecommenderOptions)
 
 
 def build_recommender(
     recipe: RecipeOptions,
     item_table: torch.Tensor,
-    selection: str | LayerSelection | None,
-    seed: int,
+    selection: str | LayerSelection | None = None,
+    seed: int = 0,
     start: Mapping[str, torch.Tensor] | None = None,
 ) -> Recommender:
     """Builds a recommender cut to `selection`, ready for training.
@@ -53,6 +55,11 @@ def build_recommender(
     Raises:
         InputError: the selection does not parse or reaches beyond the backbone; an option does not fit the family.
     """
+    require_kind("recipe", recipe, RecipeOptions)
+    require_kind("item_table", item_table, torch.Tensor, instead="take the .item_vectors() of a trained SASRec")
+    if item_table.ndim != 2 or len(item_table) < 2:
+        raise InputError(f"item_table must have the shape [n_items + 1, dim]; got {list(item_table.shape)}")
+    require_whole("seed", seed, 0)
     full_depth = kept_layers(recipe.backbone)
     chosen = parse_selection(selection, len(full_depth)) if isinstance(selection, str) else selection
     layers = range(len(full_depth)) if chosen is None else chosen.layers

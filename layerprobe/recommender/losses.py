@@ -14,6 +14,7 @@ import torch
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, embedding, linear_cross_entropy, logsigmoid
 
+from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.sampled_items import SampledItems
 from layerprobe.errors import InputError
@@ -29,6 +30,7 @@ CALIBRATION = 0.75
 
 
 @dataclass(frozen=True)
+@checked
 class LossOptions:
     """What a position's score of its target is compared with.
 

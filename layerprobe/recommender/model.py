@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from layerprobe import processes
+from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of
 from layerprobe.backbone.hidden import at_least_float32, captured_hidden
 from layerprobe.backbone.prompt import PromptTokens
@@ -25,6 +26,7 @@ from layerprobe.recommender.sequence_model import SequenceModel
 
 
 @dataclass(frozen=True)
+@checked
 class RecommenderOptions:
     """What surrounds the backbone."""
 

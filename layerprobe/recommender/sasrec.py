@@ -6,18 +6,21 @@ negative, pre-norm blocks with GELU, learned positions counted from the first it
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from layerprobe.arguments import checked, require_kind, require_whole
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.errors import InputError
 from layerprobe.recommender.sequence_model import SequenceModel
 
 
 @dataclass(frozen=True)
+@checked
 class SASRecOptions:
     """Shape of SASRec."""
 
@@ -85,10 +88,27 @@ class SASRec(SequenceModel):
     """Item embeddings, learned positions, causal blocks; the same table embeds and scores.
 
     Batches are right-padded, so padding lies after every real position and the causal mask alone hides it.
+
+    Args:
+        n_items: items of the catalogue.
+        options: shape; None takes the defaults.
+        seed: draws the weights and leaves torch's own random state alone; None draws from that.
+
+    Raises:
+        InputError: an argument is of a wrong kind.
     """
 
-    def __init__(self, n_items: int, options: SASRecOptions) -> None:
+    def __init__(self, n_items: int, options: SASRecOptions | None = None, seed: int | None = None) -> None:
         super().__init__()
+        require_whole("n_items", n_items, 1)
+        options = SASRecOptions() if options is None else options
+        require_kind("options", options, SASRecOptions)
+        with nullcontext() if seed is None else torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            self._build(n_items, options)
+
+    def _build(self, n_items: int, options: SASRecOptions) -> None:
         self.max_len = options.max_len
         self.items = nn.Embedding(n_items + 1, options.dim, padding_idx=0)
         self.positions = nn.Embedding(options.max_len, options.dim)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
@@ -27,6 +28,7 @@ PLACES: dict[Positions, str] = {
 
 
 @dataclass(frozen=True)
+@checked
 class SampleOptions:
     """Which users, and where in their histories.
 

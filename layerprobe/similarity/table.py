@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from layerprobe import columns
+from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_named
@@ -27,6 +28,7 @@ as there are states."""
 
 
 @dataclass(frozen=True)
+@checked
 class Resampling:
     """How intervals are drawn: percentiles of resamples of the users.
 

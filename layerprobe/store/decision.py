@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from layerprobe import html
+from layerprobe.kinds import label_of
 from layerprobe.store.layout import StudyLayout
-from layerprobe.store.records import read_record, write_record
+from layerprobe.store.records import plain_of, read_record, write_record
+from layerprobe.wording import four_digits, interval, metric_label, signed_percent
 
 AGAIN = "run the decide stage again"
 
@@ -104,6 +109,37 @@ class DecisionRecord:
     merged: tuple[tuple[str, str], ...] = ()
     """Selections that keep the layers of an earlier one, as (text, earlier text)."""
     budget: BudgetRow | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the studied selections, one row each, the full model last."""
+        return pd.DataFrame([plain_of(row) for row in self.depths])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                row.text,
+                four_digits(row.value),
+                signed_percent(row.relative),
+                interval(row.ci_low, row.ci_high),
+                row.verdict if row.depth < self.full_depth else "full model",
+            ]
+            for row in self.depths
+        ]
+        rows += [
+            [
+                label_of(row.name),
+                four_digits(row.value),
+                signed_percent(row.relative),
+                interval(row.ci_low, row.ci_high),
+                row.verdict,
+            ]
+            for row in self.baselines
+        ]
+        names = [row.text for row in self.depths]
+        marked = names.index(self.chosen.text) if self.chosen is not None else len(names) - 1
+        headers = ["model", metric_label(self.metric, self.k), "against full", "interval", "verdict"]
+        notes = "".join(html.paragraph(note) for note in self.notes)
+        return html.paragraph(self.sentence, strong=True) + html.table(headers, rows, marked=marked) + notes
 
     @property
     def full(self) -> SelectionRow:

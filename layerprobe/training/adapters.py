@@ -16,6 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import architecture_of, layers_of
 from layerprobe.errors import InputError
 
@@ -23,6 +24,7 @@ ROLES = {"mlp": ("mlp",), "attention": ("attention",), "all": ("attention", "mlp
 
 
 @dataclass(frozen=True)
+@checked
 class TuningOptions:
     """How the backbone is adapted. The defaults of LoRA are the paper's."""
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from layerprobe.arguments import checked
 from layerprobe.data.sampled_items import ItemSampler
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
@@ -14,6 +15,7 @@ from layerprobe.recommender.losses import LossOptions
 
 
 @dataclass(frozen=True)
+@checked
 class TrainingOptions:
     """How one model is trained."""
 

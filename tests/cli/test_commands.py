@@ -34,7 +34,7 @@ def test_recommend_prints_k_titles_with_falling_scores(finished: Path, capsys: p
 
 @pytest.mark.parametrize(
     ("history", "k", "message"),
-    [("no-such-item", "5", "unknown: no-such-item"), ("", "5", "at least one item id"), (None, "0", "--k must lie in")],
+    [("no-such-item", "5", "unknown: no-such-item"), ("", "5", "at least one; got none"), (None, "0", "k must lie in")],
 )
 def test_bad_requests(
     history: str | None, k: str, message: str, finished: Path, capsys: pytest.CaptureFixture[str]

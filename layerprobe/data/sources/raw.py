@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 
 
 @dataclass(frozen=True)
+@checked
 class SourceOptions:
     """How to read the files. None means the usual name of the format; an option a format cannot use is refused."""
 

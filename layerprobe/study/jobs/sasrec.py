@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.study.jobs.recommenders import shared_dependencies
@@ -16,12 +14,6 @@ def sasrec_job(study: Study, seed: int) -> ModelJob:
     """Describes SASRec of one seed."""
     spec = study.spec.items
     n_items = study.data.catalogue.n_items
-
-    def build() -> SequenceModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return SASRec(n_items, spec.sasrec)
-
     return ModelJob(
         point=Point("sasrec", "", None, seed),
         folder=study.sasrec_folders[seed],
@@ -31,7 +23,7 @@ def sasrec_job(study: Study, seed: int) -> ModelJob:
             "seed": seed,
             **shared_dependencies(study),
         },
-        build=build,
+        build=lambda: SASRec(n_items, spec.sasrec, seed),
         training=spec.training,
         max_len=spec.sasrec.max_len,
         parameters=_parameters,

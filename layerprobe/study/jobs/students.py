@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.data.train_batches import TrainBatches
+from layerprobe.distillation.distil import block_objective
 from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
-from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.kinds import STUDENT
 from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import SequenceModel
@@ -96,9 +96,8 @@ def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
 
 
 def _objective(study: Study, blocks: BlockMap, batches: TrainBatches) -> BlockDistillation:
-    cache = cache_teacher(load_teacher(study), batches, blocks.teacher)
     training = study.spec.distill.training or study.spec.training
-    return BlockDistillation(study.spec.distill.weights, blocks, cache, training.loss)
+    return block_objective(load_teacher(study), batches, blocks, study.spec.distill.weights, training.loss)
 
 
 def student_of(model: SequenceModel) -> Recommender:

@@ -1,0 +1,177 @@
+"""Checks of what a caller hands to a public function: the wrong kind of thing is refused in one line, by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from layerprobe.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Options = TypeVar("Options", bound=type)
+
+
+def checked(options: Options) -> Options:
+    """Makes an options class refuse a field of a wrong type when it is made; goes below `@dataclass`.
+
+    YAML and flags are checked by their parser, which knows the types as well; this is for Python.
+
+    Raises:
+        InputError: on construction; the message names class and field.
+    """
+    own = options.__dict__.get("__post_init__")
+
+    def __post_init__(self: Any) -> None:  # noqa: N807 - what dataclasses call it
+        _check_fields(self)
+        if own is not None:
+            own(self)
+
+    options.__post_init__ = __post_init__
+    return options
+
+
+def _check_fields(options: Any) -> None:
+    hints = get_type_hints(type(options))
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if not _fits(value, hints[field.name]):
+            name = f"{type(options).__name__}.{field.name}"
+            raise InputError(f"{name} must be {_named(hints[field.name])}; got {_shown(value)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tells whether a value is of an annotated type; a whole number is a float, as in YAML, and True is no number."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            return False
+        is_fixed = origin is tuple and inner[-1] is not Ellipsis
+        if is_fixed:
+            return len(value) == len(inner) and all(map(_fits, value, inner))
+        return all(_fits(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _named(hint: Any) -> str:
+    """Returns a type as a user would write its values."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_named(one) for one in inner)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, inner))
+    if origin in (list, tuple):
+        return f"a {origin.__name__} of {_named(inner[0])}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def require_kind(name: str, value: Any, *kinds: type, instead: str = "") -> None:
+    """Makes sure that an argument is of one of these types.
+
+    Args:
+        name: what the caller knows it by.
+        value: what came.
+        kinds: what may come.
+        instead: what to do, where that is not clear from the types.
+
+    Raises:
+        InputError: it is of none of them.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"{name} must be {wanted}; got {_shown(value)}" + (f": {instead}" if instead else ""))
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Returns a string or path as a path.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name} must be a path, as text or pathlib.Path; got {_shown(value)}")
+    return Path(value)
+
+
+def as_folder(name: str, value: Any) -> Path:
+    """Returns a string or path as the path of a folder that is there.
+
+    Raises:
+        InputError: it is no path, or there is no such folder.
+    """
+    path = as_path(name, value)
+    if not path.is_dir():
+        raise InputError(f"{name} must be a folder; there is none at {path}")
+    return path
+
+
+def require_columns(name: str, table: Any, columns: Iterable[str]) -> pd.DataFrame:
+    """Returns a table that has these columns.
+
+    Raises:
+        InputError: it is no DataFrame, or lacks one of them.
+    """
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"{name} must be a pandas DataFrame; got {_shown(table)}")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{name} must have the columns {', '.join(columns)}; missing: {', '.join(missing)}")
+    return table
+
+
+def require_mapping(name: str, value: Any, of: str) -> None:
+    """Makes sure that an argument is a non-empty mapping.
+
+    Raises:
+        InputError: it is none, or holds nothing.
+    """
+    if not isinstance(value, Mapping) or not value:
+        raise InputError(f"{name} must be a mapping of {of}, at least one; got {_shown(value)}")
+
+
+def require_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Makes sure that an argument is one of these values.
+
+    Raises:
+        InputError: it is not.
+    """
+    known = list(choices)
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}; got {value!r}")
+
+
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Makes sure that an argument is a whole number of at least `least`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}; got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """Returns a value where it is short, else its type."""
+    if value is None or (isinstance(value, (str, int, float)) and len(repr(value)) < 60):
+        return repr(value)
+    if isinstance(value, Mapping) and not value:
+        return "an empty mapping"
+    return f"a {type(value).__name__}"
