@@ -10,37 +10,76 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+# By task, as in docs/api.md: the name, and where it lies where that is not a module of the same name.
 _PUBLIC = {
-    "read_source": "data.sources.registry",
-    "prepare": "data.prepare",
+    # a log
+    "load_log": "data.log",
+    "synthetic_log": "data.log",
+    "prepare": "data.log",
     "load_prepared": "data.prepare",
-    "Interactions": "data.interactions",
-    "Catalogue": "data.catalogue",
-    "Sequences": "data.sequences",
+    "SourceOptions": "data.sources.raw",
+    "PreprocessOptions": "data.preprocess",
+    "OrderOptions": "data.order",
+    "SyntheticOptions": "data.synthetic",
+    "PreparedData": "data.prepare",
     "Split": "data.splits",
-    "TrainBatches": "data.train_batches",
-    "ItemTable": "items.table",
+    "Catalogue": "data.catalogue",
+    # models
+    "SASRec": "recommender.sasrec",
+    "SASRecOptions": "recommender.sasrec",
+    "Recommender": "recommender.model",
+    "build_recommender": "probing.variant",
+    "RecipeOptions": "probing.variant",
+    "BackboneOptions": "backbone.options",
+    "TuningOptions": "training.adapters",
+    "PromptOptions": "backbone.prompt",
+    "RecommenderOptions": "recommender.model",
+    "LayerSelection": "backbone.selection",
     "parse_selection": "backbone.selection",
     "truncate": "backbone.truncate",
-    "build_recommender": "probing.variant",
-    "Recommender": "recommender.model",
-    "SASRec": "recommender.sasrec",
-    "Trainer": "training.loop",
-    "rank_targets": "evaluation.ranks",
-    "metric_table": "evaluation.metrics",
-    "ExitScorer": "probing.exits",
-    "curve_rows": "probing.curves",
+    # training
+    "fit": "training.fit",
+    "TrainingOptions": "training.options",
+    "LossOptions": "recommender.losses",
+    # ranks and metrics
+    "rank": "evaluation.ranking",
+    "rank_floors": "evaluation.ranking",
+    "Protocols": "evaluation.ranks",
+    "metrics": "evaluation.metrics",
+    "curve": "probing.curves",
+    # what the layers do
+    "exits": "probing.exits",
+    "fit_heads": "probing.exits",
+    "ProbeHeadOptions": "probing.probe_heads",
+    "states": "similarity.sampling",
+    "SampleOptions": "similarity.sampling",
+    "layer_similarity": "similarity.layers",
+    "layer_importance": "similarity.layers",
+    "Resampling": "similarity.table",
+    "CutValues": "probing.cuts",
+    # the decision
     "decide": "probing.decide",
-    "MEASURES": "similarity.measures",
-    "block_influence": "similarity.vectors",
-    "similarity_table": "similarity.table",
-    "predictiveness": "probing.predictiveness",
-    "write_student": "export.student",
+    "DecisionOptions": "probing.decision_options",
+    # the student
+    "distil": "distillation.distil",
+    "DistilOptions": "distillation.distil",
+    "DistillationWeights": "distillation.losses",
+    "export_student": "export.deploy",
+    "CardOptions": "export.deploy",
     "load_student": "export.student",
+    # a whole study
+    "Study": "pipeline.opened",
+    "StudySpec": "study.spec",
     "load_spec": "study.parser",
-    "Study": "study.study",
-    "run_stages": "pipeline.run",
     "write_report": "reporting.report",
+    # figures
+    "plot_depth": "reporting.plots",
+    "plot_similarity": "reporting.plots",
+    "plot_importance": "reporting.plots",
+    "plot_decision": "reporting.plots",
+    # errors
+    "InputError": "errors",
+    "StudyError": "errors",
 }
 __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
 

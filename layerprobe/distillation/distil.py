@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
-from layerprobe.arguments import as_path, require_kind, require_whole
+from layerprobe.arguments import as_path, checked, require_kind
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.losses import DistillationWeights
@@ -16,20 +16,35 @@ from layerprobe.errors import InputError
 from layerprobe.recommender.losses import LossOptions
 from layerprobe.recommender.model import Recommender
 from layerprobe.training.engine import available_device
-from layerprobe.training.fit import fit_by
+from layerprobe.training.fit import FitPlan, fit_by
 from layerprobe.training.loop import FitResult
 from layerprobe.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+@checked
+class DistilOptions:
+    """How a student is trained on its teacher's states.
+
+    Raises:
+        InputError: a field is of a wrong type.
+    """
+
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    """Rates, epochs and loss of the student."""
+    weights: DistillationWeights = field(default_factory=DistillationWeights)
+    """Weights of the cosine, norm and multiple-supervision terms; 0 leaves a term out."""
+    blocks: int | None = None
+    """Blocks aligned between the two; None takes the most that divide both depths."""
+    seed: int = 0
+    """Seed of the order of examples and of the heads of inner blocks."""
 
 
 def distil(
     student: Recommender,
     teacher: Recommender,
     split: Split,
-    options: TrainingOptions | None = None,
-    weights: DistillationWeights | None = None,
-    *,
-    blocks: int | None = None,
-    seed: int = 0,
+    options: DistilOptions | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> FitResult:
     """Trains a student in place; ends with its best parameters by validation NDCG@10, in evaluation mode.
@@ -38,10 +53,7 @@ def distil(
         student: untrained, of at most as many layers as its teacher and of the same width.
         teacher: trained; it is frozen and not changed.
         split: the log that the teacher was trained on.
-        options: rates, epochs, loss of the student.
-        weights: of the cosine, norm and multiple-supervision terms; 0 leaves a term out.
-        blocks: blocks aligned between the two; None takes the most that divide both depths.
-        seed: seed of the order of examples and of the heads of inner blocks.
+        options: training, weights of the terms, blocks.
         folder: where checkpoints are kept, so that a training that was cut off is resumed; None keeps nothing.
 
     Raises:
@@ -50,28 +62,23 @@ def distil(
         DistillationTermError: a term is zero, not finite, or sends no gradient to the student's layers.
         TrainingDiverged: a loss or gradient became NaN or infinite.
     """
-    options = TrainingOptions() if options is None else options
-    weights = DistillationWeights() if weights is None else weights
+    options = DistilOptions() if options is None else options
     for name, model in (("student", student), ("teacher", teacher)):
         require_kind(name, model, Recommender, instead="build one with build_recommender")
     require_kind("split", split, Split, instead="take the .split of what prepare returns")
-    require_kind("options", options, TrainingOptions)
-    require_kind("weights", weights, DistillationWeights)
-    require_whole("seed", seed, 0)
+    require_kind("options", options, DistilOptions)
     require_pair(student, teacher)
-    ends = block_map(teacher.n_layers, student.n_layers, blocks)
-    in_training = StudentInTraining(student, ends.blocks, seed)
-    teacher.to(available_device())
-    return fit_by(
-        in_training,
-        split,
-        options,
-        seed,
-        None if folder is None else as_path("folder", folder),
-        remove_history=True,
-        make_objective=lambda batches: block_objective(teacher, batches, ends, weights, options.loss),
-        spec={"weights": asdict(weights), "blocks": ends.blocks, "teacher_depth": teacher.n_layers},
+    ends = block_map(teacher.n_layers, student.n_layers, options.blocks)
+    teacher.to(available_device()).requires_grad_(False)
+    loss = options.training.loss
+    plan = FitPlan(
+        seed=options.seed,
+        folder=None if folder is None else as_path("folder", folder),
+        make_objective=lambda batches: block_objective(teacher, batches, ends, options.weights, loss),
+        spec={"weights": asdict(options.weights), "blocks": ends.blocks, "teacher_depth": teacher.n_layers},
+        label=f"student of {student.n_layers} layers, teacher of {teacher.n_layers}",
     )
+    return fit_by(StudentInTraining(student, ends.blocks, options.seed), split, options.training, plan)
 
 
 def block_objective(

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.arguments import require_columns, require_whole
 from layerprobe.errors import InputError
 
 MetricName = Literal["hr", "ndcg", "mrr"]
@@ -130,6 +131,24 @@ def metric_values(ranks: pd.DataFrame, metric: str, k: int | None) -> np.ndarray
 def metric_columns(ks: Sequence[int]) -> list[tuple[MetricName, int]]:
     """Returns the (metric, k) pairs that every table shows: hr and ndcg at each cut-off, then mrr with k = 0."""
     return [*((metric, k) for metric in ("hr", "ndcg") for k in ks), ("mrr", NO_CUTOFF)]
+
+
+def metrics(ranks: pd.DataFrame, ks: Sequence[int] = (1, 5, 10, 20)) -> pd.DataFrame:
+    """Returns HR@k, NDCG@k and MRR of one ranks table; `metric_table` with its input checked.
+
+    Args:
+        ranks: what `rank` returned, columns `columns.RANKS`.
+        ks: cut-offs of HR and NDCG.
+
+    Raises:
+        InputError: `ranks` is no such table, or a cut-off is below 1.
+    """
+    require_columns("ranks", ranks, columns.RANKS)
+    if isinstance(ks, int) or not len(ks):
+        raise InputError(f"ks must be a list of cut-offs, at least one; got {ks!r}")
+    for k in ks:
+        require_whole("ks", k, 1)
+    return metric_table(ranks, list(ks))
 
 
 def metric_table(ranks: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:

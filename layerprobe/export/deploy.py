@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,26 @@ ROLES = {"teacher": VARIANT, "student": STUDENT}
 CARD_KS, CARD_ALPHA, CARD_RESAMPLES = (1, 5, 10, 20), 0.05, 1000
 
 
+@dataclass(frozen=True, eq=False)
+class CardOptions:
+    """What the model card says of a student.
+
+    Attributes:
+        name: the project.
+        selection: which layers of its teacher it keeps.
+        ranks: ranks of `teacher` and `student`, for the table of quality.
+    """
+
+    name: str = "student"
+    selection: str | LayerSelection | None = None
+    ranks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
 def export_student(
     student: Recommender,
     data: PreparedData,
     out: str | os.PathLike[str],
-    *,
-    name: str = "student",
-    selection: str | LayerSelection | None = None,
-    ranks: Mapping[str, pd.DataFrame] | None = None,
+    card: CardOptions | None = None,
     remove_history: bool = True,
 ) -> Student:
     """Writes a trained recommender as a folder of plain files, reloads it and checks that it scores alike.
@@ -40,9 +53,7 @@ def export_student(
         student: trained, not sliced over processes.
         data: the log it was trained on; its catalogue is written.
         out: new folder.
-        name: what the model card calls the project.
-        selection: which layers of its teacher it keeps, for the card.
-        ranks: ranks of `teacher` and `student`, for the card's table of quality; None leaves it out.
+        card: what the model card says besides.
         remove_history: whether items that a user has met are never recommended.
 
     Returns:
@@ -52,25 +63,26 @@ def export_student(
         InputError: an argument is of a wrong kind, or `out` holds something else.
         StudyError: the reloaded student scores differently.
     """
+    card = CardOptions() if card is None else card
     require_kind("student", student, Recommender, instead="a SASRec has no layers to deploy")
     require_kind("data", data, PreparedData, instead="take what prepare returned")
-    folder = as_path("out", out)
+    require_kind("card", card, CardOptions)
+    folder, selection = as_path("out", out), card.selection
     if data.catalogue.n_items != len(student.item_table) - 1:
         raise InputError(
             f"data must be the log that the student was trained on; it has {data.catalogue.n_items} items and the "
             f"student {len(student.item_table) - 1}"
         )
-    kept = None if selection is None else str(selection)
     source = StudentSource(
-        name=name,
-        selection=kept,
+        name=card.name,
+        selection=None if selection is None else str(selection),
         teacher_depth=selection.n_layers if isinstance(selection, LayerSelection) else None,
         teacher_sha256=None,
         student_sha256=weights_hash(student),
         data_sha256=sequences_hash(data.split.sequences),
         backbone=None,
         remove_history=remove_history,
-        curve=_card_rows(student, ranks or {}),
+        curve=_card_rows(student, card.ranks),
     )
     write_student(student.eval(), data.catalogue, source, folder)
     return load_student(folder)

@@ -60,9 +60,8 @@ class PerUser:
             InputError: no table, no row for test and full, a user twice, or seeds with different users.
         """
         if not isinstance(tables, (pd.DataFrame, list, tuple)):
-            raise InputError(
-                f"the ranks of {name} must be a table, or a list of one per seed; got {type(tables).__name__}"
-            )
+            got = type(tables).__name__
+            raise InputError(f"the ranks of {name} must be a table, or a list of one per seed; got a {got}")
         per_seed = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
         for table in per_seed:
             require_columns(f"the ranks of {name}", table, columns.RANKS)

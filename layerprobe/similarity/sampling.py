@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from layerprobe.arguments import checked
+from layerprobe.arguments import checked, require_kind
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
@@ -104,6 +104,24 @@ def sampled_states(model: Recommender, split: Split, options: SampleOptions) -> 
             parts.append(model.hidden_anywhere(batch, pos).cpu())
     label = f"{PLACES[options.positions]} of {len(users):,} validation histories"
     return SampledStates(torch.cat(parts, dim=1), users, label)
+
+
+def states(model: Recommender, split: Split, options: SampleOptions | None = None) -> SampledStates:
+    """Returns `hidden[0..L]` of a sample of validation users; `sampled_states` with its input checked.
+
+    Args:
+        model: a recommender; it is put into evaluation mode.
+        split: the log.
+        options: which users, and where in their histories.
+
+    Raises:
+        InputError: an argument is of a wrong kind.
+    """
+    options = SampleOptions() if options is None else options
+    require_kind("model", model, Recommender, instead="a SASRec has no layers to compare")
+    require_kind("split", split, Split, instead="take the .split of what prepare returns")
+    require_kind("options", options, SampleOptions)
+    return sampled_states(model.eval(), split, options)
 
 
 def valid_batches(split: Split, users: np.ndarray, max_len: int, size: int) -> Iterator[tuple[SequenceBatch, slice]]:

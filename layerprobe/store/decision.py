@@ -115,26 +115,8 @@ class DecisionRecord:
         return pd.DataFrame([plain_of(row) for row in self.depths])
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                row.text,
-                four_digits(row.value),
-                signed_percent(row.relative),
-                interval(row.ci_low, row.ci_high),
-                row.verdict if row.depth < self.full_depth else "full model",
-            ]
-            for row in self.depths
-        ]
-        rows += [
-            [
-                label_of(row.name),
-                four_digits(row.value),
-                signed_percent(row.relative),
-                interval(row.ci_low, row.ci_high),
-                row.verdict,
-            ]
-            for row in self.baselines
-        ]
+        rows = [_cells(row.text, row, row.verdict if row.depth < self.full_depth else "full") for row in self.depths]
+        rows += [_cells(label_of(row.name), row, row.verdict) for row in self.baselines]
         names = [row.text for row in self.depths]
         marked = names.index(self.chosen.text) if self.chosen is not None else len(names) - 1
         headers = ["model", metric_label(self.metric, self.k), "against full", "interval", "verdict"]
@@ -153,6 +135,11 @@ class DecisionRecord:
             return None
         text = self.selection or f"first:{self.depth}"
         return next(row for row in self.depths if row.text == text)
+
+
+def _cells(name: str, row: SelectionRow | FloorRow, verdict: str) -> list[str]:
+    bounds = interval(row.ci_low, row.ci_high)
+    return [name, four_digits(row.value), signed_percent(row.relative), bounds, verdict]
 
 
 def read_decision(study: Path) -> DecisionRecord:

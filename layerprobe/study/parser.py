@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from layerprobe.arguments import as_path
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.study.spec import StudySpec
@@ -22,13 +25,14 @@ def spec_parser() -> ArgumentParser:
     return parser
 
 
-def load_spec(path: Path, overrides: list[str]) -> StudySpec:
+def load_spec(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> StudySpec:
     """Reads a study's YAML, with command-line overrides such as `--training.epochs 3`.
 
     Raises:
         InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type or lies
             outside its range.
     """
+    path = as_path("path", path)
     if not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
     _require_mapping(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,12 +16,11 @@ from layerprobe.data.train_batches import TrainBatches
 from layerprobe.evaluation.ranking import Ranking
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.recommender.losses import next_item_objective_with
+from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.training.engine import Objective, available_device
 from layerprobe.training.loop import FitResult, Trainer
 from layerprobe.training.options import TrainingOptions, train_batches
-
-MakeObjective = Callable[[TrainBatches], Objective]
 
 
 def fit(
@@ -59,37 +58,55 @@ def fit(
     require_kind("split", split, Split, instead="take the .split of what prepare returns")
     require_kind("options", options, TrainingOptions)
     require_whole("seed", seed, 0)
-    return fit_by(model, split, options, seed, None if folder is None else as_path("folder", folder), remove_history)
+    plan = FitPlan(seed, None if folder is None else as_path("folder", folder), remove_history)
+    return fit_by(model, split, options, plan)
 
 
-def fit_by(
-    model: SequenceModel,
-    split: Split,
-    options: TrainingOptions,
-    seed: int,
-    folder: Path | None,
-    remove_history: bool,
-    make_objective: MakeObjective | None = None,
-    spec: Mapping[str, Any] | None = None,
-) -> FitResult:
-    """Does what `fit` does, with any objective."""
-    ranking = Ranking(split, Protocols(sampled=None, remove_history=remove_history), [10], 256)
-    batches = train_batches(split, model.max_len, options, seed, model.extra_positions)
-    objective = next_item_objective_with(options.loss) if make_objective is None else make_objective(batches)
+@dataclass(frozen=True)
+class FitPlan:
+    """How a training differs from the plain one.
+
+    Attributes:
+        seed: of the order of examples and of dropout.
+        folder: where checkpoints are kept; None keeps nothing.
+        remove_history: whether items a user has met are no candidates when validation users are ranked.
+        make_objective: makes the loss terms from the training batches; None is plain next-item training.
+        spec: what the result depends on besides.
+        label: what progress lines call the training.
+    """
+
+    seed: int = 0
+    folder: Path | None = None
+    remove_history: bool = True
+    make_objective: Callable[[TrainBatches], Objective] | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+
+
+def fit_by(model: SequenceModel, split: Split, options: TrainingOptions, plan: FitPlan) -> FitResult:
+    """Does what `fit` does, with any objective; arguments are not checked."""
+    ranking = Ranking(split, Protocols(sampled=None, remove_history=plan.remove_history), [10], 256)
+    batches = train_batches(split, model.max_len, options, plan.seed, model.extra_positions)
+    make = plan.make_objective
     model.to(available_device())
-    depends = {**described(model, split, options, seed), **(spec or {})}
     with TemporaryDirectory(prefix="layerprobe-fit-") as temporary:
-        trainer = Trainer(
+        return Trainer(
             model,
             batches,
             options,
             ranking.ndcg_valid,
-            Path(temporary) if folder is None else folder,
-            objective=objective,
-            label=type(model).__name__,
-            spec=depends,
-        )
-        return trainer.run()
+            plan.folder or Path(temporary),
+            objective=next_item_objective_with(options.loss) if make is None else make(batches),
+            label=plan.label or model_label(model),
+            spec={**described(model, split, options, plan.seed), **plan.spec},
+        ).run()
+
+
+def model_label(model: SequenceModel) -> str:
+    """Returns what progress lines call a model."""
+    if not isinstance(model, Recommender):
+        return type(model).__name__
+    return f"recommender of {model.n_layers} layer{'s' if model.n_layers != 1 else ''}"
 
 
 def described(model: SequenceModel, split: Split, options: TrainingOptions, seed: int) -> dict[str, Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-BASE = {"columns", "errors", "processes", "kinds", "wording"}
+BASE = {"columns", "errors", "processes", "arguments", "html", "kinds", "wording"}
 COMPUTE = BASE | {"store", "data", "items", "backbone", "recommender", "evaluation", "training"}
 MEASURE = COMPUTE | {"similarity", "probing", "distillation"}
 ALLOWED = {
     "columns": set(),
     "errors": set(),
     "kinds": set(),
-    "wording": {"columns"},
+    "wording": set(),
+    "html": set(),
+    "arguments": {"errors"},
     "processes": {"errors"},
     "store": BASE,
     "data": BASE | {"store"},
