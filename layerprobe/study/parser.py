@@ -19,7 +19,9 @@ from layerprobe.study.spec import StudySpec
 
 def spec_parser() -> ArgumentParser:
     """Returns the parser of a study: one flag per key, `--config FILE` for YAML, `--print_config`."""
-    parser = ArgumentParser(prog="layerprobe run STUDY.yaml", exit_on_error=False, description="Keys of a study.")
+    parser = ArgumentParser(
+        prog="layerprobe run STUDY.yaml", exit_on_error=False, allow_abbrev=False, description="Keys of a study."
+    )
     parser.add_argument("--config", action="config", help="the study's YAML")
     parser.add_class_arguments(StudySpec)
     return parser
