@@ -49,7 +49,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     >>> percent(-0.0123), percent(None)
     ('-1.2 %', '-')
     """
-    return UNKNOWN if _is_missing(share) else f"{100 * share:.{digits}f} %"  # pyright: ignore[reportOptionalOperand]
+    return UNKNOWN if share is None or _is_missing(share) else f"{100 * share:.{digits}f} %"
 
 
 def signed_percent(share: float) -> str:
@@ -76,7 +76,7 @@ def count(value: float | None) -> str:
     >>> count(12101), count(None)
     ('12,101', '-')
     """
-    return UNKNOWN if _is_missing(value) else f"{round(value):,}"  # pyright: ignore[reportArgumentType]
+    return UNKNOWN if value is None or _is_missing(value) else f"{round(value):,}"
 
 
 def interval(low: float, high: float) -> str:

@@ -161,6 +161,12 @@ def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> Non
     assert "Was the distillation" not in found.split("### other:")[1].split("### student:")[0]
 
 
+PICK = {
+    "latency_ms": 7.0, "parameters": None, "selection": "first:1", "depth": 1, "layers": [0], "is_decided": False,
+    "costs": {}, "sentence": "made up",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("decision", "words"),
     [
@@ -169,7 +175,7 @@ def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> Non
             {"selection": "first:1", "layers": [0], "budget": None},
             "This student is not the decided selection, first:1:",
         ),
-        ({"budget": {"selection": "first:1", "layers": [0]}}, "This student is not the budget's pick, first:1:"),
+        ({"budget": PICK}, "This student is not the budget's pick, first:1:"),
         ({"selection": None, "layers": None, "budget": None}, None),
     ],
 )

@@ -42,7 +42,7 @@ def difference_part(study: StudyFiles) -> Part:
     table = shown_differences(with_readable_times(study.slice_differences), study.decision)
     if table.empty:
         return Part([absent("a model beside the full one by group", "slice_differences.csv", "Run the probe stage.")])
-    margin = None if study.decision is None else study.decision["margin"]
+    margin = None if study.decision is None else study.decision.margin
     figure = differences_figure(table, margin, _caption(study, table))
     named = NamedFigure("slice-differences", figure, table)
     text = f"{TEXT} {who_loses(table, study.alpha)}"
@@ -52,7 +52,8 @@ def difference_part(study: StudyFiles) -> Part:
 
 def _covered(study: StudyFiles, table: pd.DataFrame) -> list[str]:
     """Names the models whose intervals cover users alone; nothing where every model has several seeds."""
-    if (study.decision or {}).get("cover") == "users" and (table[columns.SEEDS] > 1).any():
+    covers_users_alone = study.decision is not None and study.decision.cover == "users"
+    if covers_users_alone and (table[columns.SEEDS] > 1).any():
         return ["Intervals are about the mean of these very models: they do not cover the noise of training."]
     once = table.loc[table[columns.SEEDS] == 1, NAME].drop_duplicates().to_list()
     return [ONCE.format("; ".join(once))] if once else []

@@ -33,7 +33,7 @@ from layerprobe.reporting.words.formats import (
     metric_label,
     percent,
 )
-from layerprobe.reporting.words.selections import keeps_first, selection_of
+from layerprobe.reporting.words.selections import keeps_first
 
 TITLE = "For whom"
 FULL, DECIDED = "full model", ", decided"
@@ -75,10 +75,10 @@ def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str,
     variants = points.loc[points[columns.KIND] == "variant"]
     full = variants.loc[variants[columns.DEPTH] == n_layers, columns.SELECTION].to_list()
     texts = {FULL: full[0]} if full else {}
-    if study.decision is not None and study.decision["depth"] is not None:
-        chosen = selection_of(study.decision)
-        name = f"depth {study.decision['depth']}" if keeps_first(chosen) else chosen
-        texts |= {} if chosen in full else {f"{name}{DECIDED}": chosen}
+    chosen = None if study.decision is None else study.decision.chosen
+    if chosen is not None and chosen.text not in full:
+        name = f"depth {chosen.depth}" if keeps_first(chosen.text) else chosen.text
+        texts[f"{name}{DECIDED}"] = chosen.text
     found = {name: of_model(points, "variant", text) for name, text in texts.items()}
     found[KIND_NAMES[REFERENCE]] = of_model(points, REFERENCE, "")
     return {name: rows for name, rows in found.items() if not rows.empty}
