@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+from layerprobe import wording
+from layerprobe.kinds import label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.margin import margin_figure
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.curve import margin_table
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import (
-    KIND_NAMES,
-    UNKNOWN,
-    count,
-    four_digits,
-    interval,
-    level,
-    metric_label,
-    percent,
-)
-from layerprobe.reporting.words.selections import layers_text, noun
 from layerprobe.store.decision import DecisionRecord, FloorRow, PowerRow, SelectionRow
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, level, metric_label, noun, percent
 
 RUN = "Run the decide stage."
 QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"
@@ -106,8 +98,8 @@ def _table(decision: DecisionRecord, metric: str) -> str:
     if _has_seeds(decision):
         headers.append("Training noise")
     rows = [[_depth_name(row, decision), *_cells(row, decision)] for row in decision.depths]
-    layers = [UNKNOWN if row.layers is None else layers_text(row.layers) for row in decision.depths]
-    rows += [[KIND_NAMES.get(row.name, row.name), *_cells(row, decision)] for row in decision.baselines]
+    layers = [UNKNOWN if row.layers is None else wording.layers(row.layers) for row in decision.depths]
+    rows += [[label_of(row.name), *_cells(row, decision)] for row in decision.baselines]
     layers += [UNKNOWN] * len(decision.baselines)
     if _noun(decision) == "depth":
         return markdown.table(headers, rows)

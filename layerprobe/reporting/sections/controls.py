@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from layerprobe import columns
+from layerprobe import columns, wording
+from layerprobe.kinds import CONTROLS
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import absent
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import CONTROLS, count, four_digits, interval, level, metric_label
-from layerprobe.reporting.words.selections import layers_text
 from layerprobe.store.controls import ControlArmRow
+from layerprobe.wording import count, four_digits, interval, level, metric_label
 
 HEADERS = ["Selection", "Layers", "Pretrained", "Random", "Difference", "Interval", "Pretrained is"]
 
@@ -28,7 +28,7 @@ def _one_arm(arm: ControlArmRow) -> list[str]:
     rows = [
         [
             row.selection,
-            layers_text(row.layers),
+            wording.layers(row.layers),
             *(four_digits(value) for value in (row.value, row.control_value, row.difference)),
             interval(row.ci_low, row.ci_high),
             row.verdict,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.cost import BUDGET, DECIDED, FULL, ROLE, cost_figure
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import KIND_NAMES, UNKNOWN, count, metric_label, seconds
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.reporting.words.formats import seconds
 from layerprobe.store.decision import DecisionRecord
+from layerprobe.wording import UNKNOWN, count, keeps_first, metric_label
 
 TITLE = "Cost beside quality"
 RUN = "Run the decide stage; it measures first."
@@ -73,7 +74,7 @@ def with_roles(front: pd.DataFrame, decision: DecisionRecord) -> pd.DataFrame:
         DECIDED: None if chosen is None else chosen.text,
         BUDGET: None if pick is None else pick.selection,
     }
-    is_variant = front[columns.KIND] == "variant"
+    is_variant = front[columns.KIND] == VARIANT
     roles = [
         ",".join(role for role, text in named.items() if variant and text == selection)
         for selection, variant in zip(front[columns.SELECTION], is_variant, strict=True)
@@ -97,8 +98,8 @@ def _where(study: StudyFiles) -> str:
 
 
 def _name(row: pd.Series) -> str:
-    if row[columns.KIND] != "variant":
-        return KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
+    if row[columns.KIND] != VARIANT:
+        return label_of(str(row[columns.KIND]))
     text = str(row[columns.SELECTION])
     return f"depth {count(row[columns.DEPTH])}" if keeps_first(text) else text
 

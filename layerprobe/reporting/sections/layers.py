@@ -14,8 +14,9 @@ from layerprobe.reporting.sections.importance import importance_parts
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.tables.layers import to_final
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import confidence, count, level
+from layerprobe.reporting.words.formats import confidence
 from layerprobe.reporting.words.score_names import DISTANCES
+from layerprobe.wording import count, level
 
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (

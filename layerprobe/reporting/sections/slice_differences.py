@@ -14,7 +14,8 @@ from layerprobe.reporting.tables.slice_differences import gains, loses, shown_di
 from layerprobe.reporting.tables.slices import SLICE_NAMES, group_name
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import GROUP, with_readable_times
-from layerprobe.reporting.words.formats import UNKNOWN, candidates, count, level, percent
+from layerprobe.reporting.words.formats import candidates
+from layerprobe.wording import UNKNOWN, count, level, percent
 
 TEXT = (
     "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "

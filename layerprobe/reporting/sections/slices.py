@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.slices import slices_figure
 from layerprobe.reporting.files.study_files import StudyFiles
@@ -22,18 +23,8 @@ from layerprobe.reporting.tables.slices import (
 )
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import with_readable_times
-from layerprobe.reporting.words.formats import (
-    KIND_NAMES,
-    UNKNOWN,
-    candidates,
-    confidence,
-    count,
-    four_digits,
-    interval,
-    metric_label,
-    percent,
-)
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.reporting.words.formats import candidates, confidence
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, metric_label, percent
 
 TITLE = "For whom"
 FULL, DECIDED = "full model", ", decided"
@@ -72,15 +63,15 @@ def slices_section(study: StudyFiles) -> Section:
 
 def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str, pd.DataFrame]:
     """Returns the rows of the full model, of the decided one where it is another, and of SASRec, by their names."""
-    variants = points.loc[points[columns.KIND] == "variant"]
+    variants = points.loc[points[columns.KIND] == VARIANT]
     full = variants.loc[variants[columns.DEPTH] == n_layers, columns.SELECTION].to_list()
     texts = {FULL: full[0]} if full else {}
     chosen = None if study.decision is None else study.decision.chosen
     if chosen is not None and chosen.text not in full:
         name = f"depth {chosen.depth}" if keeps_first(chosen.text) else chosen.text
         texts[f"{name}{DECIDED}"] = chosen.text
-    found = {name: of_model(points, "variant", text) for name, text in texts.items()}
-    found[KIND_NAMES[REFERENCE]] = of_model(points, REFERENCE, "")
+    found = {name: of_model(points, VARIANT, text) for name, text in texts.items()}
+    found[label_of(REFERENCE)] = of_model(points, REFERENCE, "")
     return {name: rows for name, rows in found.items() if not rows.empty}
 
 

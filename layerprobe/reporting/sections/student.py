@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.reporting.files.study_files import ModelFiles, StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.teacher_and_student import SIDES, compare
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import (
-    UNKNOWN,
-    confidence,
-    count,
-    four_digits,
-    interval,
-    level,
-    metric_label,
-    percent,
-    seconds,
-)
-from layerprobe.reporting.words.selections import keeps_first, layers_text
+from layerprobe.reporting.words.formats import confidence, seconds
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, level, metric_label, percent
 
 TITLE = "The student against its teacher"
 PARTS = (
@@ -97,7 +87,7 @@ def _gain(study: StudyFiles, student: ModelFiles) -> list[str]:
         return []
     row = [
         gain.selection,
-        layers_text(gain.layers),
+        wording.layers(gain.layers),
         *(four_digits(value) for value in (gain.value, gain.plain_value, gain.difference)),
         interval(gain.ci_low, gain.ci_high),
         gain.verdict,

@@ -9,9 +9,9 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
-from layerprobe.reporting.words.formats import CONTROLS, EXITS, FLOORS
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.kinds import names_of
 from layerprobe.store.decision import DecisionRecord, FloorRow, SelectionRow
+from layerprobe.wording import keeps_first
 
 FAMILY = "family"
 N_SEEDS = "n_seeds"
@@ -29,7 +29,7 @@ def full_depth(curve: pd.DataFrame) -> int:
     Raises:
         InputError: the curve has no variant and no exit.
     """
-    depths = curve.loc[curve[columns.KIND].isin(("variant", *EXITS)), columns.DEPTH]
+    depths = curve.loc[curve[columns.KIND].isin(names_of("variant", "exit")), columns.DEPTH]
     if depths.empty:
         raise InputError("the curve must hold a variant or an exit; it has neither: run the study's probe stage")
     return int(depths.max())
@@ -49,7 +49,7 @@ def variants_table(
         Columns kind, family (selection up to the colon), selection, depth, metric, k, value, ci_low, ci_high, n_users,
         n_seeds.
     """
-    return _points(curve, ("variant", *CONTROLS, "distilled", *FLOORS), metrics, protocol, split)
+    return _points(curve, names_of("variant", "control", "student", "floor"), metrics, protocol, split)
 
 
 def exits_table(
@@ -59,7 +59,7 @@ def exits_table(
     split: str = "test",
 ) -> pd.DataFrame:
     """Picks all kinds of exits of the one full model, and the floors; columns as `variants_table`."""
-    return _points(curve, (*EXITS, *FLOORS), metrics, protocol, split)
+    return _points(curve, names_of("exit", "floor"), metrics, protocol, split)
 
 
 def _points(
