@@ -15,7 +15,7 @@ import pytest
 
 from layerprobe.errors import InputError, StudyError
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.report import make_report, write_report
+from layerprobe.reporting.report import SECTIONS, make_report, write_report
 from layerprobe.reporting.sections.answer import answer_section, decision_section
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
@@ -53,6 +53,14 @@ def text(report: Path) -> str:
 def test_a_report_is_these_files_and_no_other(report: Path) -> None:
     assert report.name == "report.md"
     assert files_of(report.parent) == ALL_FILES
+
+
+@pytest.mark.parametrize("kind", ["fake_study", "rich_study", "mixed_study"])
+def test_every_section_declares_the_figures_that_it_draws(kind: str, request: pytest.FixtureRequest) -> None:
+    study = read_study(request.getfixturevalue(kind))
+    for entry in SECTIONS:
+        assert {named.name for named in entry.make(study).figures} == set(entry.figures), entry.make
+    assert {name for entry in SECTIONS for name in entry.figures} == NAMES
 
 
 def test_a_report_lies_in_the_study_and_loses_figures_it_no_longer_has(own_study: Path) -> None:

@@ -15,6 +15,7 @@ from layerprobe.wording import UNKNOWN, count, four_digits, interval, level, met
 
 RUN = "Run the decide stage."
 QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"
+FIGURES = ("decision-margin",)
 
 
 def answer_section(study: StudyFiles) -> Section:

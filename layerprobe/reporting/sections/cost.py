@@ -16,6 +16,7 @@ from layerprobe.store.decision import DecisionRecord
 from layerprobe.wording import UNKNOWN, count, keeps_first, metric_label
 
 TITLE = "Cost beside quality"
+FIGURES = ("cost",)
 RUN = "Run the decide stage; it measures first."
 PARTS = {
     "backbone": "Backbone",

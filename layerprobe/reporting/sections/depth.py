@@ -18,6 +18,7 @@ from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.formats import candidates, confidence
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, noun
 
+FIGURES = ("depth-variants", "depth-exits")
 REPEATED = "repeated"
 """Whether a floor was trained with several seeds, which then tell its rows apart."""
 GAP_RATIO = 1.5

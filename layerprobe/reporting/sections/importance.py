@@ -16,6 +16,7 @@ from layerprobe.reporting.words.formats import confidence
 from layerprobe.reporting.words.score_names import BAR_TEXTS, FORMS
 from layerprobe.wording import UNKNOWN, count, four_digits
 
+FIGURES = ("importance", "blocks")
 RUN = "Run the similarity stage."
 MOST_OPEN = 12
 """Up to so many layers the table of orders stands open; a longer one is folded."""

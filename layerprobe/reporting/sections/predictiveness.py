@@ -15,6 +15,7 @@ from layerprobe.reporting.words.score_names import score_name
 from layerprobe.wording import UNKNOWN, count, metric_label
 
 TITLE = "Does a cheap score predict the curve?"
+FIGURES = ("predicted",)
 RUN = "Run the decide stage."
 TEXT = (
     "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "

@@ -17,6 +17,7 @@ from layerprobe.reporting.words.durations import GROUP, with_readable_times
 from layerprobe.reporting.words.formats import candidates
 from layerprobe.wording import UNKNOWN, count, level, percent
 
+FIGURES = ("slice-differences",)
 TEXT = (
     "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "
     "are several."

@@ -9,8 +9,8 @@ from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.slices import slices_figure
 from layerprobe.reporting.files.study_files import StudyFiles
+from layerprobe.reporting.sections import slice_differences
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.sections.slice_differences import difference_part
 from layerprobe.reporting.tables.curve import N_SEEDS, full_depth
 from layerprobe.reporting.tables.slices import (
     METRIC,
@@ -27,6 +27,7 @@ from layerprobe.reporting.words.formats import candidates, confidence
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, metric_label, percent
 
 TITLE = "For whom"
+FIGURES = ("slices", *slice_differences.FIGURES)
 FULL, DECIDED = "full model", ", decided"
 TEXT = (
     "**Do some users need more layers than others?** The same test users in groups, by how many items they had met, "
@@ -56,7 +57,7 @@ def slices_section(study: StudyFiles) -> Section:
     table = drawn_points(points, n_layers)
     named = NamedFigure("slices", slices_figure(table, n_layers, _caption(study, table)), table)
     text = f"{_reading(models)} {EXPLORATORY}"
-    differences = difference_part(study)
+    differences = slice_differences.difference_part(study)
     paragraphs = [TEXT, text, named.markdown, _table(models), NOTE, *differences.paragraphs]
     return Section(TITLE, paragraphs, [named, *differences.figures])
 
