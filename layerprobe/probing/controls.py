@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import are, confidence, listed, noun, short
+from layerprobe.store.controls import ControlArmRow, TwinRow
 
 TwinVerdict = Literal["better", "worse", "undecided"]
 
@@ -64,19 +65,22 @@ class ControlArm:
     twins: dict[LayerSelection, TwinDifference]
     sentence: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> ControlArmRow:
         """Returns one entry of `controls.json`."""
-        options = asdict(self.options)
-        return {
-            "control": self.control,
-            **{name: options[name] for name in ("metric", "k", "alpha", "n_boot", "seed")},
-            "n_users": self.n_users,
-            "sentence": self.sentence,
-            "selections": [
-                {"selection": each.text, "depth": each.depth, "layers": list(each.layers), **asdict(found)}
-                for each, found in self.twins.items()
-            ],
-        }
+        return ControlArmRow(
+            control=self.control,
+            metric=self.options.metric,
+            k=self.options.k,
+            alpha=self.options.alpha,
+            n_boot=self.options.n_boot,
+            seed=self.options.seed,
+            n_users=self.n_users,
+            sentence=self.sentence,
+            selections=tuple(
+                TwinRow(selection=kept.text, depth=kept.depth, layers=kept.layers, **asdict(twin))
+                for kept, twin in self.twins.items()
+            ),
+        )
 
 
 def compare_control(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
@@ -16,6 +16,7 @@ from layerprobe.evaluation.seeds import seeded_intervals
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
 from layerprobe.probing.wording import confidence
+from layerprobe.store.distilled import DistilledRecord
 
 GainVerdict = Literal["better", "worse", "undecided"]
 
@@ -71,19 +72,27 @@ class DistilledComparison:
     sentence: str
     notes: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the content of `distilled.json`."""
-        return {
-            "metric": self.options.metric,
-            "k": self.options.k,
-            "alpha": self.options.alpha,
-            "selection": self.selection.text,
-            "depth": self.selection.depth,
-            "layers": list(self.selection.layers),
+    def record(self, student: str, plain: str, notes: Sequence[str] = ()) -> DistilledRecord:
+        """Returns the content of `distilled.json`.
+
+        Args:
+            student: folder name of the student.
+            plain: selection of the plain models, as the study writes it.
+            notes: what limits the comparison besides.
+        """
+        return DistilledRecord(
+            student=student,
+            plain=plain,
+            metric=self.options.metric,
+            k=self.options.k,
+            alpha=self.options.alpha,
+            selection=self.selection.text,
+            depth=self.selection.depth,
+            layers=self.selection.layers,
             **asdict(self.gain),
-            "sentence": self.sentence,
-            "notes": list(self.notes),
-        }
+            sentence=self.sentence,
+            notes=(*self.notes, *notes),
+        )
 
 
 def compare_distilled(

@@ -7,49 +7,33 @@ bytes, so a report can be committed and compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.sections.answer import answer_section, decision_section
-from layerprobe.reporting.sections.cost import cost_section
+from layerprobe.reporting.sections import answer, cost, depth, layers, predictiveness, slices
 from layerprobe.reporting.sections.data import data_section
-from layerprobe.reporting.sections.depth import depth_section
-from layerprobe.reporting.sections.layers import layers_section
-from layerprobe.reporting.sections.predictiveness import worth_section
 from layerprobe.reporting.sections.provenance import provenance_section
-from layerprobe.reporting.sections.slices import slices_section
+from layerprobe.reporting.sections.section import SectionEntry
 from layerprobe.reporting.sections.student import student_section
 from layerprobe.reporting.tables.curve import check_consistency
 from layerprobe.store.atomic import write_text
 from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
 
 SECTIONS = (
-    answer_section,
-    data_section,
-    depth_section,
-    decision_section,
-    cost_section,
-    slices_section,
-    layers_section,
-    worth_section,
-    student_section,
-    provenance_section,
+    SectionEntry(answer.answer_section),
+    SectionEntry(data_section),
+    SectionEntry(depth.depth_section, depth.FIGURES),
+    SectionEntry(answer.decision_section, answer.FIGURES),
+    SectionEntry(cost.cost_section, cost.FIGURES),
+    SectionEntry(slices.slices_section, slices.FIGURES),
+    SectionEntry(layers.layers_section, layers.FIGURES),
+    SectionEntry(predictiveness.worth_section, predictiveness.FIGURES),
+    SectionEntry(student_section),
+    SectionEntry(provenance_section),
 )
-FIGURE_NAMES = (
-    "depth-variants",
-    "depth-exits",
-    "decision-margin",
-    "cost",
-    "slices",
-    "slice-differences",
-    "similarity",
-    "to-final",
-    "similarity-student",
-    "importance",
-    "blocks",
-    "predicted",
-)
+"""In the order of the report."""
 
 
 def write_report(study: Path, out: Path | None = None) -> Path:
@@ -82,7 +66,7 @@ def write_layer_report(study: Path) -> Path:
         InputError: a file of the similarity stage is damaged.
     """
     files = read_study(study, needs_curve=False)
-    section = layers_section(files)
+    section = layers.layers_section(files)
     page = Report(f"# Layers of study {files.name}\n\n{section.markdown}", section.figures)
     return _write(page, StudyLayout(study).layer_report)
 
@@ -103,7 +87,7 @@ def make_report(study: StudyFiles) -> Report:
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
     check_consistency(study.curve)
-    sections = [make(study) for make in SECTIONS]
+    sections = [entry.make(study) for entry in SECTIONS]
     text = "\n".join([f"# How many layers? Study {study.name}\n", *(section.markdown for section in sections)])
     return Report(text, [named for section in sections for named in section.figures])
 
@@ -119,6 +103,6 @@ def _write(report: Report, folder: Path) -> Path:
 
 def _remove_old_figures(folder: Path) -> None:
     """Removes figures of an earlier report, so that none stays that this study no longer has."""
-    for name in FIGURE_NAMES:
-        for suffix in FIGURE_SUFFIXES:
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    names = [name for entry in SECTIONS for name in entry.figures]
+    for name, suffix in product(names, FIGURE_SUFFIXES):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)

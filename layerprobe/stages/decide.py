@@ -22,7 +22,7 @@ from layerprobe.probing.decide import decide
 from layerprobe.stages.curve import floor_ranks
 from layerprobe.stages.tables.cost_fronts import weigh_costs
 from layerprobe.stages.tables.predictiveness import write_predictiveness
-from layerprobe.store.atomic import write_json
+from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
 from layerprobe.study.study import Study
 from layerprobe.sweep.complete import Complete, complete
@@ -106,6 +106,6 @@ def _compare_controls(finished: Complete, variants: Mapping[LayerSelection, list
             arms.append(compare_control(control, pairs, study.spec.decision))
             say(f"controls: {arms[-1].sentence}")
     if arms:
-        write_json(path, {"controls": [arm.to_dict() for arm in arms]})
+        write_controls(study.folder, ControlsRecord(controls=tuple(arm.record() for arm in arms)))
     else:
         path.unlink(missing_ok=True)

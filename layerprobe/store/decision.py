@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from layerprobe import html
+from layerprobe.errors import InputError
 from layerprobe.kinds import label_of
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.records import plain_of, read_record, write_record
@@ -148,7 +149,15 @@ def read_decision(study: Path) -> DecisionRecord:
     Raises:
         InputError: there is none, or it is damaged.
     """
-    return read_record(StudyLayout(study).decision, DecisionRecord, AGAIN)
+    path = StudyLayout(study).decision
+    decision = read_record(path, DecisionRecord, AGAIN)
+    texts = [row.text for row in decision.depths]
+    chosen = decision.selection or f"first:{decision.depth}"
+    if all(row.depth != decision.full_depth for row in decision.depths):
+        raise InputError(f"{path} is damaged: it has no row of the full depth, {decision.full_depth}; {AGAIN}")
+    if decision.depth is not None and chosen not in texts:
+        raise InputError(f"{path} is damaged: it has no row of the selection it chose, {chosen}; {AGAIN}")
+    return decision
 
 
 def write_decision(study: Path, decision: DecisionRecord) -> None:

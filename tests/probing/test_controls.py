@@ -14,6 +14,7 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.store.records import plain_of
 
 OPTIONS = DecisionOptions(metric="hr", k=1, margin=0.3, n_boot=300)
 KEEP, FIRST, FULL = (parse_selection(text, 4) for text in ("keep:0,3", "first:2", "first:4"))
@@ -52,13 +53,11 @@ def test_differences_are_variant_minus_twin_with_bounds_over_all_selections() ->
 
 
 def test_ndcg_at_ten_is_compared_whatever_the_decision_asks_for() -> None:
-    content = compare_control(
-        "random-init", {FULL: (ranks_table(HALF_UP), ranks_table(HALF_UP + 2))}, OPTIONS
-    ).to_dict()
-    assert (content["metric"], content["k"]) == ("ndcg", 10)
-    assert content["selections"][0]["value"] == 1 / 2
-    assert content["selections"][0]["control_value"] == pytest.approx(1 / 4)  # third place: 1 / log2(4)
-    assert "margin" not in content
+    content = compare_control("random-init", {FULL: (ranks_table(HALF_UP), ranks_table(HALF_UP + 2))}, OPTIONS).record()
+    assert (content.metric, content.k) == ("ndcg", 10)
+    assert content.selections[0].value == 1 / 2
+    assert content.selections[0].control_value == pytest.approx(1 / 4)  # third place: 1 / log2(4)
+    assert not hasattr(content, "margin")
 
 
 def test_the_sentence_counts_what_is_certain_and_names_what_is_not() -> None:
@@ -92,7 +91,8 @@ def test_seeds_are_averaged_per_user() -> None:
 
 
 def test_the_dictionary_is_plain_json_with_layers() -> None:
-    content = compare_control("random-init", {KEEP: (ranks_table(HALF_UP), ranks_table(HALF_UP))}, OPTIONS).to_dict()
+    arm = compare_control("random-init", {KEEP: (ranks_table(HALF_UP), ranks_table(HALF_UP))}, OPTIONS)
+    content = plain_of(arm.record())
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert content["control"] == "random-init"
     assert content["selections"][0]["selection"] == "keep:0,3"

@@ -14,6 +14,8 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
+from layerprobe.store.distilled import DistilledRecord
+from layerprobe.store.records import from_plain, plain_of
 
 OPTIONS = DecisionOptions(metric="hr", k=1, alpha=0.1)
 ENDS = parse_selection("ends:2", 4)
@@ -109,13 +111,17 @@ def test_one_seed_decides_nothing_where_training_is_to_be_covered() -> None:
 
 def test_the_stored_form_is_plain() -> None:
     table = ranks_table(hits(1, 0, 0, 0))
-    content = compare_distilled(ENDS, table, table, OPTIONS).to_dict()
+    record = compare_distilled(ENDS, table, table, OPTIONS).record("small", "keep:0,3", ["one more note"])
+    content = plain_of(record)
     assert json.loads(json.dumps(content)) == content
     assert list(content) == [
+        "student", "plain",
         "metric", "k", "alpha", "selection", "depth", "layers", "value", "plain_value", "difference", "relative",
         "ci_low", "ci_high", "verdict", "seeds", "n_users", "sentence", "notes",
     ]  # fmt: skip
     assert (content["selection"], content["layers"], content["alpha"]) == ("ends:2", [0, 3], 0.1)
+    assert (content["student"], content["plain"], content["notes"][-1]) == ("small", "keep:0,3", "one more note")
+    assert from_plain(content, DistilledRecord) == record
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from fake_decision import decision_of, selection_row
 from fake_study import FakeShape, write_fake_study
 
 from layerprobe import columns
@@ -14,6 +16,7 @@ from layerprobe.reporting.figures.cost import cost_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.sections.cost import cost_section, with_roles
 from layerprobe.reporting.sections.section import Section
+from layerprobe.store.decision import BudgetRow
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +74,14 @@ def test_the_front_is_that_of_the_file(section: Section, files: StudyFiles) -> N
 
 def test_roles_name_full_decided_and_picked() -> None:
     front = pd.DataFrame({"kind": ["variant"] * 3 + ["sasrec"], "selection": ["first:1", "first:2", "first:4", ""]})
-    decision = {"full_depth": 4, "selection": "first:2", "depths": [{"depth": 4, "selection": "first:4"}]}
-    assert with_roles(front, {**decision, "budget": {"selection": "first:2"}})["role"].tolist() == [
-        "", "decided,budget", "full", "",
-    ]  # fmt: skip
-    nobody = {**decision, "selection": None, "budget": {"selection": None}}
+    pick = BudgetRow(
+        latency_ms=7.0, parameters=None, selection="first:2", depth=2, layers=(0, 1), is_decided=True, costs={},
+        sentence="made up",
+    )  # fmt: skip
+    rows = [selection_row(2, "first:2"), selection_row(4, "first:4")]
+    decision = decision_of(rows, depth=2, selection="first:2", budget=pick)
+    assert with_roles(front, decision)["role"].tolist() == ["", "decided,budget", "full", ""]
+    nobody = replace(decision, depth=None, selection=None, budget=replace(pick, selection=None))
     assert with_roles(front, nobody)["role"].tolist() == ["", "", "full", ""]
 
 

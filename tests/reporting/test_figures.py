@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from layerprobe import kinds
 from layerprobe.reporting.figures.canvas import NamedFigure, legend_lines, new_figure, save_figure
 from layerprobe.reporting.figures.depth import depth_ticks
 from layerprobe.reporting.figures.series import places, variant_series
@@ -135,6 +137,22 @@ def test_every_floor_is_a_line_with_a_label_in_both_panels(draw: Callable[..., N
             rows = named.table[(named.table["kind"] == kind) & (named.table["metric"] == metric)]
             heights = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 2]
             assert any(np.allclose(height, rows["value"].iloc[0]) for height in heights)
+
+
+@pytest.mark.parametrize("draw", [draw_variants, draw_exits])
+def test_a_new_floor_is_on_every_curve_with_a_look_and_a_label(
+    draw: Callable[..., NamedFigure], study: StudyFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, kinds.Kind("item-knn", "item kNN", "floor")))
+    popular = study.curve[study.curve["kind"] == "popularity"]
+    new = popular.assign(kind="item-knn", value=1.5 * popular["value"])
+    for axes, metric in zip(
+        draw(replace(study, curve=pd.concat([study.curve, new]))).figure.axes, ("ndcg", "hr"), strict=True
+    ):
+        assert [text.get_text() for text in axes.texts][-1] == "item kNN"
+        is_drawn = (new["metric"] == metric) & (new["k"] == 10) & (new["protocol"] == "full") & (new["split"] == "test")
+        (value,) = new.loc[is_drawn, "value"]
+        assert any(list(line.get_ydata()) == [value, value] for line in axes.lines)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from layerprobe.errors import InputError, StudyError
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.report import make_report, write_report
+from layerprobe.reporting.report import SECTIONS, make_report, write_report
 from layerprobe.reporting.sections.answer import answer_section, decision_section
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
@@ -53,6 +53,14 @@ def text(report: Path) -> str:
 def test_a_report_is_these_files_and_no_other(report: Path) -> None:
     assert report.name == "report.md"
     assert files_of(report.parent) == ALL_FILES
+
+
+@pytest.mark.parametrize("kind", ["fake_study", "rich_study", "mixed_study"])
+def test_every_section_declares_the_figures_that_it_draws(kind: str, request: pytest.FixtureRequest) -> None:
+    study = read_study(request.getfixturevalue(kind))
+    for entry in SECTIONS:
+        assert {named.name for named in entry.make(study).figures} == set(entry.figures), entry.make
+    assert {name for entry in SECTIONS for name in entry.figures} == NAMES
 
 
 def test_a_report_lies_in_the_study_and_loses_figures_it_no_longer_has(own_study: Path) -> None:
@@ -161,6 +169,12 @@ def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> Non
     assert "Was the distillation" not in found.split("### other:")[1].split("### student:")[0]
 
 
+PICK = {
+    "latency_ms": 7.0, "parameters": None, "selection": "first:1", "depth": 1, "layers": [0], "is_decided": False,
+    "costs": {}, "sentence": "made up",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("decision", "words"),
     [
@@ -169,7 +183,7 @@ def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> Non
             {"selection": "first:1", "layers": [0], "budget": None},
             "This student is not the decided selection, first:1:",
         ),
-        ({"budget": {"selection": "first:1", "layers": [0]}}, "This student is not the budget's pick, first:1:"),
+        ({"budget": PICK}, "This student is not the budget's pick, first:1:"),
         ({"selection": None, "layers": None, "budget": None}, None),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fake_decision import decision_of, floor_row, selection_row
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
@@ -84,32 +86,19 @@ def test_only_the_part_and_protocol_asked_for_are_picked() -> None:
 
 def test_margins_are_shares_of_the_full_model() -> None:
     bounds = {"ci_low": -0.02, "ci_high": 0.01, "lower_bound": -0.018, "verdict": "undecided", "relative": -0.05}
-    full = {"ci_low": 0.0, "ci_high": 0.0, "lower_bound": 0.0, "verdict": "not worse", "relative": 0.0}
-    decision = {
-        "depth": 1,
-        "full_depth": 2,
-        "depths": [{"depth": 1, "value": 0.19, **bounds}, {"depth": 2, "value": 0.2, **full}],
-        "baselines": [{"name": "sasrec", "value": 0.1, **bounds}],
-    }
+    rows = [selection_row(1, value=0.19, **bounds), selection_row(2, value=0.2)]
+    decision = decision_of(rows, (floor_row("sasrec", **bounds),), depth=1)
     found = margin_table(decision)
     assert found["relative_ci_low"].tolist() == pytest.approx([-0.02 / 0.2, 0, -0.02 / 0.2])
     assert found["relative_lower_bound"].tolist() == pytest.approx([-0.018 / 0.2, 0, -0.018 / 0.2])
     assert found["depth"].isna().tolist() == [False, False, True]
     assert found["chosen"].tolist() == [True, False, False]
-    assert not margin_table(decision | {"depth": None})["chosen"].any()
+    assert not margin_table(replace(decision, depth=None))["chosen"].any()
 
 
 def test_a_selection_is_chosen_by_its_layers_not_by_its_depth() -> None:
-    bounds = {"ci_low": 0.0, "ci_high": 0.0, "lower_bound": 0.0, "verdict": "not worse", "relative": 0.0}
-    rows = [("first:1", 1), ("keep:1", 1), ("first:2", 2)]
-    decision = {
-        "depth": 1,
-        "selection": "keep:1",
-        "full_depth": 2,
-        "depths": [{"depth": depth, "selection": text, "value": 0.2, **bounds} for text, depth in rows],
-        "baselines": [],
-    }
-    found = margin_table(decision)
+    rows = [selection_row(1, "first:1"), selection_row(1, "keep:1"), selection_row(2, "first:2")]
+    found = margin_table(decision_of(rows, depth=1, selection="keep:1"))
     assert found["chosen"].tolist() == [False, True, False]
     assert found["name"].tolist() == ["", "keep:1", ""]
 

@@ -87,7 +87,9 @@ def test_without_a_smaller_decided_depth_there_is_no_column_for_it(change: dict[
 
 def test_a_decided_selection_is_called_by_its_text(decided: Path) -> None:
     path = decided / "decision.json"
-    write_json(path, read_json(path) | {"depth": 2, "selection": "keep:0,3"})
+    stored = read_json(path)
+    stored["depths"].insert(0, stored["depths"][2] | {"selection": "keep:0,3"})
+    write_json(path, stored | {"depth": 2, "selection": "keep:0,3"})
     table = pd.read_csv(decided / "slices.csv", dtype={"group": str})
     is_other = (table["kind"] == "variant") & (table["depth"] == 2)
     table.assign(selection=table["selection"].mask(is_other, "keep:0,3")).to_csv(decided / "slices.csv", index=False)

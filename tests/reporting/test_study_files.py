@@ -20,6 +20,11 @@ from layerprobe.store.atomic import read_json, write_json
         ("curve.csv", "", "run the probe stage to make it again"),
         ("curve.csv", "kind,depth\n", "lacks the column"),
         ("decision.json", "{", "decision.json cannot be read"),
+        ("decision.json", "{}", "decision.json is damaged or of another version: the key metric is missing"),
+        ("controls.json", '{"control": []}', "controls.json is damaged .*: the key control is not known"),
+        ("distilled.json", "[]", "distilled.json is damaged .*: DistilledRecord must be a mapping"),
+        ("teacher/metrics.json", '{"kind": "variant"}', "metrics.json is damaged .*: the key selection is missing"),
+        ("variants/first-1/seed-0/metrics.json", "{", "metrics.json cannot be read"),
         ("study.yaml", "a: [", "study.yaml cannot be read"),
         ("similarity/similarity.parquet", "no parquet", "similarity.parquet cannot be read"),
         ("similarity/importance.csv", "measure,value\n", "importance.csv must have the columns .*; missing: layer;"),
@@ -51,12 +56,26 @@ from layerprobe.store.atomic import read_json, write_json
 )
 def test_a_damaged_file_is_named_in_one_line(name: str, content: str | None, message: str, own_study: Path) -> None:
     path = own_study / name
-    path.unlink()
+    path.unlink(missing_ok=True)
     if content is not None:
         path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
         read_study(own_study)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"full_depth": 9}, "it has no row of the full depth, 9; run the decide stage again"),
+        ({"depth": 2, "selection": "keep:0,3"}, "it has no row of the selection it chose, keep:0,3; run the decide"),
+    ],
+)
+def test_a_decision_without_the_rows_it_speaks_of_is_damaged(change: dict, message: str, own_study: Path) -> None:
+    path = own_study / "decision.json"
+    write_json(path, read_json(path) | change)
+    with pytest.raises(InputError, match=message):
+        read_study(own_study)
 
 
 def test_a_study_must_be_a_folder(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.similarity import depth_bar
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.wording import keeps_first
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.9
 LEFT, BETWEEN, BELOW, ABOVE = 0.8, 0.55, 0.5, 0.95
@@ -72,7 +73,7 @@ def cost_figure(table: pd.DataFrame, limits: Mapping[str, float], metric: str, c
 
 def _draw(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     _step(axes, rows.loc[rows[columns.ON_FRONT]], float(rows[columns.AMOUNT].max()))
-    is_variant = rows[columns.KIND] == "variant"
+    is_variant = rows[columns.KIND] == VARIANT
     is_first = np.array([keeps_first(str(text)) for text in rows[columns.SELECTION]])
     for (_, marker), chosen in zip(KINDS, (is_variant & is_first, is_variant & ~is_first), strict=True):
         some = rows.loc[chosen]
@@ -121,12 +122,12 @@ def _cost_axis(axes: Axes, cost: str, amount: pd.Series, limit: float | None) ->
 def _entries(table: pd.DataFrame, limits: Mapping[str, float]) -> dict[str, Line2D]:
     """Returns the legend: what the figure shows and nothing else."""
     entries = {"Pareto front": Line2D([], [], color=canvas.BLUE, lw=1.4)}
-    variants = table.loc[table[columns.KIND] == "variant", columns.SELECTION]
+    variants = table.loc[table[columns.KIND] == VARIANT, columns.SELECTION]
     shown = {keeps_first(str(text)) for text in variants}
     for (text, marker), is_first in zip(KINDS, (True, False), strict=True):
         if is_first in shown:
             entries[text] = Line2D([], [], ls="", marker=marker, mfc=canvas.PALE, mec=canvas.INK, ms=6)
-    if (table[columns.KIND] != "variant").any():
+    if (table[columns.KIND] != VARIANT).any():
         entries["SASRec"] = Line2D([], [], ls="", marker="*", mfc=canvas.ORANGE, mec=canvas.INK, ms=10)
     roles = {role for text in table[ROLE] for role in str(text).split(",")}
     for role, (text, look) in ROLE_LOOKS.items():

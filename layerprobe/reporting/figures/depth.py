@@ -18,10 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from layerprobe import columns
+from layerprobe.kinds import CONTROLS, SASREC, STUDENT, VARIANT, label_of, names_of
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.direct_labels import EdgeLabel, label_right_edge
 from layerprobe.reporting.figures.series import TWIN_LABEL, TWIN_LOOK, Looks, places, variant_series
-from layerprobe.reporting.words.formats import FLOORS, KIND_NAMES, metric_label
+from layerprobe.wording import metric_label
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.75, 2.6
 LEFT, BETWEEN = 0.82, 1.62
@@ -31,11 +32,13 @@ STUDENT_SHIFT = 0.025
 PLACE = "place"
 FULL_LABEL = "full model"
 FLOOR_LOOKS = {
-    "sasrec": (canvas.INK, "-"),
+    SASREC: (canvas.INK, "-"),
     "tfidf": (canvas.QUIET, (0, (6, 2))),
     "markov-1": (canvas.QUIET, (0, (3, 2))),
     "popularity": (canvas.QUIET, (0, (1, 2))),
 }
+OTHER_FLOOR = (canvas.QUIET, (0, (6, 2, 1, 2)))
+"""The look of a floor that has none of its own."""
 EXIT_LOOKS = {
     "exit-probe": (canvas.BLUE, "^", "-"),
     "exit-norm": (canvas.GREEN, "o", "-"),
@@ -61,21 +64,21 @@ def variants_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
     series = variant_series(table)
     kinds = set(table[columns.KIND])
     entries = [(one.label, one.look) for one in series]
-    entries += [(TWIN_LABEL, TWIN_LOOK)] if "random-init" in kinds else []
-    entries += [(KIND_NAMES["distilled"], (canvas.PURPLE, "D", ""))] if "distilled" in kinds else []
+    entries += [(TWIN_LABEL, TWIN_LOOK)] if kinds & set(CONTROLS) else []
+    entries += [(label_of(STUDENT), (canvas.PURPLE, "D", ""))] if STUDENT in kinds else []
     place = places(table, n_layers)
     table = table.assign(**{PLACE: table[columns.SELECTION].map(place)})
     title = "Fine-tuned at that depth: every point is a training of its own"
     figure, panels = _frame(table, caption, title, [text for text, _ in entries])
     for axes, points in panels:
-        variants = points.loc[points[columns.KIND] == "variant"]
-        twins = points.loc[points[columns.KIND] == "random-init"]
+        variants = points.loc[points[columns.KIND] == VARIANT]
+        twins = points.loc[points[columns.KIND].isin(CONTROLS)]
         for one in series:
             _draw_twins(axes, twins.loc[twins[columns.SELECTION].isin(one.selections)], one.is_main)
         for one in series:
             found = variants.loc[variants[columns.SELECTION].isin(one.selections)]
             _draw_series(axes, found, one.look, with_band=one.is_main)
-        _draw_students(axes, points.loc[points[columns.KIND] == "distilled"], n_layers)
+        _draw_students(axes, points.loc[points[columns.KIND] == STUDENT], n_layers)
         _finish(axes, points, n_layers, "control")
     _legend(figure, entries)
     return figure
@@ -174,12 +177,12 @@ def _draw_students(axes: Axes, points: pd.DataFrame, n_layers: int) -> None:
 def _finish(axes: Axes, points: pd.DataFrame, n_layers: int, zero: str) -> None:
     """Adds floors, names depth 0 `zero`, marks the full model, sets limits and, last, labels, which depend on them."""
     labels = []
-    for kind in FLOORS:
+    for kind in names_of("floor"):
         for value in points.loc[points[columns.KIND] == kind, columns.VALUE]:
-            colour, dashes = FLOOR_LOOKS[kind]
+            colour, dashes = FLOOR_LOOKS.get(kind, OTHER_FLOOR)
             axes.axhline(value, color=colour, ls=dashes, lw=1.2, zorder=1.5)
-            labels.append(EdgeLabel(value, KIND_NAMES[kind], colour))
-    is_full = points[columns.DEPTH].eq(n_layers).fillna(False) & points[columns.KIND].isin(("variant", "exit-norm"))
+            labels.append(EdgeLabel(value, label_of(kind), colour))
+    is_full = points[columns.DEPTH].eq(n_layers).fillna(False) & points[columns.KIND].isin((VARIANT, "exit-norm"))
     full = points.loc[is_full, columns.VALUE]
     axes.plot(np.full(len(full), n_layers), full, **FULL_MARK)
     axes.set_xlim(-0.04 * n_layers - 0.2, 1.04 * n_layers + 0.2)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from layerprobe import columns
+from layerprobe.kinds import label_of
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.depth import depth_ticks
 from layerprobe.reporting.figures.direct_labels import EdgeLabel, label_right_edge
@@ -22,8 +23,7 @@ from layerprobe.reporting.tables.curve import (
     RELATIVE_LOW,
     VERDICT,
 )
-from layerprobe.reporting.words.formats import KIND_NAMES
-from layerprobe.reporting.words.selections import shortened
+from layerprobe.reporting.words.formats import shortened
 
 PANEL_WIDTH, PANEL_HEIGHT, WIDE_PANEL, PANEL_TITLE = 3.3, 2.6, 6.9, 0.3
 MOST_BESIDE = 18
@@ -127,7 +127,7 @@ def _name_places(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
     named = (depth.isin(depth_ticks(int(depth.max()))).to_numpy(bool) & is_depth) | is_floor
     named |= is_other & ((np.cumsum(is_other) % every == 0) | table[CHOSEN].to_numpy(bool))
     names = [
-        str(k) if known else KIND_NAMES.get(str(name), shortened(str(name)))
+        str(k) if known else shortened(label_of(str(name)))
         for k, known, name in zip(depth, is_depth, table[NAME], strict=True)
     ]
     axes.set_xticks(place[named], [name for name, shown in zip(names, named, strict=True) if shown])

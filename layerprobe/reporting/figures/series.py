@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.tables.curve import FAMILY
-from layerprobe.reporting.words.selections import shortened
+from layerprobe.reporting.words.formats import shortened
 
 Looks = tuple[str, str, str]
 """Colour, marker, line style."""
@@ -49,7 +50,7 @@ class Series:
 
 def variant_series(table: pd.DataFrame) -> list[Series]:
     """Returns `first:k` and then the other families; each `keep` and `drop` on its own as long as looks suffice."""
-    rows = table.loc[table[columns.KIND] == "variant", [FAMILY, columns.SELECTION]].drop_duplicates()
+    rows = table.loc[table[columns.KIND] == VARIANT, [FAMILY, columns.SELECTION]].drop_duplicates()
     members: dict[str, list[str]] = {}
     for family, selection in rows.itertuples(index=False):
         members.setdefault(family, []).append(selection)
@@ -86,7 +87,7 @@ def places(table: pd.DataFrame, n_layers: int) -> dict[str, float]:
         table: `tables.variants_table`.
         n_layers: L; a step is a fortieth of it.
     """
-    rows = table.loc[table[columns.KIND] == "variant", [columns.SELECTION, columns.DEPTH, FAMILY]].drop_duplicates()
+    rows = table.loc[table[columns.KIND] == VARIANT, [columns.SELECTION, columns.DEPTH, FAMILY]].drop_duplicates()
     found: dict[str, float] = {}
     for depth, group in rows.groupby(columns.DEPTH):
         others = group.loc[group[FAMILY] != MAIN_FAMILY, columns.SELECTION].to_list()

@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from layerprobe import columns
+from layerprobe.kinds import STUDENT, VARIANT
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.series import Looks
 from layerprobe.reporting.tables.curve import NAME, RELATIVE_HIGH, RELATIVE_LOW
 from layerprobe.reporting.tables.slice_differences import RELATIVE_HIGH_ALL, RELATIVE_LOW_ALL
 from layerprobe.reporting.tables.slices import METRIC, REFERENCE, SLICE_NAMES, group_name
-from layerprobe.reporting.words.formats import level, metric_label
+from layerprobe.wording import level, metric_label
 
 ROW_HEIGHT, MODEL_HEIGHT = 0.22, 0.17
 LABEL_CHARACTER, LABEL_ROOM, RIGHT = 0.078, 0.4, 0.12
 TITLE_CHARACTERS, TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 22, 0.5, 0.42, 0.62
 LOOKS: dict[str, Looks] = {
-    "variant": (canvas.BLUE, "o", "-"),
-    "distilled": (canvas.PURPLE, "D", "-"),
+    VARIANT: (canvas.BLUE, "o", "-"),
+    STUDENT: (canvas.PURPLE, "D", "-"),
     REFERENCE: (canvas.INK, "s", "-"),
 }
 FURTHER = (canvas.ORANGE, canvas.GREEN, canvas.VERMILION)

@@ -10,11 +10,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from layerprobe import columns
+from layerprobe.kinds import label_of
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.depth import MOST_TICKS, depth_ticks
 from layerprobe.reporting.figures.series import Looks
 from layerprobe.reporting.tables.slices import COLD, METRIC, REFERENCE, SLICE_NAMES, group_name
-from layerprobe.reporting.words.formats import KIND_NAMES, metric_label
+from layerprobe.wording import metric_label
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.55, 2.6
 LEFT, BETWEEN, IN_A_ROW = 0.8, 0.8, 2
@@ -83,7 +84,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, slice_name: str, n_layers: int) 
     labels = [names.get(tick, str(tick)) for tick in ticks]
     places = [float(tick) for tick in ticks]
     if has_reference:
-        places, labels = [*places, n_layers + gap], [*labels, KIND_NAMES[REFERENCE]]
+        places, labels = [*places, n_layers + gap], [*labels, label_of(REFERENCE)]
         axes.axvline(n_layers + gap / 2, color=canvas.PALE, lw=1)
     axes.set_xticks(places, labels)
     axes.set_xlim(-0.04 * n_layers - 0.2, n_layers + 1.5 * gap)

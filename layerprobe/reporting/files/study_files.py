@@ -19,7 +19,11 @@ from layerprobe.reporting.files.cost_files import CostFiles, read_cost_files
 from layerprobe.reporting.files.reading import optional, optional_table, read, with_columns
 from layerprobe.reporting.files.score_files import ScoreFiles, read_score_files
 from layerprobe.store.atomic import read_json, read_yaml
+from layerprobe.store.controls import ControlsRecord, read_controls
+from layerprobe.store.decision import DecisionRecord, read_decision
+from layerprobe.store.distilled import DistilledRecord, read_distilled
 from layerprobe.store.layout import METRICS, RANKS, StudyLayout, student_folders
+from layerprobe.store.model_record import ModelRecord, read_model_record
 
 SLICE_NUMBERS = {
     columns.DEPTH: "Int64",
@@ -43,7 +47,7 @@ class ModelFiles:
     """One trained model of the study: its `metrics.json` and its `ranks.parquet`."""
 
     name: str
-    metrics: dict[str, Any]
+    metrics: ModelRecord
     ranks: pd.DataFrame
 
 
@@ -75,10 +79,10 @@ class StudyFiles:
     curve: pd.DataFrame
     slices: pd.DataFrame | None
     slice_differences: pd.DataFrame | None
-    decision: dict[str, Any] | None
-    controls: dict[str, Any] | None
-    distilled: dict[str, Any] | None
-    layers: dict[str, list[int]]
+    decision: DecisionRecord | None
+    controls: ControlsRecord | None
+    distilled: DistilledRecord | None
+    layers: dict[str, tuple[int, ...]]
     facts: dict[str, Any] | None
     provenance: dict[str, Any] | None
     spec: dict[str, Any] | None
@@ -127,9 +131,9 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         curve=read_curve(layout.curve) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),
         slices=optional_table(layout.slices, _read_slices, columns.SLICES),
         slice_differences=optional_table(layout.slice_differences, _read_slices, columns.SLICE_DIFFERENCES),
-        decision=optional(layout.decision, read_json),
-        controls=optional(layout.control_comparison, read_json),
-        distilled=optional(layout.distilled, read_json),
+        decision=read_decision(folder) if layout.decision.exists() else None,
+        controls=read_controls(folder) if layout.control_comparison.exists() else None,
+        distilled=read_distilled(folder) if layout.distilled.exists() else None,
         layers=_read_layers(layout),
         facts=optional(layout.facts, read_json),
         provenance=optional(layout.provenance, read_json),
@@ -149,21 +153,21 @@ def _read_slices(path: Path) -> pd.DataFrame:
     )
 
 
-def _read_layers(layout: StudyLayout) -> dict[str, list[int]]:
+def _read_layers(layout: StudyLayout) -> dict[str, tuple[int, ...]]:
     # A student of older measured layers may lie beside variants of the same name: what was studied counts.
-    found = [read(path, read_json) for path in layout.described_models()]
-    return {metrics[columns.SELECTION]: metrics["layers"] for metrics in found if metrics.get("layers") is not None}
+    models = [read_model_record(path.parent) for path in layout.described_models()]
+    return {model.selection: model.layers for model in models if model.layers is not None}
 
 
 def _read_students(folder: Path) -> list[ModelFiles]:
-    found = [_read_model(child) for child in student_folders(folder)]
-    return [model for model in found if model is not None]
+    students = [_read_model(child) for child in student_folders(folder)]
+    return [student for student in students if student is not None]
 
 
 def _read_model(folder: Path) -> ModelFiles | None:
     """Returns the model of a finished folder; one without both files is not finished and counts as absent."""
-    metrics, ranks = folder / METRICS, folder / RANKS
-    if not (metrics.exists() and ranks.exists()):
+    ranks = folder / RANKS
+    if not ((folder / METRICS).exists() and ranks.exists()):
         return None
     table = with_columns(ranks, read(ranks, pd.read_parquet), columns.RANKS)
-    return ModelFiles(folder.name, read(metrics, read_json), table)
+    return ModelFiles(folder.name, read_model_record(folder), table)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.reporting.tables.layers import FEWEST_STATES, NULL_HIGH, NULL_VALUE, agreement
-from layerprobe.reporting.words.formats import count, percent
 from layerprobe.reporting.words.score_names import DISTANCES, measure_of
-from layerprobe.reporting.words.selections import layers_text
+from layerprobe.wording import count, percent
 
 LARGE_SPREAD, LARGE_SHARE, LARGE_COSINE = 0.1, 0.5, 0.5
 SMALL_COSINE = 0.1
@@ -84,7 +83,7 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
         named = ", ".join(f"{_shown(str(name))} {value:.2f}" for name, value in highest.items())
         found.append(f"Shuffled rows alone score up to: {named}. Read these against the grey band, not against 0.")
     for measure, part in lost.groupby(columns.MEASURE, sort=False):
-        states = layers_text(part[columns.LAYER].astype(int).to_list())
+        states = wording.layers(part[columns.LAYER].astype(int).to_list())
         found.append(f"{_named(str(measure))} to the final state is no higher than chance after k = {states} layers.")
     return found or ["Every measure finds every state nearer to the final one than shuffled rows are."]
 

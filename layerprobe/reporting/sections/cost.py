@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.cost import BUDGET, DECIDED, FULL, ROLE, cost_figure
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import KIND_NAMES, UNKNOWN, count, metric_label, seconds
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.reporting.words.formats import seconds
+from layerprobe.store.decision import DecisionRecord
+from layerprobe.wording import UNKNOWN, count, keeps_first, metric_label
 
 TITLE = "Cost beside quality"
+FIGURES = ("cost",)
 RUN = "Run the decide stage; it measures first."
 PARTS = {
     "backbone": "Backbone",
@@ -39,8 +40,8 @@ def cost_section(study: StudyFiles) -> Section:
 
 
 def _budget(study: StudyFiles) -> list[str]:
-    pick = (study.decision or {}).get("budget")
-    return [f"**{_capital(pick['sentence'].rstrip('.'))}.**"] if pick else []
+    pick = None if study.decision is None else study.decision.budget
+    return [] if pick is None else [f"**{_capital(pick.sentence.rstrip('.'))}.**"]
 
 
 def _capital(text: str) -> str:
@@ -51,28 +52,30 @@ def _figure(study: StudyFiles) -> Part:
     if study.cost.front is None or study.decision is None:
         return Part([absent("the front of quality against cost", "costs/front.csv", RUN)])
     table = with_roles(study.cost.front, study.decision)
-    metric = metric_label(study.decision["metric"], study.decision["k"])
-    limits = {columns.LIMITED[name]: limit for name, limit in _limits(study.decision).items()}
-    figure = cost_figure(table, limits, metric, _caption(study, metric))
+    metric = metric_label(study.decision.metric, study.decision.k)
+    figure = cost_figure(table, limits_of(study.decision), metric, _caption(study, metric))
     named = NamedFigure("cost", figure, table)
     return Part([named.markdown], [named])
 
 
-def _limits(decision: dict[str, Any]) -> dict[str, float]:
-    asked = decision.get("budget") or {}
-    return {name: asked[name] for name in columns.LIMITED if asked.get(name) is not None}
+def limits_of(decision: DecisionRecord) -> dict[str, float]:
+    """Returns the limits of the budget by the cost that each one bounds; empty without a budget."""
+    limits = {name: getattr(decision.budget, name, None) for name in columns.LIMITED}
+    return {columns.LIMITED[name]: limit for name, limit in limits.items() if limit is not None}
 
 
-def with_roles(front: pd.DataFrame, decision: dict[str, Any]) -> pd.DataFrame:
+def with_roles(front: pd.DataFrame, decision: DecisionRecord) -> pd.DataFrame:
     """Adds the column `role` to `front.csv`: who is the full model, the decided selection and the budget's pick.
 
     One model may have several roles, joined by commas; most have none.
     """
-    full = next(row for row in decision["depths"] if row[columns.DEPTH] == decision["full_depth"])
-    pick = decision.get("budget") or {}
-    named = {FULL: full.get(columns.SELECTION), DECIDED: decision.get(columns.SELECTION)}
-    named[BUDGET] = pick.get(columns.SELECTION)
-    is_variant = front[columns.KIND] == "variant"
+    chosen, pick = decision.chosen, decision.budget
+    named = {
+        FULL: decision.full.text,
+        DECIDED: None if chosen is None else chosen.text,
+        BUDGET: None if pick is None else pick.selection,
+    }
+    is_variant = front[columns.KIND] == VARIANT
     roles = [
         ",".join(role for role, text in named.items() if variant and text == selection)
         for selection, variant in zip(front[columns.SELECTION], is_variant, strict=True)
@@ -96,8 +99,8 @@ def _where(study: StudyFiles) -> str:
 
 
 def _name(row: pd.Series) -> str:
-    if row[columns.KIND] != "variant":
-        return KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
+    if row[columns.KIND] != VARIANT:
+        return label_of(str(row[columns.KIND]))
     text = str(row[columns.SELECTION])
     return f"depth {count(row[columns.DEPTH])}" if keeps_first(text) else text
 

@@ -7,7 +7,7 @@ from typing import Any
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import count, percent
+from layerprobe.wording import count, percent
 
 AUDIT_ROWS = (
     ("equal_time", "neighbours that share a time, of all neighbours"),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, wording
+from layerprobe.kinds import CONTROLS, EXITS, KINDS, STUDENT, VARIANT, label_of, names_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.depth import exits_figure, variants_figure
 from layerprobe.reporting.files.study_files import StudyFiles
@@ -14,21 +15,10 @@ from layerprobe.reporting.sections.controls import control_paragraphs
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.curve import N_SEEDS, exits_table, full_depth, is_metric, variants_table
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import (
-    CONTROLS,
-    EXITS,
-    FLOORS,
-    KIND_NAMES,
-    UNKNOWN,
-    candidates,
-    confidence,
-    count,
-    four_digits,
-    interval,
-)
-from layerprobe.reporting.words.selections import layers_text, noun
+from layerprobe.reporting.words.formats import candidates, confidence
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, noun
 
-ORDER = ("variant", *CONTROLS, "distilled", *EXITS, *FLOORS)
+FIGURES = ("depth-variants", "depth-exits")
 REPEATED = "repeated"
 """Whether a floor was trained with several seeds, which then tell its rows apart."""
 GAP_RATIO = 1.5
@@ -82,7 +72,7 @@ def depth_section(study: StudyFiles) -> Section:
     kinds = set(study.curve[columns.KIND])
     paragraphs: list[str] = []
     drawn: list[NamedFigure] = []
-    if "variant" in kinds:
+    if VARIANT in kinds:
         drawn.append(draw_variants(study))
         paragraphs += [_variants_text(study), drawn[-1].markdown, *_selections_table(study), *control_paragraphs(study)]
     else:
@@ -94,7 +84,7 @@ def depth_section(study: StudyFiles) -> Section:
         paragraphs += [EXITS_TEXT.format(norm=norm) + probe, drawn[-1].markdown]
     else:
         paragraphs.append(absent("exits", "exits/", "Run the probe stage."))
-    missing = [KIND_NAMES[kind] for kind in (*FLOORS, "distilled") if kind not in kinds]
+    missing = [label_of(kind) for kind in (*names_of("floor"), STUDENT) if kind not in kinds]
     if missing:
         paragraphs.append(f"Not in this study: {', '.join(missing)} (no such row in `curve.csv`).")
     return Section("Depth curves", [*paragraphs, *_curve_tables(study)], drawn)
@@ -152,7 +142,7 @@ def _variants_text(study: StudyFiles) -> str:
 
 def _selections(study: StudyFiles) -> list[str]:
     """Returns the texts of all trained selections, each once."""
-    trained = study.curve.loc[study.curve[columns.KIND].isin(("variant", "distilled"))]
+    trained = study.curve.loc[study.curve[columns.KIND].isin(names_of("variant", "student"))]
     return trained.sort_values(columns.DEPTH, kind="stable")[columns.SELECTION].unique().tolist()
 
 
@@ -163,7 +153,7 @@ def _selections_table(study: StudyFiles) -> list[str]:
         return []
     kept = {text: study.layers.get(text) for text in texts}
     rows = [
-        [text, UNKNOWN if layers is None else str(len(layers)), UNKNOWN if layers is None else layers_text(layers)]
+        [text, UNKNOWN if layers is None else str(len(layers)), UNKNOWN if layers is None else wording.layers(layers)]
         for text, layers in kept.items()
     ]
     return [markdown.table(["Selection", "Depth", "Layers kept, counted from 0"], rows)]
@@ -195,10 +185,10 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     values = shown.pivot_table(index="point", columns="name", values=columns.VALUE)
     ends = shown[shown["name"] == "ndcg test"].set_index("point")[[columns.CI_LOW, columns.CI_HIGH]]
     wide = shown.groupby("point")[keys].first().join(values).join(ends)
-    place = wide[columns.KIND].map({kind: position for position, kind in enumerate(ORDER)})
+    place = wide[columns.KIND].map({kind.name: position for position, kind in enumerate(KINDS)})
     family = [text.split(":")[0] for text in wide[columns.SELECTION]]
     wide[columns.PARAMETERS] = wide[columns.PARAMETERS].astype(float)
-    wide[REPEATED] = wide[columns.KIND].isin(FLOORS) & wide.duplicated(columns.KIND, keep=False)
+    wide[REPEATED] = wide[columns.KIND].isin(names_of("floor")) & wide.duplicated(columns.KIND, keep=False)
     return wide.assign(place=place, family=family).sort_values(
         ["place", columns.DEPTH, "family", columns.SELECTION, columns.SEED]
     )
@@ -206,7 +196,7 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _name(row: dict[Any, Any]) -> str:
     """Returns what a point of the curve is called in tables, for example `fine-tuned, first:4, seed 0`."""
-    name = KIND_NAMES.get(str(row[columns.KIND]), str(row[columns.KIND]))
+    name = label_of(str(row[columns.KIND]))
     if row[columns.KIND] in EXITS:
         return f"{name}, after {row[columns.DEPTH]}"
     seed = f", seed {row[columns.SEED]}"

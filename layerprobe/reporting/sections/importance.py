@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.importance import blocks_figure, importance_figure
 from layerprobe.reporting.files.score_files import Kept
@@ -12,10 +12,11 @@ from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, absent
 from layerprobe.reporting.tables.layers import best_starts
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import UNKNOWN, confidence, count, four_digits
+from layerprobe.reporting.words.formats import confidence
 from layerprobe.reporting.words.score_names import BAR_TEXTS, FORMS
-from layerprobe.reporting.words.selections import layers_text
+from layerprobe.wording import UNKNOWN, count, four_digits
 
+FIGURES = ("importance", "blocks")
 RUN = "Run the similarity stage."
 MOST_OPEN = 12
 """Up to so many layers the table of orders stands open; a longer one is folded."""
@@ -82,7 +83,7 @@ def _orders(study: StudyFiles) -> Part:
     rows = [
         [
             str(k),
-            *(layers_text(kept[k]) for kept in orders.values()),
+            *(wording.layers(kept[k]) for kept in orders.values()),
             *([greedy.get(k, UNKNOWN)] if greedy else []),
         ]
         for k in range(n_layers + 1)

@@ -10,13 +10,15 @@ from layerprobe.reporting.figures.similarity import similarity_figure, student_f
 from layerprobe.reporting.figures.to_final import to_final_figure
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.findings.layers import agreement_sentence, null_sentences, state_warnings
-from layerprobe.reporting.sections.importance import importance_parts
+from layerprobe.reporting.sections import importance
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.tables.layers import to_final
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import confidence, count, level
+from layerprobe.reporting.words.formats import confidence
 from layerprobe.reporting.words.score_names import DISTANCES
+from layerprobe.wording import count, level
 
+FIGURES = ("similarity", "to-final", "similarity-student", *importance.FIGURES)
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
     "Each cell compares the states of the full model after two numbers of layers, one row per user. Blocks of high "
@@ -45,7 +47,13 @@ NO_WARNING = (
 
 def layers_section(study: StudyFiles) -> Section:
     """Shows heat maps, curves, warnings, importance and orders, or says in one line each what there is not."""
-    parts = [_similarity(study), _to_final(study), _warnings(study), _student(study), *importance_parts(study)]
+    parts = [
+        _similarity(study),
+        _to_final(study),
+        _warnings(study),
+        _student(study),
+        *importance.importance_parts(study),
+    ]
     paragraphs = [paragraph for part in parts for paragraph in part.paragraphs if paragraph]
     return Section("What the layers do", paragraphs, [named for part in parts for named in part.figures])
 

@@ -11,10 +11,11 @@ from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.findings.predictiveness import finding, ranked, with_interval
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import UNKNOWN, count, metric_label
 from layerprobe.reporting.words.score_names import score_name
+from layerprobe.wording import UNKNOWN, count, metric_label
 
 TITLE = "Does a cheap score predict the curve?"
+FIGURES = ("predicted",)
 RUN = "Run the decide stage."
 TEXT = (
     "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "

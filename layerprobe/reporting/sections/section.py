@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from layerprobe.reporting.figures.canvas import NamedFigure
+from layerprobe.reporting.files.study_files import StudyFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,19 @@ class Part:
 
     paragraphs: list[str]
     figures: list[NamedFigure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SectionEntry:
+    """One entry of the list of sections.
+
+    Attributes:
+        make: returns the section of a study.
+        figures: names of all figures it may draw; those of an earlier report are removed by them.
+    """
+
+    make: Callable[[StudyFiles], Section]
+    figures: tuple[str, ...] = ()
 
 
 def absent(what: str, where: str, how: str) -> str:

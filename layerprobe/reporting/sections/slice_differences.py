@@ -14,8 +14,10 @@ from layerprobe.reporting.tables.slice_differences import gains, loses, shown_di
 from layerprobe.reporting.tables.slices import SLICE_NAMES, group_name
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import GROUP, with_readable_times
-from layerprobe.reporting.words.formats import UNKNOWN, candidates, count, level, percent
+from layerprobe.reporting.words.formats import candidates
+from layerprobe.wording import UNKNOWN, count, level, percent
 
+FIGURES = ("slice-differences",)
 TEXT = (
     "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "
     "are several."
@@ -42,7 +44,7 @@ def difference_part(study: StudyFiles) -> Part:
     table = shown_differences(with_readable_times(study.slice_differences), study.decision)
     if table.empty:
         return Part([absent("a model beside the full one by group", "slice_differences.csv", "Run the probe stage.")])
-    margin = None if study.decision is None else study.decision["margin"]
+    margin = None if study.decision is None else study.decision.margin
     figure = differences_figure(table, margin, _caption(study, table))
     named = NamedFigure("slice-differences", figure, table)
     text = f"{TEXT} {who_loses(table, study.alpha)}"
@@ -52,7 +54,8 @@ def difference_part(study: StudyFiles) -> Part:
 
 def _covered(study: StudyFiles, table: pd.DataFrame) -> list[str]:
     """Names the models whose intervals cover users alone; nothing where every model has several seeds."""
-    if (study.decision or {}).get("cover") == "users" and (table[columns.SEEDS] > 1).any():
+    covers_users_alone = study.decision is not None and study.decision.cover == "users"
+    if covers_users_alone and (table[columns.SEEDS] > 1).any():
         return ["Intervals are about the mean of these very models: they do not cover the noise of training."]
     once = table.loc[table[columns.SEEDS] == 1, NAME].drop_duplicates().to_list()
     return [ONCE.format("; ".join(once))] if once else []

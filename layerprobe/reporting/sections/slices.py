@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.slices import slices_figure
 from layerprobe.reporting.files.study_files import StudyFiles
+from layerprobe.reporting.sections import slice_differences
 from layerprobe.reporting.sections.section import Section, absent
-from layerprobe.reporting.sections.slice_differences import difference_part
 from layerprobe.reporting.tables.curve import N_SEEDS, full_depth
 from layerprobe.reporting.tables.slices import (
     METRIC,
@@ -22,20 +23,11 @@ from layerprobe.reporting.tables.slices import (
 )
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import with_readable_times
-from layerprobe.reporting.words.formats import (
-    KIND_NAMES,
-    UNKNOWN,
-    candidates,
-    confidence,
-    count,
-    four_digits,
-    interval,
-    metric_label,
-    percent,
-)
-from layerprobe.reporting.words.selections import keeps_first, selection_of
+from layerprobe.reporting.words.formats import candidates, confidence
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, metric_label, percent
 
 TITLE = "For whom"
+FIGURES = ("slices", *slice_differences.FIGURES)
 FULL, DECIDED = "full model", ", decided"
 TEXT = (
     "**Do some users need more layers than others?** The same test users in groups, by how many items they had met, "
@@ -65,22 +57,22 @@ def slices_section(study: StudyFiles) -> Section:
     table = drawn_points(points, n_layers)
     named = NamedFigure("slices", slices_figure(table, n_layers, _caption(study, table)), table)
     text = f"{_reading(models)} {EXPLORATORY}"
-    differences = difference_part(study)
+    differences = slice_differences.difference_part(study)
     paragraphs = [TEXT, text, named.markdown, _table(models), NOTE, *differences.paragraphs]
     return Section(TITLE, paragraphs, [named, *differences.figures])
 
 
 def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str, pd.DataFrame]:
     """Returns the rows of the full model, of the decided one where it is another, and of SASRec, by their names."""
-    variants = points.loc[points[columns.KIND] == "variant"]
+    variants = points.loc[points[columns.KIND] == VARIANT]
     full = variants.loc[variants[columns.DEPTH] == n_layers, columns.SELECTION].to_list()
     texts = {FULL: full[0]} if full else {}
-    if study.decision is not None and study.decision["depth"] is not None:
-        chosen = selection_of(study.decision)
-        name = f"depth {study.decision['depth']}" if keeps_first(chosen) else chosen
-        texts |= {} if chosen in full else {f"{name}{DECIDED}": chosen}
-    found = {name: of_model(points, "variant", text) for name, text in texts.items()}
-    found[KIND_NAMES[REFERENCE]] = of_model(points, REFERENCE, "")
+    chosen = None if study.decision is None else study.decision.chosen
+    if chosen is not None and chosen.text not in full:
+        name = f"depth {chosen.depth}" if keeps_first(chosen.text) else chosen.text
+        texts[f"{name}{DECIDED}"] = chosen.text
+    found = {name: of_model(points, VARIANT, text) for name, text in texts.items()}
+    found[label_of(REFERENCE)] = of_model(points, REFERENCE, "")
     return {name: rows for name, rows in found.items() if not rows.empty}
 
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.reporting.files.study_files import ModelFiles, StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.teacher_and_student import SIDES, compare
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import (
-    UNKNOWN,
-    confidence,
-    count,
-    four_digits,
-    interval,
-    level,
-    metric_label,
-    percent,
-    seconds,
-)
-from layerprobe.reporting.words.selections import keeps_first, layers_text
+from layerprobe.reporting.words.formats import confidence, seconds
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, level, metric_label, percent
 
 TITLE = "The student against its teacher"
 PARTS = (
@@ -54,10 +44,10 @@ def student_section(study: StudyFiles) -> Section:
 def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) -> list[str]:
     alpha = DEFAULT_ALPHA if study.alpha is None else study.alpha
     found = compare(teacher, student, alpha)
-    text = str(student.metrics["selection"])
+    text = student.metrics.selection
     which = "" if keeps_first(text) else f" ({text})"
     lead = (
-        f"### {student.name}: {student.metrics['depth']} layers{which}, taught by {teacher.metrics['depth']}\n\n"
+        f"### {student.name}: {student.metrics.depth} layers{which}, taught by {teacher.metrics.depth}\n\n"
         f"Test targets of {count(found['n_users'].iloc[0])} users, full ranking, {confidence(alpha)}. "
         f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )
@@ -68,44 +58,46 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
 
 def _not_kept(study: StudyFiles, student: ModelFiles) -> str:
     """Says of a student that is not what was decided, or picked within a budget, what it stands in place of."""
-    decision = study.decision or {}
-    pick = decision.get("budget") or {}
-    whose, kept = ("the budget's pick", pick) if pick.get("selection") else ("the decided selection", decision)
-    if not kept.get("selection") or kept.get("layers") == student.metrics.get("layers"):
+    decision = study.decision
+    if decision is None:
         return ""
-    return f" This student is not {whose}, {kept['selection']}: it was asked for, or that one cannot be distilled."
+    has_pick = decision.budget is not None and decision.budget.selection is not None
+    whose, kept = ("the budget's pick", decision.budget) if has_pick else ("the decided selection", decision)
+    if kept is None or kept.selection is None or kept.layers == student.metrics.layers:
+        return ""
+    return f" This student is not {whose}, {kept.selection}: it was asked for, or that one cannot be distilled."
 
 
 def _seeds(study: StudyFiles, student: ModelFiles) -> str:
     """Says of a student that was trained with several seeds which one of them is shown."""
     if student.name != (study.spec or {}).get("distill", {}).get("name", "student"):
         return ""  # the curve holds the students of one name
-    is_student = study.curve[columns.KIND] == student.metrics["kind"]
-    is_student &= study.curve[columns.SELECTION] == student.metrics["selection"]
+    is_student = study.curve[columns.KIND] == student.metrics.kind
+    is_student &= study.curve[columns.SELECTION] == student.metrics.selection
     n_seeds = study.curve.loc[is_student, columns.SEED].nunique()
     if n_seeds < 2:
         return ""
-    return f" Trained with {n_seeds} seeds; shown is seed {student.metrics['seed']}, which is exported."
+    return f" Trained with {n_seeds} seeds; shown is seed {student.metrics.seed}, which is exported."
 
 
 def _gain(study: StudyFiles, student: ModelFiles) -> list[str]:
     """Returns the comparison with plain fine-tuning, where it is this student's."""
-    found = study.distilled
-    if found is None or found["student"] != student.name:
+    gain = study.distilled
+    if gain is None or gain.student != student.name:
         return []
     row = [
-        found[columns.SELECTION],
-        layers_text(found["layers"]),
-        *(four_digits(found[name]) for name in ("value", "plain_value", "difference")),
-        interval(found[columns.CI_LOW], found[columns.CI_HIGH]),
-        found["verdict"],
+        gain.selection,
+        wording.layers(gain.layers),
+        *(four_digits(value) for value in (gain.value, gain.plain_value, gain.difference)),
+        interval(gain.ci_low, gain.ci_high),
+        gain.verdict,
     ]
-    metric = metric_label(found["metric"], found["k"])
     note = (
-        f"{metric} of {count(found['n_users'])} test users, ranked among the whole catalogue. The difference is "
-        f"distilled minus plain, user by user; interval: {level(1 - found['alpha'])}. {' '.join(found['notes'])}"
+        f"{metric_label(gain.metric, gain.k)} of {count(gain.n_users)} test users, ranked among the whole catalogue. "
+        f"The difference is distilled minus plain, user by user; interval: {level(1 - gain.alpha)}. "
+        f"{' '.join(gain.notes)}"
     )
-    lead = f"**Was the distillation worth it?** {found['sentence']}"
+    lead = f"**Was the distillation worth it?** {gain.sentence}"
     return [lead, markdown.table(GAIN_HEADERS, [row], left=2), note]
 
 
@@ -114,20 +106,29 @@ def _with_interval(row: dict[Any, Any], side: str) -> str:
 
 
 def _parameters(teacher: ModelFiles, student: ModelFiles) -> str:
-    large, small = teacher.metrics["parameters"], student.metrics["parameters"]
-    rows = [[text, count(large.get(part)), count(small.get(part)), _share(small, large, part)] for part, text in PARTS]
+    large, small = teacher.metrics.parameters, student.metrics.parameters
+    rows = [
+        [text, count(large.get(part)), count(small.get(part)), _share(small.get(part), large.get(part))]
+        for part, text in PARTS
+    ]
     return markdown.table(["Parameters", "Teacher", "Student", "Student / teacher"], rows)
 
 
 def _speed(teacher: ModelFiles, student: ModelFiles) -> str:
     large, small = teacher.metrics, student.metrics
     rows = [
-        ["training, seconds", *(seconds(one["train_seconds"]) for one in (large, small))],
-        ["epochs (best)", *(f"{one['epochs']} ({one['best_epoch']})" for one in (large, small))],
-        ["ranking, users per second", *(count(one["users_per_second"]) for one in (large, small))],
+        [
+            "training, seconds",
+            *(seconds(model.train_seconds) for model in (large, small)),
+            _share(small.train_seconds, large.train_seconds),
+        ],
+        ["epochs (best)", *(f"{model.epochs} ({model.best_epoch})" for model in (large, small)), UNKNOWN],
+        [
+            "ranking, users per second",
+            *(count(model.users_per_second) for model in (large, small)),
+            _share(small.users_per_second, large.users_per_second),
+        ],
     ]
-    for row, name in zip(rows, ("train_seconds", None, "users_per_second"), strict=True):
-        row.append(UNKNOWN if name is None else _share(small, large, name))
     table = markdown.table(["Time", "Teacher", "Student", "Student / teacher"], rows)
     note = (
         "Times are wall-clock on the machine named below. The student's training does not count its teacher's. "
@@ -136,7 +137,5 @@ def _speed(teacher: ModelFiles, student: ModelFiles) -> str:
     return f"{table}\n\n{note}"
 
 
-def _share(small: dict[str, float], large: dict[str, float], name: str) -> str:
-    if not large.get(name) or small.get(name) is None:
-        return UNKNOWN
-    return percent(small[name] / large[name])
+def _share(small: float | None, large: float | None) -> str:
+    return UNKNOWN if not large or small is None else percent(small / large)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
-from layerprobe.reporting.words.formats import CONTROLS, EXITS, FLOORS
-from layerprobe.reporting.words.selections import keeps_first, selection_of
+from layerprobe.kinds import names_of
+from layerprobe.store.decision import DecisionRecord, FloorRow, SelectionRow
+from layerprobe.wording import keeps_first
 
 FAMILY = "family"
 N_SEEDS = "n_seeds"
@@ -29,7 +29,7 @@ def full_depth(curve: pd.DataFrame) -> int:
     Raises:
         InputError: the curve has no variant and no exit.
     """
-    depths = curve.loc[curve[columns.KIND].isin(("variant", *EXITS)), columns.DEPTH]
+    depths = curve.loc[curve[columns.KIND].isin(names_of("variant", "exit")), columns.DEPTH]
     if depths.empty:
         raise InputError("the curve must hold a variant or an exit; it has neither: run the study's probe stage")
     return int(depths.max())
@@ -49,7 +49,7 @@ def variants_table(
         Columns kind, family (selection up to the colon), selection, depth, metric, k, value, ci_low, ci_high, n_users,
         n_seeds.
     """
-    return _points(curve, ("variant", *CONTROLS, "distilled", *FLOORS), metrics, protocol, split)
+    return _points(curve, names_of("variant", "control", "student", "floor"), metrics, protocol, split)
 
 
 def exits_table(
@@ -59,7 +59,7 @@ def exits_table(
     split: str = "test",
 ) -> pd.DataFrame:
     """Picks all kinds of exits of the one full model, and the floors; columns as `variants_table`."""
-    return _points(curve, (*EXITS, *FLOORS), metrics, protocol, split)
+    return _points(curve, names_of("exit", "floor"), metrics, protocol, split)
 
 
 def _points(
@@ -84,7 +84,7 @@ def _points(
     return found.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 
-def margin_table(decision: dict[str, Any]) -> pd.DataFrame:
+def margin_table(decision: DecisionRecord) -> pd.DataFrame:
     """Puts selections and floors of a decision into one table, differences relative to the full model's value.
 
     Returns:
@@ -92,27 +92,30 @@ def margin_table(decision: dict[str, Any]) -> pd.DataFrame:
         relative_ci_low, relative_ci_high, relative_lower_bound, verdict, chosen. Relative values are shares: -0.02 is
         2 % below the full model.
     """
-    chosen = None if decision["depth"] is None else selection_of(decision)
-    rows = [*decision["depths"], *decision["baselines"]]
-    full = next(row["value"] for row in rows if row.get(columns.DEPTH) == decision["full_depth"])
+    rows: list[SelectionRow | FloorRow] = [*decision.depths, *decision.baselines]
+    full = decision.full.value
     return pd.DataFrame(
         {
             NAME: [_row_name(row) for row in rows],
-            columns.DEPTH: pd.array([row.get(columns.DEPTH) for row in rows], dtype="Int64"),
-            RELATIVE: [row["relative"] for row in rows],
-            RELATIVE_LOW: [row[columns.CI_LOW] / full for row in rows],
-            RELATIVE_HIGH: [row[columns.CI_HIGH] / full for row in rows],
-            RELATIVE_BOUND: [row["lower_bound"] / full for row in rows],
-            VERDICT: [row["verdict"] for row in rows],
-            CHOSEN: [NAME not in row and selection_of(row) == chosen for row in rows],
+            columns.DEPTH: pd.array([_row_depth(row) for row in rows], dtype="Int64"),
+            RELATIVE: [row.relative for row in rows],
+            RELATIVE_LOW: [row.ci_low / full for row in rows],
+            RELATIVE_HIGH: [row.ci_high / full for row in rows],
+            RELATIVE_BOUND: [row.lower_bound / full for row in rows],
+            VERDICT: [row.verdict for row in rows],
+            CHOSEN: [row == decision.chosen for row in rows],
         }
     )
 
 
-def _row_name(row: dict[str, Any]) -> str:
-    if NAME in row:
-        return row[NAME]
-    return "" if keeps_first(selection_of(row)) else selection_of(row)
+def _row_name(row: SelectionRow | FloorRow) -> str:
+    if isinstance(row, FloorRow):
+        return row.name
+    return "" if keeps_first(row.text) else row.text
+
+
+def _row_depth(row: SelectionRow | FloorRow) -> int | None:
+    return None if isinstance(row, FloorRow) else row.depth
 
 
 def is_metric(curve: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import STUDENT, VARIANT, label_of
 from layerprobe.reporting.tables.curve import NAME, RELATIVE_HIGH, RELATIVE_LOW
 from layerprobe.reporting.tables.slices import METRIC, REFERENCE, SLICE_NAMES, group_name
-from layerprobe.reporting.words.formats import KIND_NAMES, level, metric_label, percent
-from layerprobe.reporting.words.selections import keeps_first, selection_of
+from layerprobe.store.decision import DecisionRecord
+from layerprobe.wording import keeps_first, level, metric_label, percent
 
 RELATIVE_LOW_ALL, RELATIVE_HIGH_ALL = "relative_ci_low_all", "relative_ci_high_all"
 WHAT = {**SLICE_NAMES, columns.RECENCY: "since the last item"}
@@ -24,7 +23,7 @@ _BOUNDS = {
 }
 
 
-def shown_differences(differences: pd.DataFrame, decision: dict[str, Any] | None) -> pd.DataFrame:
+def shown_differences(differences: pd.DataFrame, decision: DecisionRecord | None) -> pd.DataFrame:
     """Picks NDCG@10 of the decided selection, of the distilled students and of SASRec, as shares of the full model.
 
     Where no smaller selection was decided, the deepest one that was studied stands in its place.
@@ -49,23 +48,23 @@ def shown_differences(differences: pd.DataFrame, decision: dict[str, Any] | None
     return found.iloc[np.argsort(place[place >= 0].to_numpy(), kind="stable")].reset_index(drop=True)
 
 
-def _names(rows: pd.DataFrame, decision: dict[str, Any] | None) -> dict[tuple[str, str], str]:
+def _names(rows: pd.DataFrame, decision: DecisionRecord | None) -> dict[tuple[str, str], str]:
     """Returns what each shown model is called, by kind and selection."""
-    variants = rows.loc[rows[columns.KIND] == "variant", [columns.SELECTION, columns.DEPTH]].drop_duplicates()
+    variants = rows.loc[rows[columns.KIND] == VARIANT, [columns.SELECTION, columns.DEPTH]].drop_duplicates()
     depths = dict(variants.itertuples(index=False, name=None))
     found: dict[tuple[str, str], str] = {}
-    chosen = None if decision is None or decision["depth"] is None else selection_of(decision)
+    chosen = None if decision is None or decision.chosen is None else decision.chosen.text
     if chosen in depths:
-        found["variant", str(chosen)] = f"{_called(str(chosen), depths[chosen])}, decided"
+        found[VARIANT, str(chosen)] = f"{_called(str(chosen), depths[chosen])}, decided"
     elif depths:
         deepest = max(depths, key=lambda text: (depths[text], keeps_first(text)))
-        found["variant", deepest] = _called(deepest, depths[deepest])
-    students = rows.loc[rows[columns.KIND] == "distilled", columns.SELECTION].unique()
+        found[VARIANT, deepest] = _called(deepest, depths[deepest])
+    students = rows.loc[rows[columns.KIND] == STUDENT, columns.SELECTION].unique()
     for text in students:
         beside = "" if len(students) == 1 else f" {text}"
-        found["distilled", text] = f"{KIND_NAMES['distilled']}{beside}"
+        found[STUDENT, text] = f"{label_of(STUDENT)}{beside}"
     if (rows[columns.KIND] == REFERENCE).any():
-        found[REFERENCE, ""] = KIND_NAMES[REFERENCE]
+        found[REFERENCE, ""] = label_of(REFERENCE)
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.kinds import SASREC, VARIANT
 from layerprobe.reporting.tables.curve import N_SEEDS
-from layerprobe.reporting.words.selections import keeps_first
+from layerprobe.wording import keeps_first
 
 METRIC = ("ndcg", 10)
-REFERENCE = "sasrec"
+REFERENCE = SASREC
 COLD = "0"
 """Group of targets without a training interaction."""
 SLICE_NAMES = {
@@ -50,7 +51,7 @@ def drawn_points(points: pd.DataFrame, n_layers: int) -> pd.DataFrame:
     """
     is_first = points[columns.SELECTION].map(keeps_first).astype(bool)
     is_full = points[columns.DEPTH].eq(n_layers).fillna(False).astype(bool)
-    is_variant = points[columns.KIND] == "variant"
+    is_variant = points[columns.KIND] == VARIANT
     return points.loc[(is_variant & (is_full | is_first)) | (points[columns.KIND] == REFERENCE)].reset_index(drop=True)
 
 

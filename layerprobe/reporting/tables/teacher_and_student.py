@@ -12,7 +12,7 @@ from layerprobe.errors import StudyError
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.reporting.files.study_files import ModelFiles
-from layerprobe.reporting.words.formats import metric_label
+from layerprobe.wording import metric_label
 
 N_BOOT = 1000
 COMPARED = (("hr", 10), ("ndcg", 10), ("mrr", 0))

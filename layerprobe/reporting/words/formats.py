@@ -1,76 +1,45 @@
-"""Words and number formats that tables, figures and text of a report share."""
+"""Words that only reports need; how numbers, selections and lists are written stands in `layerprobe.wording`."""
 
 from __future__ import annotations
 
-import math
+import pandas as pd
 
-METRIC_NAMES = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR"}
-KIND_NAMES = {
-    "variant": "fine-tuned",
-    "random-init": "random initialisation",
-    "exit-probe": "exit, probed",
-    "exit-norm": "exit, normed",
-    "exit-raw": "exit, raw",
-    "distilled": "distilled student",
-    "sasrec": "SASRec",
-    "tfidf": "TF-IDF",
-    "markov-1": "Markov-1",
-    "popularity": "popularity",
-}
-CONTROLS = ("random-init",)
-EXITS = ("exit-probe", "exit-norm", "exit-raw")
-FLOORS = ("sasrec", "tfidf", "markov-1", "popularity")
-UNKNOWN = "-"
+from layerprobe.wording import UNKNOWN, level
 
-
-def metric_label(metric: str, k: int) -> str:
-    """Returns the metric as people write it, for example `NDCG@10` or `MRR`."""
-    name = METRIC_NAMES.get(metric, metric)
-    return f"{name}@{k}" if k else name
-
-
-def four_digits(value: float | None) -> str:
-    """Returns a metric or a difference with four digits; `-` where there is none."""
-    return UNKNOWN if _is_missing(value) else f"{value:.4f}"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """Returns a share as per cent with its sign kept; `-` where there is none."""
-    return UNKNOWN if share is None or _is_missing(share) else f"{100 * share:.{digits}f} %"
-
-
-def count(value: float | None) -> str:
-    """Returns a whole number with thousands marked; `-` where there is none."""
-    return UNKNOWN if value is None or _is_missing(value) else f"{round(value):,}"
+LONGEST = 18
+"""Characters of a selection that a figure has room for."""
 
 
 def seconds(value: float | None) -> str:
-    """Returns a time in seconds with one digit; `-` where there is none."""
-    return UNKNOWN if _is_missing(value) else f"{value:,.1f}"
+    """Returns a time in seconds with one digit; `-` where there is none.
+
+    >>> seconds(1234.56), seconds(None)
+    ('1,234.6', '-')
+    """
+    return UNKNOWN if value is None or pd.isna(value) else f"{value:,.1f}"
 
 
-def interval(low: float, high: float) -> str:
-    """Returns `[low, high]` with four digits."""
-    return f"[{four_digits(low)}, {four_digits(high)}]"
-
-
-def level(share: float) -> str:
-    """Returns a round share without needless digits, for example `2 %` for a margin of 0.02."""
-    return f"{100 * share:g} %"
+def shortened(selection: str) -> str:
+    """Returns a selection that fits a figure, cut with an ellipsis where it is long."""
+    return selection if len(selection) <= LONGEST else f"{selection[: LONGEST - 1]}\u2026"
 
 
 def candidates(protocol: str) -> str:
-    """Returns what a protocol ranks the target among."""
+    """Returns what a protocol ranks the target among.
+
+    >>> candidates("full"), candidates("sampled-99")
+    ('the whole catalogue', '99 uniform negatives, the same for every model')
+    """
     if protocol == "full":
         return "the whole catalogue"
     return f"{protocol.removeprefix('sampled-')} uniform negatives, the same for every model"
 
 
 def confidence(alpha: float | None) -> str:
-    """Returns `95 % bootstrap interval over users` for alpha = 0.05; without the level where it is not known."""
+    """Returns what an interval of the curve is; without the level where it is not known.
+
+    >>> confidence(0.05)
+    '95 % bootstrap interval over users'
+    """
     covered = "" if alpha is None else f"{level(1 - alpha)} "
     return f"{covered}bootstrap interval over users"
-
-
-def _is_missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layerprobe import columns
+from layerprobe.kinds import EXITS, label_of
 
 DISTANCES = (columns.ANGULAR,)
 """Measures where 0 means equal; all others are 1 for equal states."""
@@ -52,9 +53,7 @@ SCORE_NAMES = {
     columns.DROP_ONE: "loss without the layer",
     "taylor": "Taylor, first order",
     "cut-ndcg": "cut, not retrained",
-    "exit-raw": "exit, raw",
-    "exit-norm": "exit, normed",
-    "exit-probe": "exit, probe",
+    **{kind: label_of(kind) for kind in EXITS},
     "cka-to-full": "CKA to the full model",
     columns.DEPTH_SCORE: "depth",
     columns.PERFECT_SCORE: "a perfect score",

@@ -8,7 +8,7 @@ from pathlib import Path
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.wording import listed
-from layerprobe.store.atomic import write_json
+from layerprobe.store.distilled import write_distilled
 from layerprobe.store.model_record import read_model_record
 from layerprobe.store.run_folder import DONE, differing_keys
 from layerprobe.study.spec import to_plain
@@ -49,10 +49,9 @@ def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
         return
     distilled, alone = ([read_ranks(folder) for folder in each.values()] for each in (students, variants))
     found = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
-    notes = [*found.notes, *([DECIDED] if study.student_selection is None else [])]
+    notes = [DECIDED] if study.student_selection is None else []
     notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
-    names = {"student": study.spec.distill.name, "plain": plain.text}
-    write_json(path, {**names, **found.to_dict(), "notes": notes})
+    write_distilled(study.folder, found.record(study.spec.distill.name, plain.text, notes))
     say(f"distilled: {found.sentence}")
 
 

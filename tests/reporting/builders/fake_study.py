@@ -26,7 +26,9 @@ from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.pareto import front_rows
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
+from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import DecisionRecord, write_decision
+from layerprobe.store.distilled import write_distilled
 
 N_ITEMS = 1500
 N_NEGATIVES = 999
@@ -94,10 +96,8 @@ class FakeStudy:
         self._decision(decide(self.variants, self.floors, options).record())
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
-            write_json(
-                self.folder / "controls.json",
-                {"controls": [compare_control("random-init", pairs, options).to_dict()]},
-            )
+            arm = compare_control("random-init", pairs, options).record()
+            write_controls(self.folder, ControlsRecord(controls=(arm,)))
         self._state()
         return self.folder
 
@@ -273,8 +273,8 @@ class FakeStudy:
             folder = self.folder / "distillation" / "student"
             point = self._point("distilled", selection.text, depth, seed)
             self._model(folder / f"seed-{seed}" if seed != self.shape.seeds[0] else folder, point, ranks)
-        found = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
-        write_json(self.folder / "distilled.json", {"student": "student", "plain": selection.text, **found.to_dict()})
+        gain = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
+        write_distilled(self.folder, gain.record("student", selection.text))
 
     def _scores(self) -> None:
         full = self.shape.n_layers
