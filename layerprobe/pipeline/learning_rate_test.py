@@ -1,6 +1,6 @@
 """The learning-rate test of one model of a study: `lr/<model>/` with `range.csv`, `range.json` and a figure.
 
-A measurement and no result: nothing depends on it, and running it again replaces it.
+No stage reads these files. Running the test again replaces them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SASREC, TEACHER = "sasrec", "teacher"
 def rate_test(study: Study, model: str, tried: RateRange) -> Path:
     """Tests learning rates on a fresh model with the study's training options and returns the folder it wrote.
 
-    What the model is built from is brought up to date first: the data, for a recommender the items, and for a variant
-    that starts from the trained teacher the teacher.
+    The stages that the model needs run first: always data; for a recommender also items; for a variant that starts from
+    the trained teacher also teach.
 
     Args:
         study: what is asked for.
         model: `teacher`, `sasrec`, or the text of a selection of the teacher's layers.
-        tried: the rates.
+        tried: the range of rates.
 
     Raises:
         InputError: `model` is none of these, or as `run_stages`; nothing was computed.

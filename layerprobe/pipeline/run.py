@@ -1,4 +1,4 @@
-"""Runs a study's stages in order: skips what is done, resumes what was cut off, prints where it is."""
+"""Runs a study's stages in order: skips what is done, resumes what was interrupted, prints its progress."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCAL = LocalExecutor()
 def run_stages(
     study: Study, last: str | None = None, executor: Executor = LOCAL, stages: tuple[Stage, ...] = STAGES
 ) -> Path:
-    """Runs the whole study, or stage `last` with what it needs. Returns the study's folder.
+    """Runs the whole study, or stage `last` with the stages it needs. Returns the study's folder.
 
-    A variant or twin that fails stops nothing: `sweep.tasks.failed_line` says which did. Neither does, in a whole run,
-    a budget that nothing keeps (the student is then of the decided layers) or a student that would be its teacher: they
-    are raised at the end, when everything else is written.
+    A variant or twin that fails does not stop the run: `sweep.tasks.failed_line` names it. In a whole run, two more
+    errors are raised only at the end, when everything else is written: a budget that no selection keeps (the student
+    then has the decided layers), and a student that would be the same model as its teacher.
 
     Args:
         study: what is asked for.
@@ -35,9 +35,9 @@ def run_stages(
         stages: all stages there are.
 
     Raises:
-        InputError: the spec, the log or the folder is at fault; what was done before stays.
-        BudgetNotMet: no studied selection keeps the budget; all that can be made without it is there.
-        StudyError: a training or check failed; what was done before stays and the next run resumes there.
+        InputError: the spec, the log or the folder is wrong; finished work is kept.
+        BudgetNotMet: no studied selection keeps the budget; everything else is written.
+        StudyError: a training or check failed; finished work is kept and the next run resumes there.
     """
     todo = stages_until(last, stages)
     check_study(study)
@@ -47,7 +47,7 @@ def run_stages(
     has_student = True
     for stage in todo:
         if stage.name == "export" and not has_student:
-            say("stage export is left out: there is no student")
+            say("stage export is skipped: there is no student")
             continue
         try:
             _run_stage(stage, study, executor)
@@ -56,7 +56,7 @@ def run_stages(
                 raise
             has_student = has_student and isinstance(error, BudgetNotMet)
             say(str(error))
-            put_off = put_off or error  # raised at the end: the rest can be made all the same
+            put_off = put_off or error  # raised at the end: the other stages can still run
     processes.on_main(lambda: record(study))
     if put_off is not None:
         raise put_off
@@ -66,7 +66,7 @@ def run_stages(
 def _run_stage(stage: Stage, study: Study, executor: Executor) -> None:
     say(f"stage {stage.name}")
     if stage.name == "report":
-        processes.on_main(lambda: record(study))  # every guard has passed: the report shows the spec of what lies here
+        processes.on_main(lambda: record(study))  # every guard has passed, so the report shows the spec of these files
     if stage.on_main:
         processes.on_main(lambda: stage.run(study, executor))
     else:
@@ -82,7 +82,7 @@ def _say_processes() -> None:
 
 
 def _after_data(study: Study) -> None:
-    """Refuses what cannot be trained on these data or this machine, then writes down what the folder is a study of."""
+    """Refuses what cannot be trained on these data or this machine, then records the study in its folder."""
     processes.on_main(lambda: check_steps(study, study.data.split))
     processes.on_main(lambda: check_similarity(study, len(study.data.split.evaluated)))
     require_room(study)  # all processes: they agree on what the machine has

@@ -167,7 +167,7 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
     )
     if not unlike:
         return f"{text} Both had one budget: the same recipe, the same examples, at most as many epochs."
-    return f"{text} The teacher is not all that differs: {'; '.join(unlike)}."
+    return f"{text} The trainings differ in more than the teacher: {'; '.join(unlike)}."
 
 
 def _said(gain: Gain) -> str:

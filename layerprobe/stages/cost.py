@@ -1,7 +1,7 @@
 """Stage cost: how long and how much memory each trained model takes on this machine, beside its parameters.
 
 Takes the finished variants and SASRec, writes `costs/costs.csv`, one row per model, and `costs/costs.json`: where and
-how it was measured. A model that this machine has too little memory for stays without costs.
+how it was measured. A model that needs more memory than this machine has gets no costs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from layerprobe.training.model_costs import MANY, ONE, ROUNDS, Served, ServedMod
 from layerprobe.training.model_folder import ModelJob, load_trained
 
 VERSION = 1
-"""Of what is measured; another one measures anew."""
+"""Version of the measurement; with another version everything is measured again."""
 
 
 def run(study: Study) -> None:
     """Measures every finished variant and SASRec; does nothing where these models were measured with these options.
 
-    What memory was too small for is said and measured again in the next run.
+    Models that ran out of memory are named and measured again in the next run.
     """
     folder, jobs = study.layout.costs, measured_jobs(study)
     key = _key(study, jobs)
@@ -84,7 +84,7 @@ def _trainings(study: Study, job: ModelJob) -> list[Path]:
 def _write(
     study: Study, jobs: list[ModelJob], key: str, served: list[Served | None], training: list[int | None]
 ) -> None:
-    """Writes what was measured; where that is no variant, nothing, and older files are taken away."""
+    """Writes the costs; where no variant could be measured, writes nothing and deletes older files."""
     layout = study.layout
     (layout.costs / DONE).unlink(missing_ok=True)
     rows = [
@@ -103,7 +103,7 @@ def _write(
 
 
 def _described(study: Study, job: ModelJob) -> dict[str, Any]:
-    """Returns what the model's own files say of it."""
+    """Returns the facts that stand in the model's own files."""
     trainings = [read_model_record(folder) for folder in _trainings(study, job)]
     counts = trainings[0].parameters
     return {

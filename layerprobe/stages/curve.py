@@ -1,6 +1,6 @@
-"""Stage curve: `curve.csv` and the slices, from every ranks file that is there.
+"""Stage curve: `curve.csv` and the slices, from all stored ranks.
 
-They are rebuilt from the stored ranks every time, so they can never disagree with them.
+They are rebuilt every time, so they always agree with the ranks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from layerprobe.training.model_folder import read_ranks
 
 
 def run(study: Study) -> None:
-    """Writes `curve.csv`, and the slices of the models among its points."""
+    """Writes `curve.csv`, and the slices of the models in it."""
     options = study.spec.evaluation
     points = curve_points(study)
     tables = [curve_rows(ranks, point, options.ks, options.alpha, options.n_boot) for point, ranks in points]
@@ -69,7 +69,7 @@ def floor_ranks(study: Study) -> dict[str, pd.DataFrame]:
 def _write_slices(study: Study, points: list[RankedPoint]) -> None:
     """Writes both tables of slices.
 
-    Where no full model is finished there are no differences from it, and an older table of them is taken away.
+    Where no full model is finished there are no differences from it, and an older table of them is deleted.
     """
     options, layout = study.spec.evaluation, study.layout
     models = sliced_models(points, read_recency(layout.data, study.data.split))

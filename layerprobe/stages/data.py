@@ -1,4 +1,4 @@
-"""Stage data: the log read, filtered, audited and split, or taken over from a folder that `prepare` made."""
+"""Stage data: the log read, filtered, audited and split, or read from a folder that `prepare` made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerprobe.training.log import say
 
 
 def run(study: Study) -> None:
-    """Reads, filters, audits and splits the log, or takes over a folder that `layerprobe prepare` made."""
+    """Reads, filters, audits and splits the log, or reads a folder that `layerprobe prepare` made."""
     spec, folder = study.spec.data, study.layout.data
     key = data_key(spec)
     if is_done(folder, key):
@@ -34,7 +34,7 @@ def run(study: Study) -> None:
 def data_key(spec: DataSpec) -> str:
     """Returns the hash of what the data depend on.
 
-    Options of lagged users are left out where there are none, so that data from before there was this kind stay valid.
+    Options of lagged users are left out where there are none, so that data of older versions stay valid.
     """
     plain = to_plain(spec)
     if not spec.synthetic.share_lagged:
@@ -47,7 +47,7 @@ def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
     """Brings a study's data into a folder, as they were prepared or from the log.
 
     Raises:
-        InputError: the log or an option is at fault, or a user has too few items for the sampled protocol.
+        InputError: the log or an option is wrong, or a user has too few items for the sampled protocol.
     """
     data = _prepared(study.data, folder)
     if study.evaluation.sampled is not None:

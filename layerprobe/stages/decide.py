@@ -1,6 +1,6 @@
-"""Stage decide: which layers to keep, the control arms, and how well cheap scores foretold it.
+"""Stage decide: which layers to keep, the control arms, and how well cheap scores predicted the result.
 
-Everything is made from the stored ranks every time, so it can never disagree with them.
+Everything is computed from the stored ranks every time, so it always agrees with them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from layerprobe.training.model_folder import read_ranks
 
 
 def run(study: Study) -> None:
-    """Decides on the main process; all processes take the same way from there.
+    """Decides on the main process; all processes raise the same error or none.
 
     Raises:
-        BudgetNotMet: no studied selection keeps the budget, or none was measured; everything is written all the same.
+        BudgetNotMet: no studied selection keeps the budget, or none was measured; everything else is written.
     """
     unmet = processes.agreed(lambda: _unmet_budget(study))
     if unmet is not None:
@@ -42,7 +42,7 @@ def run(study: Study) -> None:
 
 
 def _unmet_budget(study: Study) -> str | None:
-    """Decides, and returns what is wrong with the budget; None where it is kept, or there is none."""
+    """Decides, and returns why the budget is not kept; None where it is kept or not set."""
     try:
         decide_study(study)
     except BudgetNotMet as error:
@@ -51,7 +51,7 @@ def _unmet_budget(study: Study) -> str | None:
 
 
 def decide_study(study: Study) -> None:
-    """Writes `decision.json`, the smallest depth that is provably not worse than the full model by the margin.
+    """Writes `decision.json`: the smallest depth that is shown to be not worse than the full model.
 
     Where the study has control arms, `controls.json` compares every variant with its twin.
 
@@ -72,29 +72,29 @@ def decide_study(study: Study) -> None:
 
 
 def _require_met(study: Study, pick: BudgetPick | None) -> None:
-    """Says what is picked within the budget, where the study has one."""
+    """Prints the pick within the budget, where the study has one; raises where no selection keeps it."""
     if pick is not None:
         pick.require_met()
         say(f"budget: {pick.sentence}")
     elif study.spec.budget.limits:
         raise BudgetNotMet(
-            f"a budget needs a measured selection, and memory was too small to measure any: free memory and run the "
-            f"same command again for {study.spec.budget.label}"
+            f"a budget needs a measured selection, but no model fitted into memory to be measured: free memory and run "
+            f"the same command again for {study.spec.budget.label}"
         )
 
 
 def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
-    """Returns a baseline's folders of the seeds that count; one that was trained once stands against all of them."""
+    """Returns a baseline's folders of the compared seeds; one that was trained once is compared with every seed."""
     return list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
 
 
 def _ranks_of(finished: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:
-    """Returns the ranks of one selection, one table per seed that counts."""
+    """Returns the ranks of one selection, one table per compared seed."""
     return [read_ranks(folder(seed)) for seed in finished.seeds]
 
 
 def _compare_controls(finished: Complete, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
-    """Writes `controls.json`; takes an older one away where the study has no control arm any more."""
+    """Writes `controls.json`; deletes an older one where the study has no control arm any more."""
     study = finished.study
     path, arms = study.layout.control_comparison, []
     for control in study.spec.probe.controls:

@@ -1,4 +1,4 @@
-"""Stage distill: the student trained on its teacher's block states, then judged."""
+"""Stage distill: trains the student on its teacher's block states and compares it with plain fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from layerprobe.training.model_folder import load_trained, train_and_rank
 
 
 def run(study: Study) -> None:
-    """Trains the student on its teacher's block states and judges the gain.
+    """Trains the student on its teacher's block states and writes what distillation gains.
 
     Raises:
-        NothingToDistil: student and teacher are the same model before training, since the teacher's never improved.
+        NothingToDistil: the student would start as the same model as its teacher, whose training never improved it.
     """
     selection = student_selection(study)
     say_other_depth(study, selection)
     same_layers = selection.layers == study.full.layers
     if same_layers and read_model_record(study.layout.teacher).best_epoch == 0:
         raise NothingToDistil(
-            "nothing to distil: the decision keeps all layers, and no epoch of the teacher's training was better on "
-            "validation users than its start; train longer or with another learning rate, or choose distill.depth"
+            "nothing to distil: the decision keeps all layers, and no epoch of the teacher was better on validation "
+            "users than its start; train longer or with another learning rate, or choose distill.depth"
         )
     jobs = [distill_job(study, selection, seed) for seed in study.student_folders]
     for job in jobs:
@@ -59,12 +59,12 @@ def plan(study: Study) -> list[Planned]:
 def _planned_text(study: Study) -> str:
     spec = study.spec.distill
     if spec.selection is None and spec.depth is None:
-        return "the decided selection, or the next that can be distilled"
+        return "the decided selection, or the next one that can be distilled"
     return spec.selection or f"first:{spec.depth}"
 
 
 def _planned_selection(study: Study) -> LayerSelection:
-    """Returns the student's layers; where they are open, what costs most, or as much as those still to be measured."""
+    """Returns the student's layers; where they are not known yet, the most expensive ones they can become."""
     asked = study.spec.distill.selection
     form = None if asked is None else measured_form(asked, study.n_layers)
     if form is not None and form[0] not in study.measured:
@@ -76,21 +76,22 @@ def _planned_selection(study: Study) -> LayerSelection:
 
 
 def say_other_depth(study: Study, selection: LayerSelection) -> None:
-    """Says where the student is not the selection to be kept: another was asked for, or it cannot be distilled."""
+    """Prints why the student is not the decided selection: another one is set, or it cannot be distilled."""
     kept = kept_by(read_decision(study.folder))
     if kept.selection is None or selection.layers == kept.layers:
         return
     called = f"the budget's pick, {kept.selection}" if kept.is_pick else f"the decided {kept.selection}"
     if study.student_selection is not None:
         if kept.is_pick:
-            say(f"student: {selection}, as distill.depth or distill.selection asks, and not {called}")
+            say(f"student: {selection}, as set by distill.depth or distill.selection, not {called}")
         return
-    unlike = "; the budget is for its pick, not for this student" if kept.is_pick else ""
+    unlike = "; the budget holds for its pick, not for this student" if kept.is_pick else ""
     if kept.depth == 0:
-        why = "which has no layers and so nothing to distil: the next depth that can be distilled is taken"
+        why = "which has no layers to distil: the next depth that can be distilled is used"
     else:
         why = (
-            "which shares no inner block with its teacher; distill.weights.multiple 0 and distill.selection "
-            f"{kept.selection} take {'the pick' if kept.is_pick else 'the decided one'}"
+            "which shares no inner block with its teacher; to distil "
+            f"{'the pick' if kept.is_pick else 'it'}, set distill.weights.multiple 0 and distill.selection "
+            f"{kept.selection}"
         )
     say(f"student: {selection} in place of {called}, {why}{unlike}")

@@ -1,4 +1,4 @@
-"""`Planned`: a model before it is trained: what it is called, where it will lie, how far it has come."""
+"""`Planned`: a model before it is trained: its name, its folder, and how much of it is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PlannedKind = Literal["sasrec", "recommender", "teaching", "distilled"]
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of a training, at most: an early stop may end it sooner."""
+    """Upper bound of what is left of a training: it may stop early."""
 
     steps: int
     validations: int
@@ -28,14 +28,14 @@ class Planned:
     """One line of the plan.
 
     Attributes:
-        label: what it is called.
-        kind: what is trained; `teaching` trains nothing and asks the trained teacher for exits and layers left out.
+        label: its name.
+        kind: what is trained; `teaching` trains nothing: it ranks exits and cuts of the trained teacher.
         folders: where its results go; it is done when all of them are.
         training: recipe.
         max_len: newest items read.
         selection: layers kept; None is all of them, or SASRec, which has none.
         floors: baselines without training that are ranked beside it.
-        is_stale: whether what lies in the folders answers to other options and will be made anew.
+        is_stale: whether the folders hold results of other options, which will be computed again.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Planned:
         return "begun" if any(folder.exists() for folder in self.folders) else "to do"
 
     def left(self, steps_per_epoch: int) -> Left:
-        """Returns the steps and rankings that remain by its last saved point."""
+        """Returns the steps and rankings that remain after its last saved state."""
         progress = saved_progress(self.folders[0] / CHECKPOINT)
         if progress.stopped:
             return Left(0, 0)

@@ -28,7 +28,7 @@ def run(study: Study, executor: Executor) -> None:
 
 
 def _refuse_other_models(study: Study) -> None:
-    """Refuses, before anything is trained, what would be refused in its turn: a finished model of other layers.
+    """Refuses a finished model of another specification before anything is trained, not when its turn comes.
 
     Raises:
         InputError: a folder holds the finished model of another specification.
@@ -43,14 +43,14 @@ def _refuse_other_models(study: Study) -> None:
 
 
 def _cut_selections(study: Study) -> None:
-    """Ranks the teacher cut to each selection, nothing retrained; the teacher is let go of before any training."""
+    """Ranks the teacher cut to each selection, nothing retrained; frees the teacher before any training."""
     cuts = study_cuts(study)
     for selection in study.control_selections:
         cuts.of(selection.layers)
 
 
 def plan(study: Study) -> list[Planned]:
-    """Returns the variants but for the teacher, then the twins of the control arms."""
+    """Returns the variants without the teacher, then the twins of the control arms."""
     seeds = study.spec.probe.seeds
     # What a selection costs depends on its depth alone, so the first layers stand for those still to be measured.
     waiting = [LayerSelection(tuple(range(depth)), text, study.n_layers) for text, depth in study.family.pending]

@@ -1,4 +1,4 @@
-"""Ranks of scorers that belong to no model folder: floors and exits."""
+"""Ranks of scorers without a model folder: floors and exits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ranked(scorer: Scorer, ranking: Ranking) -> dict[str, pd.DataFrame]:
 
 
 def write_ranks(folder: Path, key: str, ranks: Mapping[str, pd.DataFrame], beside: Sequence[Path] = ()) -> None:
-    """Writes one table of ranks per output and marks the folder done, with the files that lie there already."""
+    """Writes one table of ranks per output and marks the folder done, together with the files already in it."""
     paths = [folder / f"ranks-{name}.parquet" for name in ranks]
     for path, table in zip(paths, ranks.values(), strict=True):
         write_parquet(path, table)

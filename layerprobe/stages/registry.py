@@ -1,4 +1,4 @@
-"""The stages of a study, in order. From here come what a command needs, the list of commands and the dry run's rows."""
+"""The stages of a study, in order; commands, their prerequisites and the rows of the dry run come from this list."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from layerprobe.errors import InputError
 from layerprobe.stages.stage import Stage
 
 STAGES = (
-    Stage("data", "prepare the log", "layerprobe.stages.data", on_main=True),
+    Stage("data", "read, filter and split the log", "layerprobe.stages.data", on_main=True),
     Stage("items", "train SASRec, freeze the item table, rank the floors", "layerprobe.stages.items", ("data",)),
     Stage("teach", "train the full-depth teacher", "layerprobe.stages.teach", ("items",)),
     Stage("similarity", "compare the teacher's layers", "layerprobe.stages.similarity", ("teach",)),
     Stage(
         "probe",
-        "fine-tune every selection of layers and rank every exit",
+        "fine-tune every selection of layers, rank every exit",
         "layerprobe.stages.probe",
         reads=("similarity",),
         renews=("curve",),
@@ -48,10 +48,10 @@ def stage_named(name: str, stages: tuple[Stage, ...] = STAGES) -> Stage:
 
 
 def stages_until(last: str | None, stages: tuple[Stage, ...] = STAGES) -> list[Stage]:
-    """Returns what has to be brought up to date, in order; a stage that is renewed stands there again.
+    """Returns the stages to bring up to date, in order; a stage that must run twice is listed twice.
 
     Args:
-        last: name of the last stage; None is the whole study.
+        last: name of the last stage; None means the whole study.
         stages: all stages, each after those it reads.
 
     Raises:

@@ -1,7 +1,7 @@
 """The similarity stage: what the teacher's layers do, measured before any variant is trained.
 
-Takes the trained teacher and a sample of validation users; writes `similarity/`. Nothing here looks at a test target
-or a test history, so what `bi:k`, `angular:k`, `cka:k` and `greedy:k` keep is chosen without the test.
+Takes the trained teacher and a sample of validation users; writes `similarity/`. Test targets and test
+histories are not used, so `bi:k`, `angular:k`, `cka:k` and `greedy:k` choose their layers without the test.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def run(study: Study) -> None:
 
 
 def plan(study: Study) -> list[Planned]:
-    """Returns the rankings that the trained teacher is asked for, here and by the exits of the probe stage."""
+    """Returns the rankings of the trained teacher, in this stage and for the exits of the probe stage."""
     spec, layout = study.spec, study.layout
     return [
         Planned(
@@ -61,7 +61,7 @@ def plan(study: Study) -> list[Planned]:
 
 
 def _is_stale(study: Study) -> bool:
-    """Tells whether layers or exits were looked at with other options than those of the spec."""
+    """Tells whether layers or exits were measured with other options than those of the spec."""
     if not (study.layout.teacher / DONE).exists():
         return False
     keys = {study.layout.similarity: similarity_key(study), study.layout.exits: exits_key(study)}
@@ -77,7 +77,7 @@ def similarity_key(study: Study) -> str:
 
 
 def _cut(study: Study) -> tuple[PairScores, list[int] | None]:
-    """Returns what is lost without each layer and, where it is asked for, the order of greedy removal."""
+    """Returns the loss without each layer and, where it is needed, the order of greedy removal."""
     cuts = study_cuts(study)
     lost = _single_layers(study, cuts)
     return lost, _removed_one_by_one(study, cuts) if study.needs_greedy else None
@@ -102,7 +102,7 @@ def share_lost(full: np.ndarray, without: np.ndarray) -> PairScores:
         without: each user's value of each cut model, [users, cuts].
 
     Returns:
-        Scores with 0 where the full model is worth nothing, since nothing can be lost then.
+        Scores; 0 where the value of the full model is 0, since nothing can be lost then.
     """
     whole = full.mean()
     if whole == 0:
@@ -114,17 +114,17 @@ def share_lost(full: np.ndarray, without: np.ndarray) -> PairScores:
 def _removed_one_by_one(study: Study, cuts: CutValues) -> list[int]:
     n_layers = study.n_layers
     total = n_layers * (n_layers + 1) // 2 - 1
-    say(f"greedy: up to {total} sets of layers are ranked on {len(cuts.users):,} validation users, none of them twice")
+    say(f"greedy: ranking up to {total} sets of layers on {len(cuts.users):,} validation users, each set once")
     order = greedy_order(n_layers, cuts.mean)
     kept = kept_by_order(order)
     worth = ", ".join(f"{depth}: {cuts.mean(tuple(kept[depth])):.4f}" for depth in range(n_layers, 0, -1))
-    say(f"greedy: layers go in the order {', '.join(map(str, order))}; NDCG@10 by depth {worth}")
+    say(f"greedy: layers are removed in the order {', '.join(map(str, order))}; NDCG@10 by depth {worth}")
     return order
 
 
 def _write_tables(study: Study, key: str, lost: PairScores, greedy: list[int] | None) -> None:
     spec, layout, teacher = study.spec.similarity, study.layout, load_teacher(study)
-    # A student of other rows or measures is compared anew.
+    # A student that was compared on other rows or measures is compared again.
     for path in (layout.similarity / DONE, layout.student_similarity, layout.student_similarity_facts):
         path.unlink(missing_ok=True)
     resampling = Resampling(spec.n_boot, study.spec.evaluation.alpha, spec.seed)
@@ -168,7 +168,7 @@ def sample_options(study: Study) -> SampleOptions:
 
 
 def _write_greedy(study: Study, order: list[int] | None) -> None:
-    """Writes what the cut teacher is worth after each removal; takes an older file away where there was none."""
+    """Writes the metric of the cut teacher after each removal; deletes an older file where nothing was removed."""
     path = study.layout.greedy
     if order is None:
         path.unlink(missing_ok=True)
@@ -197,7 +197,7 @@ def _importance_rows(measure: str, scores: PairScores, resampling: Resampling, l
 def _predicted(study: Study, teacher: Recommender, users: np.ndarray) -> PairScores:
     """Returns by how much the validation loss is predicted to change without each layer, whether up or down.
 
-    No more positions at a time than in a pass of training, which is known to fit in memory.
+    At most as many positions at a time as in a training pass, which is known to fit in memory.
     """
     training = study.spec.training
     split, max_len = study.data.split, study.spec.recommender.max_len
@@ -221,7 +221,7 @@ def compare_student(study: Study, folder: Path, load: Callable[[], Recommender])
     Args:
         study: a study with a trained teacher.
         folder: the student's model folder.
-        load: returns the trained student; called only where the comparison is not there yet.
+        load: returns the trained student; called only where the comparison does not exist yet.
     """
     spec, alpha = study.spec.similarity, study.spec.evaluation.alpha
     student = file_hash_of(folder, WEIGHTS)

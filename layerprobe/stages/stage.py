@@ -1,4 +1,4 @@
-"""`Stage`: one step of a study, as plain values. What it computes lies in a module of its own."""
+"""`Stage`: one step of a study, as plain values. Its computation is in a module of its own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Stage:
     """One step of a study.
 
     The module has a function `run(study)`, or `run(study, executor)`, and `plan(study)` where models are trained. It
-    is imported when it is needed, so that the list of stages costs no heavy library.
+    is imported when it is needed, so that the list of stages imports no heavy library.
 
     Attributes:
         name: name of the command, of progress lines and of `reads`.
         help: what it does, for `--help`: "one stage: ...".
-        module: where its functions lie.
-        reads: stages whose files it reads, and which are brought up to date before it.
-        renews: stages that show what it has made, and are brought up to date after it.
+        module: the module with its functions.
+        reads: stages whose files it reads; they run before it.
+        renews: stages whose files depend on it; they run after it.
         on_main: whether the main process of a launch does it alone, while the others wait.
         in_sweep: whether it trains models that an executor may train elsewhere.
     """
@@ -38,7 +38,7 @@ class Stage:
     in_sweep: bool = False
 
     def run(self, study: Study, executor: Executor) -> None:
-        """Brings the stage up to date: what is done is skipped, what was cut off is resumed."""
+        """Brings the stage up to date: what is done is skipped, what was interrupted is resumed."""
         run = self._functions().run
         run(study, executor) if self.in_sweep else run(study)
 

@@ -42,14 +42,14 @@ def check_study(study: Study) -> None:
 
 
 def check_inputs(study: Study) -> None:
-    """Checks backbone, prompt, adapter and selections, and says how the prompt is run where that costs time.
+    """Checks backbone, prompt, adapter and selections, and warns where the prompt is repeated and costs time.
 
     Raises:
         InputError: they do not fit together.
     """
     if study.spec.backbone.quantize is not None and processes.slice_models():
         raise InputError(
-            "backbone.quantize and a launch with FSDP do not go together: packed weights have no slices; take "
+            "backbone.quantize cannot be used with FSDP: packed weights cannot be sharded; use "
             "configs/accelerate/gpus.yaml or leave quantize out"
         )
     trainings = {"training": study.spec.training, "distill.training": study.spec.distill.training}
@@ -64,11 +64,11 @@ def check_inputs(study: Study) -> None:
 
 
 def check_steps(study: Study, split: Split) -> None:
-    """Checks, once the data are there, that every training's steps can be made as asked.
+    """Checks, once the data exist, that the training batches can be built with the options set.
 
     Raises:
         InputError: a pass cannot hold the longest sequence, a window slides further than it reads, or the catalogue
-            has fewer items than a loss draws; the message names the training.
+            has fewer items than a loss samples; the message names the training.
     """
     spec = study.spec
     extra = repeated_positions(study.recipe)
@@ -85,14 +85,14 @@ def check_steps(study: Study, split: Split) -> None:
 
 
 def check_similarity(study: Study, n_users: int | None = None) -> None:
-    """Checks that the measures asked for can be taken of so many users.
+    """Checks that there are enough users for the similarity measures.
 
     Args:
         study: what is asked for.
-        n_users: evaluated users; None where the data are not there yet.
+        n_users: evaluated users; None where the data do not exist yet.
 
     Raises:
-        InputError: one of them needs more rows.
+        InputError: a measure needs more rows.
     """
     spec = study.spec.similarity
     n_rows = spec.rows if n_users is None else min(spec.rows, n_users)
@@ -116,50 +116,51 @@ def check_controls(study: Study) -> None:
         )
     if backbone.quantize is not None:
         raise InputError(
-            "probe.controls random-init has no stored weights to hold in fewer bits: leave out one of them"
+            "probe.controls random-init draws weights in full precision and cannot be used with backbone.quantize: "
+            "leave out one of them"
         )
 
 
 def check_cover(study: Study) -> None:
-    """Checks that the noise of training can be seen where intervals must cover it.
+    """Checks that training noise can be estimated where intervals must cover it.
 
     Raises:
-        InputError: every model would be trained once.
+        InputError: there is one seed only.
     """
     seeds = study.spec.probe.seeds
     if study.spec.decision.cover == "training" and len(seeds) < 2:
         raise InputError(
             f"decision.cover training needs at least 2 training seeds of every model; probe.seeds has {len(seeds)}: "
-            "give two or more, or take decision.cover users"
+            "give two or more, or set decision.cover users"
         )
 
 
 def check_halving(study: Study) -> None:
-    """Checks that halving has an epoch to choose at.
+    """Checks that halving chooses before the last epoch.
 
     Raises:
-        InputError: it would choose after the last.
+        InputError: it would choose after it.
     """
     halving, epochs = study.spec.probe.halving, study.spec.training.epochs
     if halving is not None and halving.after >= epochs:
         raise InputError(
-            f"probe.halving.after must lie below training.epochs, which is {epochs}; got {halving.after}: a variant "
-            "that has been trained to the end cannot be stopped"
+            f"probe.halving.after must be smaller than training.epochs, which is {epochs}; got {halving.after}: a "
+            "variant that is trained to the end cannot be stopped"
         )
 
 
 def check_student(study: Study) -> None:
-    """Checks that the student has the blocks its loss terms need.
+    """Checks that the student has the blocks that its loss terms need.
 
     Raises:
-        InputError: it has not, or nothing is left to distil.
+        InputError: it does not, or student and teacher would be the same model.
     """
     spec, deepest = study.spec.distill, study.n_layers
     if spec.depth is None and spec.selection is None:
         if not study.can_distil(deepest):  # the decision may keep every layer
             raise InputError(
-                f"distill.depth is open, and no student of all {deepest} layers has the blocks its terms need; set "
-                "distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
+                f"distill.depth is not set, but a student of {deepest} layers lacks the blocks its loss terms need; "
+                "set distill.weights.multiple to 0, or choose distill.depth or selection, blocks and start"
             )
         return
     depth = study.student_depth
@@ -168,7 +169,7 @@ def check_student(study: Study) -> None:
     if found.blocks == 1 and spec.weights.multiple > 0:
         raise InputError(
             f"a student of {depth} layers has no inner block in common with a teacher of {deepest}, which "
-            "distill.weights.multiple needs: take depths with a common divisor above 1, or set it to 0"
+            "distill.weights.multiple needs: choose depths with a common divisor above 1, or set it to 0"
         )
     if spec.start == "teacher" and depth == deepest:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The guard of a study's folder: it holds one study, and goes on with that one alone.
+"""The guard of a study's folder: a folder holds one study, and only that study is resumed in it.
 
 Takes a study, writes `study.yaml` and `provenance.json`; refuses a folder that holds something else.
 """
@@ -40,7 +40,7 @@ FREE_KEYS = (
 
 
 def open_folder(study: Study) -> None:
-    """Makes sure the folder is new or holds this study, and removes rests of a killed run.
+    """Makes sure the folder is new or holds this study, and removes temporary files of a killed run.
 
     Raises:
         InputError: as `check_folder`.
@@ -72,26 +72,26 @@ def check_folder(study: Study) -> None:
 
 
 def is_recorded(study: Study) -> bool:
-    """Tells whether the folder says what it is a study of, and says it of this study."""
+    """Tells whether the folder records a study, and that it is this one."""
     return study.layout.spec.exists() and not _guarded_changes(study)
 
 
 def _guarded_changes(study: Study) -> list[str]:
-    """Returns the keys that differ from the recorded study's, but for those that may always change."""
-    # A study of an older version does not name the options that came since: they had their defaults.
+    """Returns the keys that differ from the recorded study, without those that may always change."""
+    # A study of an older version lacks options that were added later: their values are the defaults.
     known = with_defaults(read_yaml(study.layout.spec), to_plain(StudySpec()))
     differing = differing_keys(known, to_plain(study.spec))
     return [name for name in differing if not _lies_in(name, FREE_KEYS)]
 
 
 def _open_keys(study: Study) -> list[str]:
-    """Returns the keys that may change as long as nothing is trained by them, as after a learning-rate test."""
+    """Returns the keys that may change until a model is trained with them, for example after a learning-rate test."""
     trained = {"items.training": (study.layout.items,), "training": study.layout.trained}
     return [name for name, places in trained.items() if not any(place.exists() for place in places)]
 
 
 def _check_provenance(study: Study) -> None:
-    """Refuses to go on in another precision or with other weights under the same name: models would not compare."""
+    """Refuses another precision or other weights under the same name: the models could not be compared."""
     path = study.layout.provenance
     if not path.exists():
         return
@@ -99,26 +99,26 @@ def _check_provenance(study: Study) -> None:
     trained = known.get("precision", mixed_precision())
     if trained != mixed_precision():
         raise InputError(
-            f"{study.folder} was trained with mixed precision {trained}; this run would go on with "
+            f"{study.folder} was trained with mixed precision {trained}; this run would resume with "
             f"{mixed_precision()}, and depths could not be compared: give accelerate launch --mixed_precision "
             f"{trained}, or choose another --out"
         )
     for entry in (known, *known["continued"]):
         if entry.get("backbone", study.content) != study.content:
             raise InputError(
-                f"{study.spec.backbone.checkpoint} holds other weights than when {study.folder} was begun; put them "
+                f"{study.spec.backbone.checkpoint} holds other weights than when {study.folder} was started; put them "
                 "back (of a hub checkpoint: name the old backbone.revision), or choose another --out"
             )
 
 
 def record(study: Study) -> None:
-    """Writes what the folder is a study of: once its data are there, and again when all stages have passed."""
+    """Records the study in its folder: once its data exist, and again when all stages have passed."""
     write_yaml(study.layout.spec, to_plain(study.spec))
     _record_provenance(study)
 
 
 def _record_provenance(study: Study) -> None:
-    """Writes where the study began; a later run under other versions or another commit is added to the list."""
+    """Writes the environment of the first run; a later run with other versions or another commit is added to a list."""
     path = study.layout.provenance
     now = provenance("cuda" if torch.cuda.is_available() else "cpu", list(study.spec.probe.seeds))
     now |= {"precision": mixed_precision(), "processes": processes.count()}

@@ -16,12 +16,12 @@ Numbers = list[str | int] | int | str
 
 @dataclass(frozen=True)
 class HalvingOptions:
-    """Successive halving: variants that look hopeless on validation users are stopped before the end."""
+    """Successive halving: variants that are worst on validation users are stopped early."""
 
     after: int = 1
-    """Epochs until the first choice; further ones follow after twice as many, four times as many, and so on."""
+    """Epochs until the first choice; the next ones come after 2, 4, 8, ... times as many."""
     keep: float = 0.5
-    """Share of the selections that go on at each choice, in (0, 1), rounded up."""
+    """Share of the selections that continue after each choice, in (0, 1), rounded up."""
 
     def __post_init__(self) -> None:
         if self.after < 1:
@@ -32,27 +32,27 @@ class HalvingOptions:
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """Which selections of layers are fine-tuned on their own, with which controls beside them."""
+    """Which selections of layers are fine-tuned as models of their own, and with which controls."""
 
     depths: list[int] | Literal["all"] | None = None
-    """Depths k, short for the selections `first:k`; `all` is every depth from 0 to the teacher's, as is null here and
-    in `selections`. Full depth is always in."""
+    """Depths k, short for the selections `first:k`; `all` means every depth from 0 to the teacher's. So does null, if
+    `selections` is null too. The full depth is always included."""
     selections: list[str | int] | dict[str, Numbers] | Literal["all"] | None = None
-    """Selections beside `depths`, with or without quotes: `[last:2, every:2, keep:0,3, bi:2]`, or by form, `{first: [1,
-    2, 4], last: all}`; `all` stands for every number a form takes below the full model, and alone for `first: all`.
-    `bi:k angular:k cka:k greedy:k` are measured on the trained teacher first."""
+    """Selections besides `depths`, with or without quotes: `[last:2, every:2, keep:0,3, bi:2]`, or by form: `{first:
+    [1, 2, 4], last: all}`. `all` means every number of that form below the full model; `all` alone means `first: all`.
+    `bi:k angular:k cka:k greedy:k` choose layers by measurements on the trained teacher."""
     controls: list[Literal["random-init"]] = field(default_factory=list)
     """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
     seeds: list[int] = field(default_factory=lambda: [0])
-    """Training seeds; the first is the teacher's."""
+    """Training seeds; the teacher is trained with the first."""
     start: Literal["backbone", "teacher"] = "backbone"
-    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls start
-    from their own random weights all the same."""
+    """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls always
+    start from their own random weights."""
     heads: ProbeHeadOptions = field(default_factory=ProbeHeadOptions)
     """How the heads of the exits `exit-probe` are fitted to the frozen teacher."""
     halving: HalvingOptions | None = None
-    """Stops variants early that do worst on validation users; they are no part of curve and decision. Never the full
-    model or depth 0. Null trains all to the end."""
+    """Stops the variants early that are worst on validation users; they are not in curve and decision. The full model
+    and depth 0 are never stopped. Null trains all to the end."""
 
     def __post_init__(self) -> None:
         if isinstance(self.selections, list):
@@ -61,7 +61,7 @@ class ProbeSpec:
             raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
         require_seeds("probe.seeds", *self.seeds)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"probe.seeds must be at least one seed, none twice; got {self.seeds}")
+            raise InputError(f"probe.seeds must hold at least one seed, each once; got {self.seeds}")
 
     @property
     def texts(self) -> list[str]:
@@ -85,9 +85,9 @@ def _of_form(form: str, numbers: Numbers) -> list[str]:
 
 
 def _rejoined(entries: list[str | int]) -> list[str]:
-    """Puts lists of layers together again: YAML reads `[every:2, keep:0,3]` as three entries, the last a number.
+    """Joins lists of layers again: YAML reads `[every:2, keep:0,3]` as three entries, the last a number.
 
-    No selection is a bare number or range, so what follows a `keep:` or `drop:` as one can only belong to it.
+    No selection is a bare number or range, so one that follows a `keep:` or `drop:` can only belong to it.
     """
     texts: list[str] = []
     for entry in entries:

@@ -1,6 +1,6 @@
-"""`StudySpec`: everything a study is asked to do, as frozen dataclasses; YAML, flags and `--print_config` from them.
+"""`StudySpec`: all options of a study, as frozen dataclasses; YAML, flags and `--print_config` are made from them.
 
-Only this folder and the commands know the spec; the functions below take plain values.
+Only this folder, the stages and the commands know the spec; the functions below take plain values.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class DataSpec:
     """Which log, and how it becomes sequences."""
 
     source: str = "synthetic"
-    """Format of the log; `layerprobe datasets` lists them. `prepared` takes a folder `layerprobe prepare` made."""
+    """Format of the log; `layerprobe datasets` lists them. `prepared` reads a folder that `layerprobe prepare` made."""
     path: str | None = None
     """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
     read: SourceOptions = field(default_factory=SourceOptions)
     """How the files are read."""
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
-    """Which rows stay."""
+    """Which rows are kept."""
     order: OrderOptions = field(default_factory=OrderOptions)
-    """How a user's rows are put in order."""
+    """How the rows of a user are ordered."""
     synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
     """Shape of the built-in data; used by `source: synthetic` alone."""
     seed: int = 0
@@ -55,7 +55,7 @@ class DataSpec:
                 ("order", OrderOptions()),
             ):
                 if getattr(self, name) != default and (name == "read" or self.source == "prepared"):
-                    raise InputError(f"data.{name} has no use with data.source {self.source}; leave it out")
+                    raise InputError(f"data.{name} is not used by data.source {self.source}; leave it out")
         if self.source == "synthetic" and self.path is not None:
             raise InputError(f"data.path must be empty with source synthetic, which reads no file; got {self.path}")
         if self.source != "synthetic" and self.synthetic != SyntheticOptions():
@@ -64,10 +64,10 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class ItemsSpec:
-    """Where the frozen item vectors come from. SASRec is trained in any case: it is the baseline of every figure."""
+    """Where the frozen item vectors come from. SASRec is always trained: it is a baseline in every figure."""
 
     kind: Literal["sasrec", "random"] = "sasrec"
-    """`sasrec`: its trained table. `random`: seeded unit vectors, a control that knows nothing of the log."""
+    """`sasrec`: its trained table. `random`: seeded unit vectors, a control without information from the log."""
     random_dim: int = 64
     """Width of random vectors."""
     sasrec: SASRecOptions = field(default_factory=SASRecOptions)
@@ -94,7 +94,7 @@ class EvaluationSpec:
     seed: int = 0
     """Seed of the negatives: the same for every model and epoch."""
     remove_history: bool = True
-    """Whether items a user has met are no candidates; false where users do meet items again."""
+    """Whether items of the user's history are removed from the candidates; set false where users repeat items."""
     ks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
     """Cut-offs of HR and NDCG."""
     alpha: float = 0.05
@@ -123,7 +123,7 @@ class SimilaritySpec:
     """How layers are compared."""
 
     rows: int = 2048
-    """Validation users whose states are compared and who are ranked without layers: a seeded sample."""
+    """Number of validation users (a seeded sample) for comparing states and for ranking with layers left out."""
     measures: list[MeasureName] = field(default_factory=lambda: list(DEFAULT_MEASURES))
     """How states are compared. Cost with rows x rows: cka-rbf, rsa, mutual-knn, cknna; with the cube of the width:
     procrustes, svcca, pwcca. The last two need more rows than dimensions."""
@@ -131,11 +131,11 @@ class SimilaritySpec:
     """Where states are read, once per user. `last-item`: at the readout, or before a prompt's suffix. `items`: at a
     random item. `all`: at a random position, tokens of the prompt included."""
     greedy: bool = False
-    """Also remove layers one after the other by NDCG@10; done in any case where a selection `greedy:k` asks for it."""
+    """Also remove layers greedily, one after the other, by NDCG@10; always done where a selection is `greedy:k`."""
     n_permutations: int = 100
-    """Shuffles of the rows behind what the measures read by chance."""
+    """Shuffles of the rows that give each measure's value by chance."""
     n_boot: int = 200
-    """Resamples behind the intervals."""
+    """Bootstrap resamples of the intervals."""
     seed: int = 0
     """Seed of the sample, the positions and the shuffles."""
 
@@ -153,37 +153,37 @@ class SimilaritySpec:
 
 @dataclass(frozen=True)
 class CostSpec:
-    """How long the models of a study are timed."""
+    """How the costs of a study's models are measured."""
 
     calls: int = 100
-    """Scoring calls of one user that are timed per model; calls of 64 users are 3 in 10 as many."""
+    """Timed calls per model with one user; calls with 64 users are 0.3 times as many."""
 
     def __post_init__(self) -> None:
         if self.calls < 20:
-            raise InputError(f"cost.calls must be at least 20, since a p95 is read off them; got {self.calls}")
+            raise InputError(f"cost.calls must be at least 20, since they give a p95; got {self.calls}")
 
 
 @dataclass(frozen=True)
 class DistillSpec:
-    """The student: its layers, its teacher's influence, its training."""
+    """The student: its layers, its loss terms, its training."""
 
     name: str = "student"
     """Folder of the run under `distillation/`."""
     depth: int | None = None
     """Layers of the student, short for the selection `first:depth`."""
     selection: str | None = None
-    """Layers of the student as a selection; null here and in `depth` takes the decided one, of at least one layer."""
+    """Layers of the student as a selection. Null here and in `depth` uses the decided one, with at least one layer."""
     blocks: int | None = None
-    """Blocks aligned between teacher and student; null takes the most that divide both depths."""
+    """Blocks aligned between teacher and student; null uses the largest number that divides both depths."""
     weights: DistillationWeights = field(default_factory=DistillationWeights)
     """Weights of the three terms."""
     start: Literal["backbone", "teacher"] = "backbone"
     """Weights the student starts from: the backbone's own (the paper's way) or the teacher's own layers."""
     training: TrainingOptions | None = None
-    """How the student is trained; null trains it as the teacher."""
+    """How the student is trained; null uses `training`."""
     every_seed: bool = False
-    """Whether the student is trained with every seed of `probe.seeds`, all taught by the one teacher, which was trained
-    with the first; the first seed's student is exported."""
+    """Whether the student is trained with every seed of `probe.seeds`. All have the one teacher, trained with the first
+    seed; the student of the first seed is exported."""
 
     def __post_init__(self) -> None:
         require_name("distill.name", self.name)
@@ -207,11 +207,11 @@ class StudySpec:
     backbone: BackboneOptions = field(default_factory=BackboneOptions)
     """The language model."""
     tuning: TuningOptions = field(default_factory=TuningOptions)
-    """What of it is trained."""
+    """Which weights of it are trained."""
     prompt: PromptOptions = field(default_factory=PromptOptions)
-    """Text around the items."""
+    """Prompt text around the items."""
     recommender: RecommenderOptions = field(default_factory=RecommenderOptions)
-    """What surrounds the backbone."""
+    """The parts around the backbone: input, readout, length."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     """How teacher and variants are trained: one recipe for every selection."""
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
@@ -225,11 +225,11 @@ class StudySpec:
     cost: CostSpec = field(default_factory=CostSpec)
     """How costs are measured."""
     budget: BudgetOptions = field(default_factory=BudgetOptions)
-    """What a model may cost; `--budget latency_ms=5,parameters=200000` is short for its two keys."""
+    """Limits on the cost of a model; `--budget latency_ms=5,parameters=200000` is short for its two keys."""
     distill: DistillSpec = field(default_factory=DistillSpec)
     """The student."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
-    """Where the rows of `log.jsonl` go besides; each needs its own package. TensorBoard's files lie in `tracking/`."""
+    """Trackers that also get the rows of `log.jsonl`; each needs its own package. TensorBoard writes to `tracking/`."""
 
     def __post_init__(self) -> None:
         require_name("name", self.name)

@@ -1,4 +1,4 @@
-"""`Study`: a spec and its folder. Knows where every stage's files lie and guards the folder against another study."""
+"""`Study`: a spec and its folder, and what follows from the two: selections, recipes, model folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Study:
     """A study on disk.
 
     Attributes:
-        spec: what is asked for.
+        spec: the options.
         folder: where everything is written.
     """
 
@@ -42,7 +42,7 @@ class Study:
 
     @property
     def layout(self) -> StudyLayout:
-        """Where its files lie."""
+        """The paths of its files."""
         return StudyLayout(self.folder)
 
     @cached_property
@@ -69,12 +69,12 @@ class Study:
 
     @property
     def needs_greedy(self) -> bool:
-        """Whether layers are removed one after the other: asked for, or needed by a selection."""
+        """Whether layers are removed greedily: set in the spec, or needed by a selection."""
         return self.spec.similarity.greedy or GREEDY in self.asked_forms
 
     @property
     def family(self) -> Family:
-        """What is studied, each set of layers once; whatever keeps all layers is the teacher, `first:L`.
+        """The studied selections, each set of layers once; a text that keeps all layers is the teacher, `first:L`.
 
         Raises:
             InputError: a depth lies outside 0..L, or a selection does not parse or fit.
@@ -149,8 +149,8 @@ class Study:
     def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
         """Folder of one variant; the full model with the first seed is the teacher itself.
 
-        But where variants start from the trained teacher, so does the full model: one that was trained once would be
-        compared with variants that were trained twice.
+        Where variants start from the trained teacher, the full model does so too, in a folder of its own: otherwise a
+        model that was trained once would be compared with variants that were trained twice.
         """
         is_full = selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]
         if is_full and self.spec.probe.start == "backbone":
@@ -172,16 +172,16 @@ class Study:
         return self._folders(self.layout.distillation / self.spec.distill.name, self.spec.distill.every_seed)
 
     def _folders(self, folder: Path, every_seed: bool) -> dict[int, Path]:
-        """The first seed's model lies in `folder` itself, as in a study of one seed; the others below it."""
+        """The model of the first seed is in `folder` itself, as in a study of one seed; the others are below it."""
         first, *others = self.spec.probe.seeds
         return {first: folder, **{seed: folder / seed_folder(seed) for seed in (others if every_seed else [])}}
 
     @property
     def student_selection(self) -> LayerSelection | None:
-        """The student's layers where the spec names them; None where they are left to the decision.
+        """The student's layers where the spec names them; None where the decision chooses them.
 
         Raises:
-            InputError: it does not parse, reaches beyond the teacher, or has still to be measured.
+            InputError: it does not parse, reaches beyond the teacher, or is not measured yet.
         """
         spec = self.spec.distill
         if spec.selection is not None:
@@ -212,5 +212,5 @@ class Study:
 
     @cached_property
     def content(self) -> dict[str, str]:
-        """What the checkpoint's weights are known by; empty where the backbone is built from a shape."""
+        """Identifies the checkpoint's weights: hashes, or the commit on the hub; empty where the backbone has none."""
         return backbone_content(self.spec.backbone)

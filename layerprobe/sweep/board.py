@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import nnls
 
+from layerprobe import wording
 from layerprobe.store.layout import CHECKPOINT
 from layerprobe.store.model_record import read_model_record
 from layerprobe.study.study import Study
@@ -17,16 +18,17 @@ from layerprobe.training.log import say
 
 
 class Board:
-    """Counts what has ended and says so, with the time that is left.
+    """Counts finished models and prints the progress and the time that is left.
 
-    The whole training of a model takes about a + b * depth seconds, fitted to those that ended in this run. Until two
-    depths have ended the teacher's training stands in for the second. What was done before is no measure of speed.
+    A whole training is assumed to take a + b * depth seconds, fitted to the models that ended in this run. Until two
+    depths have ended, the teacher's training is used for the second. Models of earlier runs do not count: they may have
+    been trained at another speed.
 
     Args:
-        study: whose models they are.
-        tasks: all of the sweep.
-        left: those that are not done.
-        slots: how many are trained at once.
+        study: the study of the sweep.
+        tasks: all models of the sweep.
+        left: the models that are not done.
+        slots: number of models that are trained at once.
     """
 
     def __init__(self, study: Study, tasks: Sequence[Task], left: Sequence[Task], slots: int) -> None:
@@ -40,17 +42,17 @@ class Board:
         self.candidates = candidates(study)
 
     def say_start(self) -> None:
-        """Says what there is to do."""
+        """Prints how many models are done at the start."""
         say(f"sweep: {self.done} of {self.total} done")
 
     def stop(self, tasks: Sequence[Task]) -> None:
-        """Takes tasks away that halving has stopped."""
+        """Removes tasks that halving has stopped."""
         self.n_stopped += len(tasks)
         for task in tasks:
             self.at.pop(task, None)
 
     def end(self, ended: Ended, beside: str = "") -> None:
-        """Counts a step that is over and says how far the sweep is."""
+        """Counts a step that has ended and prints the progress."""
         task, until = ended.step.task, ended.step.until
         taken = ((until or self.epochs) - self.at[task]) / self.epochs
         if ended.error is not None:
@@ -67,7 +69,7 @@ class Board:
     def _line(self, beside: str) -> str:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         stopped = f", {self.n_stopped} stopped by halving" if self.n_stopped else ""
-        left = f", about {shown_about(self.seconds_left())} left" if self.at and self.samples else ""
+        left = f", about {wording.about(self.seconds_left())} left" if self.at and self.samples else ""
         return f"sweep: {self.done} of {self.total} done{failed}{stopped}{beside}{left}"
 
     def seconds_left(self) -> float:
@@ -80,7 +82,7 @@ class Board:
         return whole / max(1, min(self.slots, len(self.at)))
 
     def _share(self, task: Task) -> float:
-        """Returns the share of a training that is to be expected, where halving may stop it."""
+        """Returns the expected share of a training, given that halving may stop it."""
         halving = self.halving if task.control is None and task.selection in self.candidates else None
         keep = 1.0 if halving is None else halving.keep
         return expected_share(self.at[task], rungs(halving, self.epochs), keep, self.epochs)
@@ -108,14 +110,3 @@ def expected_share(at: int, choices: Sequence[int], keep: float, epochs: int) ->
         share += chance * (epoch - at) / epochs
         at, chance = epoch, chance * keep
     return share
-
-
-def shown_about(seconds: float) -> str:
-    """Returns a rough time for people.
-
-    >>> shown_about(0.3), shown_about(42), shown_about(840), shown_about(11_500)
-    ('1 s', '42 s', '14 min', '3.2 h')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

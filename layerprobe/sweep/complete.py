@@ -1,4 +1,4 @@
-"""What a sweep has brought to its end: the selections and seeds that curve, decision and controls may compare."""
+"""What a sweep has finished: the selections and seeds that curve, decision and controls may compare."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from layerprobe.sweep.tasks import Task, failed_line
 
 @dataclass(frozen=True, eq=False)
 class Complete:
-    """What can be compared, and what is left out of it.
+    """What can be compared, and what is left out.
 
     Attributes:
-        study: whose models they are.
+        study: the study of the sweep.
         seeds: those whose full model is finished; the others are left out for every selection.
         selections: those that are finished with each of these seeds, by depth, the full model last.
     """
@@ -33,12 +33,12 @@ class Complete:
         return tuple(each for each in self.selections if each.depth and self.finished_with(each, control) == self.seeds)
 
     def finished_with(self, selection: LayerSelection, control: str | None = None) -> tuple[int, ...]:
-        """Returns the seeds, among those that count, with which a model is finished."""
+        """Returns those of `seeds` with which a model is finished."""
         return tuple(seed for seed in self.seeds if Task(selection, seed, control).state(self.study) == "done")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says what is left out and why, a sentence each."""
+        """Returns what is left out and why, one sentence each."""
         return (*self._seed_notes(), *self._failed_notes(None), *self._halted_notes(), *self._control_notes())
 
     def _seed_notes(self) -> list[str]:
@@ -69,7 +69,7 @@ class Complete:
                 epochs = "1 epoch" if record["epoch"] == 1 else f"{record['epoch']} epochs"
                 found.append(
                     f"{each} is left out of the tests: stopped after {epochs} by halving, with a validation NDCG@10 of "
-                    f"{record[VALID]:.4f} where {record[CUT_OFF]:.4f} went on."
+                    f"{record[VALID]:.4f}; the selections that continued have at least {record[CUT_OFF]:.4f}."
                 )
         return found
 
@@ -78,8 +78,8 @@ def complete(study: Study) -> Complete:
     """Returns what is finished and can be compared; the probe stage must have ended.
 
     Raises:
-        StudyError: no full model is finished, or nothing to compare it with, or too few seeds of it for intervals that
-            must cover the noise of training.
+        StudyError: no full model is finished, there is nothing to compare it with, or it has too few seeds for
+            intervals that must cover the noise of training.
     """
     seeds = tuple(seed for seed in study.spec.probe.seeds if Task(study.full, seed).state(study) == "done")
     found = Complete(study, seeds, ())
@@ -89,7 +89,7 @@ def complete(study: Study) -> Complete:
         raise StudyError(f"nothing can be decided without {what}: {failed_line(study) or 'run the probe stage'}")
     if study.spec.decision.cover == "training" and len(seeds) == 1:
         raise StudyError(
-            f"decision.cover training needs 2 seeds of the full model, and seed {seeds[0]} alone is finished: "
+            f"decision.cover training needs 2 seeds of the full model, and only seed {seeds[0]} is finished: "
             f"{failed_line(study) or 'run the probe stage'}"
         )
     return Complete(study, seeds, selections)

@@ -1,4 +1,4 @@
-"""Which executor a command asked for."""
+"""The executor that a command names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layerprobe.sweep.sweep import Executor, LocalExecutor
 
 @contextmanager
 def executor_named(name: str) -> Iterator[Executor]:
-    """Yields the executor `local` or `ray`, connected, and lets go of it afterwards.
+    """Yields the executor `local` or `ray`, connected, and disconnects it afterwards.
 
     Raises:
         InputError: Ray is not installed, no cluster can be reached, or several processes were launched.

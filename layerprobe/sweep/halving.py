@@ -1,10 +1,10 @@
-"""Successive halving: which selections go on, by the validation users of half-trained models.
+"""Successive halving: which selections continue, by the validation users of half-trained models.
 
-Takes the logs of variants that have reached the same epoch. Test users have no part in it, so the decision's tests of
-those that remain stay valid.
+Takes the logs of variants that have reached the same epoch. Test users are not used, so the decision's tests of the
+selections that remain are valid.
 
 Source: Jamieson and Talwalkar, arXiv 1502.07943, algorithm 1. We differ: selections with several seeds are compared by
-their mean, so all seeds of one go on or none; those stopped keep their state and may go on later.
+their mean, so all seeds of one continue or none; stopped ones keep their state and can be resumed later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CUT_OFF = "cut_off"
 
 
 def rungs(options: HalvingOptions | None, epochs: int) -> list[int]:
-    """Returns the epochs after which there is a choice.
+    """Returns the epochs after which selections are chosen.
 
     >>> rungs(HalvingOptions(after=1), 8), rungs(HalvingOptions(after=3), 20), rungs(None, 20)
     ([1, 2, 4], [3, 6, 12], [])
@@ -62,12 +62,12 @@ def best_of(values: Mapping[LayerSelection, float], keep: float) -> list[LayerSe
 
 @dataclass(frozen=True)
 class Choice:
-    """Who goes on after an epoch.
+    """Which selections continue after an epoch.
 
     Attributes:
-        epoch: epochs that all have done.
+        epoch: epochs that all have trained.
         values: mean over the seeds of the best validation NDCG@10 so far, by selection.
-        kept: those that go on, best first.
+        kept: those that continue, best first.
     """
 
     epoch: int
@@ -86,11 +86,11 @@ class Choice:
 
     @property
     def stopped(self) -> list[LayerSelection]:
-        """Those that do not go on."""
+        """Those that do not continue."""
         return [each for each in self.values if each not in self.kept]
 
     def record(self, study: Study, halted: Sequence[LayerSelection]) -> None:
-        """Writes `halted.json` into every unfinished model of the selections, and says so."""
+        """Writes `halted.json` into every unfinished model of the selections and prints a line."""
         cut_off = min((self.values[each] for each in self.kept), default=0.0)
         for selection in halted:
             for seed in study.spec.probe.seeds:
@@ -101,6 +101,6 @@ class Choice:
         if halted:
             names = ", ".join(f"{each} ({self.values[each]:.4f})" for each in halted)
             say(
-                f"halving: {len(self.kept)} of {len(self.values)} selections go on after epoch {self.epoch}, with a "
+                f"halving: {len(self.kept)} of {len(self.values)} selections continue after epoch {self.epoch}, with a "
                 f"validation NDCG@10 of at least {cut_off:.4f}; stopped: {names}"
             )

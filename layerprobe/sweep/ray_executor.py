@@ -1,4 +1,4 @@
-"""The models of a sweep on an existing Ray cluster: one task each, started anew where its worker dies.
+"""The models of a sweep on an existing Ray cluster: one task each, started again when its worker dies.
 
 A task gets the study's spec as plain values and its absolute folder, which every node must see, and writes the same
 model folder that a local training would. Ray is loaded only here and only when it is asked for.
@@ -34,7 +34,7 @@ from layerprobe.training.engine import mixed_precision
 from layerprobe.training.log import quiet_libraries
 
 RESTARTS = 3
-"""How often a model is started again whose worker died; what was saved last is gone on with."""
+"""How often a model is started again after its worker died; it resumes from its last saved state."""
 REACHED_SECONDS = 5.0
 LOCK_SECONDS = 120.0
 APPEARS_SECONDS = 90.0
@@ -45,7 +45,7 @@ START = "start a cluster by `ray start --head` on this machine, or name one in R
 
 @dataclass(frozen=True)
 class Place:
-    """Where and with what a task must find the study: what all nodes have to share.
+    """What all nodes must share to run a task of the study.
 
     Attributes:
         spec: the study's spec as plain values.
@@ -54,7 +54,7 @@ class Place:
         token: name of a file in the study's folder that no other folder has.
         versions: versions of layerprobe and torch.
         precision: mixed precision of this study.
-        content: what the checkpoint's weights are known by.
+        content: identifies the checkpoint's weights: hashes, or the commit on the hub.
     """
 
     spec: dict[str, Any]
@@ -158,25 +158,27 @@ class RayExecutor:
             failure.write(step.task.folder(study))
             return Ended(step, failure.error, 0.0)
         except (errors.LocalRayletDiedError, errors.RaySystemError) as error:
-            raise StudyError(f"the Ray cluster is gone ({error}); what is done stays: run the same command") from error
+            raise StudyError(
+                f"the Ray cluster is gone ({error}); finished models are kept: run the same command"
+            ) from error
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
             said = " ".join(f"{type(cause).__name__}: {cause}".split())
-            raise StudyError(f"{step.task.label}, on the Ray cluster: {said}; what is done stays") from error
+            raise StudyError(f"{step.task.label}, on the Ray cluster: {said}; finished models are kept") from error
         if reply.refused is not None:
             raise InputError(f"{step.task.label}, on a Ray worker: {reply.refused}")
         if reply.error is None and step.until is None and not _appears(step.task.folder(study) / DONE, APPEARS_SECONDS):
-            raise StudyError(f"{step.task.label} was trained by a Ray worker and does not lie in {study.folder}")
+            raise StudyError(f"{step.task.label} was trained by a Ray worker but is not in {study.folder}")
         return Ended(step, reply.error, reply.seconds)
 
     def close(self) -> None:
-        """Lets go of the cluster, once the workers' last lines are here."""
+        """Disconnects from the cluster, once the workers' last lines have arrived."""
         time.sleep(0.5)  # they come by way of their node's log files, which are read a few times a second
         self.ray.shutdown()
 
 
 def _require_listener(address: str) -> None:
-    """Makes sure that something listens where RAY_ADDRESS points to: Ray itself would try for minutes.
+    """Makes sure that something listens at RAY_ADDRESS: Ray itself tries for minutes.
 
     Raises:
         InputError: nothing does.
@@ -241,7 +243,7 @@ def _attempt_alone(study: Study, step: Step) -> str | None:
 
 
 def _open(place: Place) -> Study:
-    """Returns the study, once this node is shown to see the same folder and to compute alike.
+    """Returns the study, after checking that this node sees the same folder and has the same software.
 
     Raises:
         InputError: it does not.
@@ -280,10 +282,10 @@ def _enter(working: str, here: str) -> None:
 
 @contextmanager
 def alone(study: Study, task: Task, patience: float = LOCK_SECONDS) -> Iterator[bool]:
-    """Holds a lock on a model's folder, so that no second attempt writes where a first one still does.
+    """Holds a lock on a model's folder, so that two attempts never write into it at once.
 
-    The lock goes with the process that holds it, however that ends, also on NFS once the server has missed its client.
-    Yields whether it was got: false where another process has held it for `patience` seconds.
+    The lock ends with the process that holds it, however that ends; on NFS once the server notices that the client is
+    gone. Yields whether the lock was taken: false where another process has held it for `patience` seconds.
 
     Raises:
         InputError: the storage has no locks.

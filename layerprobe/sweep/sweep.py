@@ -1,6 +1,6 @@
-"""The sweep: trains every variant and control twin that is left, by an executor, and says how far it has come.
+"""The sweep: trains every variant and control twin that is left, by an executor, and prints the progress.
 
-One model that fails stops none of the others. Takes a study whose teacher is trained, writes model folders.
+A model that fails does not stop the others. Takes a study whose teacher is trained, writes model folders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from layerprobe.training.model_folder import has_reached, is_finished
 
 
 class Executor(Protocol):
-    """Does the steps of a sweep somewhere."""
+    """Carries out the steps of a sweep, here or elsewhere."""
 
     @property
     def slots(self) -> int:
@@ -29,10 +29,10 @@ class Executor(Protocol):
         ...
 
     def run(self, study: Study, steps: Sequence[Step]) -> Iterator[Ended]:
-        """Does the steps in any order and yields each when it is over.
+        """Carries out the steps in any order and yields each when it has ended.
 
         Raises:
-            InputError: the user's input is at fault.
+            InputError: the user's input is wrong.
         """
         ...
 
@@ -43,7 +43,7 @@ class LocalExecutor:
     slots = 1
 
     def run(self, study: Study, steps: Sequence[Step]) -> Iterator[Ended]:
-        """Does the steps in the order given."""
+        """Carries out the steps in the order given."""
         for step in steps:
             started = time.monotonic()
             error = attempt(study, step)
@@ -51,12 +51,12 @@ class LocalExecutor:
 
 
 def run_sweep(study: Study, executor: Executor) -> None:
-    """Brings every model of the sweep to its end, or to where it failed or halving stopped it.
+    """Trains every model of the sweep to its end, or until it fails or halving stops it.
 
-    Every process must call it. What is done is checked and skipped; what failed in an earlier run is tried again.
+    Every process must call it. Finished models are checked and skipped; models that failed before are tried again.
 
     Raises:
-        InputError: the user's input is at fault; a finished model was changed, or is of another specification.
+        InputError: the user's input is wrong; a finished model was changed, or has another specification.
     """
     _Sweep(study, executor).run()
 
@@ -82,7 +82,7 @@ class _Sweep:
         self._do([Step(task) for task in self.left])
 
     def _halved(self) -> list[LayerSelection]:
-        """Trains the candidates from choice to choice and returns the selections that do not go on."""
+        """Trains the candidates from choice to choice and returns the selections that were stopped."""
         options, seeds = self.study.spec.probe.halving, self.study.spec.probe.seeds
         going, stopped = candidates(self.study), []
         for epoch in rungs(options, self.study.spec.training.epochs):
@@ -92,7 +92,7 @@ class _Sweep:
             # A selection with a failed seed cannot be compared, and its other seeds are trained to the end.
             going = [each for each in going if not any(Task(each, seed) in self.board.failed for seed in seeds)]
             choice = processes.agreed(partial(Choice.of, self.study, going, epoch, options.keep))
-            # What was finished before is not thrown away.
+            # Models that were finished before are kept.
             halted = [each for each in choice.stopped if any(Task(each, seed) in self.left for seed in seeds)]
             processes.on_main(partial(choice.record, self.study, halted))
             stopped += halted
@@ -100,13 +100,13 @@ class _Sweep:
         return stopped
 
     def _short_of(self, tasks: list[Task], epoch: int) -> list[Step]:
-        """Returns the steps that bring tasks to an epoch, but for those that are there."""
+        """Returns the steps that train tasks to an epoch, without those that have reached it."""
         left = [task for task in tasks if task in self.left]
         there = processes.agreed(lambda: [has_reached(task.job(self.study), epoch) for task in left])
         return [Step(task, epoch) for task, reached in zip(left, there, strict=True) if not reached]
 
     def _leave_out(self, selection: LayerSelection) -> None:
-        """Takes the variants of a selection that was stopped, and its twins, out of what is left."""
+        """Removes the variants and twins of a stopped selection from the tasks that are left."""
         gone = [task for task in self.left if task.selection == selection]
         self.board.stop(gone)
         processes.on_main(lambda: self._forget(gone, FAILED))
@@ -118,7 +118,7 @@ class _Sweep:
             self.board.end(ended, f", {count} of {len(waiting)} {where}" if where else "")
 
     def _forget(self, tasks: list[Task], *names: str) -> None:
-        """Removes records of what became of tasks that does not hold any more."""
+        """Removes records of failed or stopped tasks that are out of date."""
         for task in tasks:
             for name in names:
                 (task.folder(self.study) / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The models of a sweep: variants and their control twins, one training each, and what becomes of it.
+"""The models of a sweep: variants and their control twins, one training each, and how each ended.
 
-Takes a study whose teacher is trained; each task writes its own model folder the moment it ends. One that fails leaves
-`failed.json` there, one that halving stopped `halted.json`; in a folder with `done.json` neither counts.
+Takes a study whose teacher is trained; each task writes its own model folder as soon as it ends. A failed one leaves
+`failed.json` there, one that halving stopped `halted.json`; in a folder with `done.json` both are ignored.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from layerprobe.training.model_folder import ModelJob, train_and_rank, train_unt
 
 State = Literal["done", "failed", "halted", "left"]
 SURVIVED = (StudyError, MemoryError, RuntimeError)
-"""Errors of one model that leave the others possible; `torch.OutOfMemoryError` is a `RuntimeError`."""
+"""Errors of one model that do not affect the others; `torch.OutOfMemoryError` is a `RuntimeError`."""
 SURVIVED_TOGETHER = (TrainingDiverged,)
-"""The same in a launch of several processes: what all of them raise at the same step, since they share its losses."""
+"""The same in a launch of several processes: errors that all raise at the same step, since they share its losses."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Task:
     Attributes:
         selection: layers it keeps.
         seed: training seed.
-        control: the arm whose twin it is; None is the variant itself.
+        control: the control arm that the twin belongs to; None is the variant itself.
     """
 
     selection: LayerSelection
@@ -47,7 +47,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        """What it is called, as by its progress lines."""
+        """Its name in progress lines."""
         return f"{self.control or 'variant'} {self.selection} seed {self.seed}"
 
     def folder(self, study: Study) -> Path:
@@ -63,7 +63,7 @@ class Task:
         return control_job(study, self.control, self.selection, self.seed)
 
     def state(self, study: Study) -> State:
-        """Returns what has become of it, by its folder."""
+        """Returns how it ended, read from its folder."""
         folder = self.folder(study)
         if (folder / DONE).exists():
             return "done"
@@ -74,7 +74,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """A task, and the epoch it is trained to; None is to the end, ranks and all."""
+    """A task, and the epoch it is trained to; None trains to the end and ranks."""
 
     task: Task
     until: int | None = None
@@ -82,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Ended:
-    """A step that is over: its error where it failed, and the seconds it took."""
+    """A step that has ended: its error if it failed, and the seconds it took."""
 
     step: Step
     error: str | None
@@ -113,13 +113,13 @@ class Failure:
         return Failure(what, text, "".join(traceback.format_exception(error)), now)
 
     def write(self, folder: Path) -> None:
-        """Writes `failed.json` and says so."""
+        """Writes `failed.json` and prints a line."""
         write_json(folder / FAILED, asdict(self))
         say(f"{self.what}: failed, {self.error}; see {folder / FAILED}")
 
 
 def sweep_tasks(study: Study) -> list[Task]:
-    """Returns every model of the sweep once, in the order of training; the teacher is trained before and not in it."""
+    """Returns every model of the sweep once, in the order of training; without the teacher, which is trained before."""
     spec = study.spec.probe
     tasks = [Task(selection, seed) for seed in spec.seeds for selection in study.selections]
     tasks = [task for task in tasks if task.folder(study) != study.layout.teacher]
@@ -135,7 +135,7 @@ def attempt(study: Study, step: Step) -> str | None:
         None, or the error that `failed.json` holds now.
 
     Raises:
-        InputError: the user's input is at fault, so the others would fail as well.
+        InputError: the user's input is wrong, so the others would fail as well.
         NoSpace: the disk is full, so the others could not be written either.
     """
     job = step.task.job(study)
@@ -152,16 +152,16 @@ def attempt(study: Study, step: Step) -> str | None:
     else:
         processes.on_main(lambda: (job.folder / FAILED).unlink(missing_ok=True))
         return None
-    processes.on_main(lambda: failure.write(job.folder))  # first: a device that is broken fails at the next line, too
+    processes.on_main(lambda: failure.write(job.folder))  # first: a broken device also fails at the next line
     release_memory()
     return failure.error
 
 
 def failed_line(study: Study) -> str | None:
-    """Says which models of the sweep failed and where their errors lie; None where none did."""
+    """Names the failed models of the sweep and the files of their errors; None where none failed."""
     failed = [task for task in sweep_tasks(study) if task.state(study) == "failed"]
     if not failed:
         return None
     names = ", ".join(f"{task.label} ({task.folder(study) / FAILED})" for task in failed)
     models = "model" if len(failed) == 1 else "models"
-    return f"{len(failed)} {models} failed and the others went on: {names}; the same command tries again"
+    return f"{len(failed)} {models} failed, the others are not affected: {names}; run the same command to try again"

@@ -283,7 +283,7 @@ def test_a_student_that_is_its_untrained_teacher_is_said_to_be_none(
     assert main(["run", str(study), "--out", str(out)]) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("layerprobe: error: nothing to distil: the decision keeps all layers")
-    assert said[-3:-1] == ["stage export is left out: there is no student", "stage report"]
+    assert said[-3:-1] == ["stage export is skipped: there is no student", "stage report"]
     assert not (out / "distillation").exists()
     assert not (out / "student").exists()
     assert "Not in this study: a distilled student" in (out / "report" / "report.md").read_text()

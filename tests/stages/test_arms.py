@@ -180,7 +180,7 @@ def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trai
     # one epoch is too short for either: both are the untrained model, which is said
     assert (found["verdict"], found["difference"]) == ("undecided", 0)
     assert "undecided, since every user has the same value with both, " in found["sentence"]
-    note = "No epoch of the {} of seed 0 was better on validation users than its start, so its start was taken."
+    note = "No epoch of the {} of seed 0 was better on validation users than its start, so the start is used."
     assert found["notes"][-2:] == [note.format("student"), note.format("plain model")]
 
 
@@ -219,8 +219,8 @@ def test_variants_are_found_by_their_layers_and_other_recipes_are_said(copied: P
     found = read_json(copied / "distilled.json")
     assert (found["student"], found["selection"], found["plain"]) == ("other", "keep:0-1", "first:2")
     assert found["sentence"].endswith(
-        " The teacher is not all that differs: the student has a recipe of its own (epochs); the student started from "
-        "the trained teacher's weights, the plain model from the backbone's own weights."
+        "The trainings differ in more than the teacher: the student has other training options (epochs); the student "
+        "started from the trained teacher's weights, the plain model from the backbone's own weights."
     )
 
 
@@ -234,7 +234,7 @@ def test_seeds_that_are_not_finished_on_both_sides_are_left_out(unfinished: str,
     write_distillation_gain(study, selection)
     found = read_json(study.folder / "distilled.json")
     assert found["seeds"] == 1
-    assert any(note.startswith("Left out is seed 1: ") for note in found["notes"])
+    assert any(note.startswith("Not compared: seed 1, since ") for note in found["notes"])
 
 
 def test_without_a_finished_plain_variant_nothing_is_compared(

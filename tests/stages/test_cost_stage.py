@@ -293,24 +293,25 @@ PICK, DECIDED = (
 )
 NONE = {"selection": "first:0", "depth": 0, "layers": ()}
 ALLOWED = {"latency_ms": 1.0, "parameters": None, "is_decided": False, "costs": {}, "sentence": ""}
-NEXT = "which has no layers and so nothing to distil: the next depth that can be distilled is taken"
-TAKES = "which shares no inner block with its teacher; distill.weights.multiple 0 and distill.selection first:1 take"
+NEXT = "which has no layers to distil: the next depth that can be distilled is used"
+SHARES = "which shares no inner block with its teacher; to distil"
+SET = "set distill.weights.multiple 0 and distill.selection first:1"
 
 
 @pytest.mark.parametrize(
     ("decided", "pick", "asked", "said"),
     [
-        (DECIDED, PICK, {"selection": "first:4"}, "first:4, as distill.depth or distill.selection asks, and not the "
+        (DECIDED, PICK, {"selection": "first:4"}, "first:4, as set by distill.depth or distill.selection, not the "
          "budget's pick, first:2"),
         (DECIDED, PICK, {"selection": "keep:0,1"}, None),
         (DECIDED, PICK, {}, None),
         (DECIDED, None, {"depth": 4}, None),
-        (DECIDED, None, {}, f"first:2 in place of the decided first:1, {TAKES} the decided one"),
-        (PICK, DECIDED, {}, f"first:2 in place of the budget's pick, first:1, {TAKES} the pick; the budget is for its "
-         "pick, not for this student"),
+        (DECIDED, None, {}, f"first:2 in place of the decided first:1, {SHARES} it, {SET}"),
+        (PICK, DECIDED, {}, f"first:2 in place of the budget's pick, first:1, {SHARES} the pick, {SET}; "
+         "the budget holds for its pick, not for this student"),
         (NONE, None, {}, f"first:2 in place of the decided first:0, {NEXT}"),
-        (DECIDED, NONE, {}, f"first:2 in place of the budget's pick, first:0, {NEXT}; the budget is for its pick, not "
-         "for this student"),
+        (DECIDED, NONE, {}, f"first:2 in place of the budget's pick, first:0, {NEXT}; the budget holds for its "
+         "pick, not for this student"),
     ],
 )  # fmt: skip
 def test_a_student_of_other_layers_says_why(

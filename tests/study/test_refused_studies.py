@@ -32,7 +32,7 @@ from layerprobe.cli.main import main
         ({"distill": {"depth": 4, "start": "teacher"}}, [], "nothing to distil"),
         ({"distill": {"depth": 2, "name": "../../x"}}, [], "distill.name must be letters"),
         ({"distill": {"depth": 2, "weights": {"cosine": float("nan")}}}, [], "distill.weights.cosine"),
-        ({"distill": {"blocks": 3}}, [], "has the blocks its terms need"),
+        ({"distill": {"blocks": 3}}, [], "lacks the blocks its loss terms need"),
         ({"name": ".hidden"}, [], "name must be letters"),
         ({"probe": {"depths": [4]}}, [], "a depth below the teacher's 4"),
         ({"probe": {"seeds": [-1]}}, [], "probe.seeds must not be negative"),

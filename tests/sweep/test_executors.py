@@ -188,9 +188,9 @@ def test_a_worker_that_dies_again_and_again_is_a_failed_model(study: Study, monk
     ("reply", "kind", "message"),
     [
         (Reply(None, "take another", 0.0), InputError, "variant first:2 seed 0, on a Ray worker: take another"),
-        (Reply(None, None, 0.0), StudyError, "was trained by a Ray worker and does not lie in"),
+        (Reply(None, None, 0.0), StudyError, "was trained by a Ray worker but is not in"),
         (FakeRay.exceptions.LocalRayletDiedError(), StudyError, "the Ray cluster is gone"),
-        (RayError("a\nb"), StudyError, "variant first:2 seed 0, on the Ray cluster: RayError: a b; what is done stays"),
+        (RayError("a\nb"), StudyError, "first:2 seed 0, on the Ray cluster: RayError: a b; finished models are kept"),
     ],
 )
 def test_what_stops_the_others_cancels_them(

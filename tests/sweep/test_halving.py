@@ -91,4 +91,4 @@ def test_wrong_options_are_refused(options: dict, message: str) -> None:
 def test_a_choice_after_the_last_epoch_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path, probe={"depths": [2], "halving": {"after": 1}})
     assert main(["run", str(path), "--out", str(tmp_path / "study")]) == 2
-    assert "probe.halving.after must lie below training.epochs, which is 1; got 1" in capsys.readouterr().err
+    assert "probe.halving.after must be smaller than training.epochs, which is 1; got 1" in capsys.readouterr().err

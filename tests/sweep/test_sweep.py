@@ -52,7 +52,7 @@ def test_a_failed_variant_is_recorded_the_others_go_on_and_the_next_run_heals_it
     said = capsys.readouterr()
     last = said.err.strip().splitlines()[-1]
     assert last.startswith(
-        f"layerprobe: error: 1 model failed and the others went on: variant first:1 seed 0 ({failed})"
+        f"layerprobe: error: 1 model failed, the others are not affected: variant first:1 seed 0 ({failed})"
     )
     assert "sweep: 2 of 4 done\n" in said.err
     assert "sweep: 2 of 4 done, 1 failed\n" in said.err  # nothing has ended yet that tells how long a model takes
@@ -149,8 +149,8 @@ def lost_tasks(study: Study, found: list[tuple[int, int, str | None, str]]) -> d
         ),
         (
             [(1, 0, None, "halted"), (1, 1, None, "halted")], (0, 1), [0, 2, 4], [2, 4],
-            "first:1 is left out of the tests: stopped after 1 epoch by halving, with a validation NDCG@10 of 0.2500 "
-            "where 0.5000 went on.",
+            "first:1 is left out of the tests: stopped after 1 epoch by halving, with a validation NDCG@10 of 0.2500"
+            "; the selections that continued have at least 0.5000.",
         ),
     ],
 )  # fmt: skip
@@ -190,7 +190,7 @@ def test_what_failed_is_named_beside_another_error(
     assert main(["decide", str(study), "--out", str(copied)]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("layerprobe: error: no studied selection keeps the budget parameters=1;")
-    assert "; and 1 model failed and the others went on: variant first:1 seed 0 (" in last
+    assert "; and 1 model failed, the others are not affected: variant first:1 seed 0 (" in last
 
 
 def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_pat
     marked(study, lost := lost_tasks(study, [(4, 1, None, "failed")]))
     for task in lost:
         (task.folder(study) / "done.json").unlink()
-    with pytest.raises(StudyError, match="seed 0 alone is finished: 1 model failed and the others went on"):
+    with pytest.raises(StudyError, match="only seed 0 is finished: 1 model failed, the others are not affected"):
         complete(study)
 
 

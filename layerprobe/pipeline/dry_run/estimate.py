@@ -1,4 +1,4 @@
-"""What each model of a study will need: time from a few measured steps, memory, and room on disk."""
+"""What each model of a study will need: time from a few measured steps, memory, and disk space."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Need:
     host: float = 0.0
 
     def shown(self, machine: Machine) -> float:
-        """Returns what the process will be seen to hold: on the CPU with libraries and data."""
+        """Returns the memory of the whole process; on the CPU that includes libraries and data."""
         return machine.base + self.device + self.host if machine.shared else self.device
 
     def lacking(self, machine: Machine) -> bool:
-        """Tells whether the machine has less than that."""
+        """Tells whether the machine has less than this."""
         if machine.shared:
             return self.device + self.host > machine.memory
         return self.device > machine.memory or self.host > machine.host
@@ -46,7 +46,7 @@ class Need:
 
 @dataclass(frozen=True, eq=False)
 class Estimator:
-    """Estimates the models of a study on its data; measures a kind of model when it is first asked for.
+    """Estimates the models of a study on its data; measures a kind of model when it is first needed.
 
     Attributes:
         study: what is planned.
@@ -96,7 +96,7 @@ class Estimator:
         return replace(cost, step=cost.step + seconds, backward=cost.backward + taken)
 
     def seconds(self, planned: Planned) -> float:
-        """Returns how long it takes at most to finish a model: what is done already costs nothing."""
+        """Returns an upper bound of the time to finish a model; what is done already takes none."""
         cost, left = self.cost(planned), planned.left(self.steps(planned))
         if planned.kind == "teaching":
             heads = self.study.spec.probe.heads
@@ -108,16 +108,17 @@ class Estimator:
         return found + self._teaching_seconds(planned) if planned.kind == "distilled" else found
 
     def _cuts(self) -> float:
-        """Returns rankings of cut teachers, in rankings of all validation users by the whole one.
+        """Returns the cost of ranking with cut teachers, in units of one ranking of all validation users.
 
-        Leaving out one layer takes L + 1 of nearly all layers; one after the other L (L + 1) / 2 of half on average.
+        Leaving out one layer at a time takes L + 1 rankings with nearly all layers; greedy removal takes
+        L (L + 1) / 2 rankings with half of the layers on average.
         """
         spec, n_layers = self.study.spec.similarity, self.study.n_layers
         share = min(1.0, spec.rows / len(self.split.evaluated))
         return share * (n_layers + 1 + (n_layers * (n_layers + 1) / 4 if self.study.needs_greedy else 0))
 
     def held(self, planned: Planned) -> Need:
-        """Returns what is known without measuring: weights, gradients, moments and item table."""
+        """Returns the memory that is known without measuring: weights, gradients, moments and item table."""
         size = self.size(planned).bytes
         if planned.kind == "teaching":
             return Need(size.weights, self._table)
@@ -126,7 +127,7 @@ class Estimator:
         return Need(size.held + copies * size.trained, table)
 
     def need(self, planned: Planned) -> Need:
-        """Returns what training and ranking take at their peak, by what was measured."""
+        """Returns the peak memory of training and ranking, from the measured steps."""
         cost, size = self.cost(planned), self.size(planned).bytes
         if planned.kind == "teaching":
             return Need(size.weights + max(cost.rank, cost.teacher_bytes, cost.heads_bytes, cost.backward), self._table)
@@ -146,7 +147,7 @@ class Estimator:
         return self._distilled_need(planned, plain) if planned.kind == "distilled" else plain
 
     def disk(self, planned: list[Planned]) -> float:
-        """Returns the bytes that checkpoints will take: each model, a half-trained one being replaced, the student."""
+        """Returns the bytes of all checkpoints: each model, a half-trained one while it is replaced, the student."""
         trained = [self.size(each).bytes.trained for each in planned if each.kind != "teaching"]
         exported = [self.size(each).parameters["total"] for each in planned if each.kind == "distilled"]
         # Halving leaves every variant that it may stop half-trained until the last choice.
@@ -161,12 +162,12 @@ class Estimator:
         return not folders.isdisjoint(planned.folders)
 
     def _distilled_need(self, planned: Planned, plain: Need) -> Need:
-        """Adds the teacher's cached states, held twice for a moment, while the teacher is still there."""
+        """Adds the teacher's cached states, held twice for a moment, while the teacher is still in memory."""
         teacher = self._line(self.study.recipe, planned.training).at(self.study.n_layers).teacher_bytes
         first = self.size(planned).bytes.weights + self.sizes.at(None).bytes.weights + teacher
         cached = self._cached(planned)
         if available_device().type != "cuda":
-            # Both peaks lie in one memory and not in the same moment.
+            # Both peaks use the same memory, but at different times.
             return Need(max(first + 2 * cached, plain.device + cached), plain.host)
         return Need(max(first, plain.device), plain.host + 2 * cached)
 

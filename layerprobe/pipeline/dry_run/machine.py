@@ -1,6 +1,6 @@
-"""What this machine has: memory that one process of the launch may come to hold, and room on disk.
+"""What this machine has: memory for one process of the launch, and disk space.
 
-A container's limit counts before the machine's memory, and what other programs hold is not ours.
+In a container its limit counts, not the machine's memory. Memory that other programs hold is not available.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Machine:
 
     Attributes:
         device: where models are trained, `cpu` or the GPU's name.
-        shared: whether models lie in the host's memory, as on the CPU.
-        memory: most that models may take on the device; on the CPU what the process holds already is taken off.
-        host: most that may be kept in the host's memory beside them; on the CPU it is the same memory.
+        shared: whether models are in the host's memory, as on the CPU.
+        memory: most that models may take on the device; on the CPU without what the process holds already.
+        host: most that may be held in the host's memory beside the models; on the CPU it is the same memory.
         base: what the process holds already in the host's memory: libraries and data.
         disk: free bytes where the study is written.
     """
@@ -41,7 +41,7 @@ class Machine:
 
 
 def this_machine(out: Path, device: torch.device) -> Machine:
-    """Looks at the machine; the main process of a launch decides for all."""
+    """Looks at the machine; all processes of a launch use what the main process sees."""
     return processes.agreed(lambda: _look(out, device))
 
 
@@ -57,12 +57,12 @@ def _look(out: Path, device: torch.device) -> Machine:
 
 
 def available_memory(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """Returns the bytes that can still be taken, the tightest limit of the cgroups this process lies in included."""
+    """Returns the bytes that are still free, also within the tightest cgroup limit of this process."""
     return min([psutil.virtual_memory().available, *_cgroup_rooms(cgroups, own)])
 
 
 def _cgroup_rooms(cgroups: Path, own: Path) -> list[int]:
-    """Returns what is left under each limit; version 2 counts in `memory.max`, version 1 below `memory/`."""
+    """Returns the free bytes under each limit; cgroup version 2 has `memory.max`, version 1 a folder `memory/`."""
     rooms: list[int] = []
     lines = own.read_text(encoding="utf-8").splitlines() if own.exists() else []
     for line in lines:
@@ -83,7 +83,7 @@ def _cgroup_rooms(cgroups: Path, own: Path) -> list[int]:
 
 
 def _room(folder: Path, limit: str, used: str, cache: tuple[str, str]) -> list[int]:
-    """Returns limit less use, file pages not counted as used: the kernel drops them first; nothing without a limit."""
+    """Returns limit minus use, or nothing without a limit. File pages do not count: the kernel drops them first."""
     if not (folder / limit).exists() or not (folder / used).exists():
         return []
     most = (folder / limit).read_text(encoding="utf-8").strip()

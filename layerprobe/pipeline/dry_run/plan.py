@@ -1,7 +1,7 @@
-"""The dry run: every model of a study with what it will take, and a refusal of what does not fit this machine.
+"""The dry run: time and memory of every model of a study; an error where the study does not fit this machine.
 
-Nothing is written in the study's folder. Where its data are not there yet, the log is prepared in a temporary folder
-that is removed again.
+Nothing is written into the study's folder. Where its data do not exist yet, the log is prepared in a temporary folder
+that is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from layerprobe import processes
+from layerprobe import processes, wording
 from layerprobe.data.prepare import PreparedData, load_prepared
 from layerprobe.errors import InputError
 from layerprobe.pipeline.dry_run.estimate import Estimator, Need
@@ -27,22 +27,18 @@ from layerprobe.study.study import Study
 from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
 
-MIB = 2**20
 AT_LEAST = "at least "
-UNMEASURED = (
-    "comparing states, slices, the cost stage, decision, student folder and report come beside these and are not "
-    "estimated"
-)
+UNMEASURED = "the comparison of states, slices, and the stages cost, decide, export and report"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `run` would do.
+    """What `run` is going to do.
 
     Attributes:
         lines: the printed plan.
-        refusal: why it does not fit this machine and what to do about it; None where it fits.
-        seconds: at most what is left to do takes; None where it was refused before anything was measured.
+        refusal: why the study does not fit this machine and what to change; None where it fits.
+        seconds: upper bound of the time that is left; None where the study was refused before anything was measured.
     """
 
     lines: list[str]
@@ -57,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `step` and `seconds` are None where nothing is trained, left or measured."""
+    """One line of the table; `step` and `seconds` are None where nothing is trained or measured, or all is done."""
 
     planned: Planned
     total: int
@@ -69,15 +65,15 @@ class Row:
 
 
 def plan(study: Study) -> Plan:
-    """Estimates what `run` would still do: parameters, time and memory of each model. Every process must call it.
+    """Estimates the work that is left for `run`: parameters, time and memory of each model. Every process must call it.
 
     Raises:
-        InputError: the spec, the log or the folder is at fault, as `run_stages` would say.
+        InputError: the spec, the log or the folder is wrong, with the same message as from `run_stages`.
     """
     if processes.slice_models():
         raise InputError(
-            "--dry-run measures whole models and cannot tell what slices of them take; leave the FSDP configuration "
-            "out: of weights, gradients and moments a process then holds its share of what is printed"
+            "--dry-run cannot estimate models that FSDP shards; run it without the FSDP configuration. With FSDP each "
+            "process holds its share of the printed weights, gradients and optimizer moments"
         )
     check_study(study)
     check_folder(study)
@@ -108,9 +104,9 @@ def planned_models(study: Study) -> list[Planned]:
 
 
 def require_room(study: Study) -> None:
-    """Refuses, before anything is trained, what cannot fit: weights, moments and item tables alone, nothing measured.
+    """Refuses, before anything is trained, what cannot fit. Counts weights, moments and item tables; measures nothing.
 
-    Models in slices are let pass: how much of them lies where is not known beforehand.
+    Sharded models always pass: how much of them each device will hold is not known beforehand.
 
     Raises:
         InputError: a model needs more memory, or the checkpoints more disk, than there is.
@@ -130,7 +126,7 @@ def _data(study: Study) -> PreparedData:
     """Returns the study's data; reads the log where the data stage is not done."""
     if is_done(study.layout.data, data_key(study.spec.data)):
         return study.data
-    say("the log is read for the estimate, and nothing of it is kept")
+    say("reading the log for the estimate; nothing is written to the study's folder")
     if study.spec.data.source == "prepared":
         return load_prepared(Path(study.spec.data.path or ""))
     with TemporaryDirectory(prefix="layerprobe-plan-") as folder:
@@ -151,7 +147,7 @@ def _measured(estimator: Estimator, planned: Planned) -> Row:
         estimator.seconds(planned),
         estimator.need(planned),
     )
-    gc.collect()  # what was measured may lie in circles of references, and the next models need its memory
+    gc.collect()  # measured models may be held by reference cycles, and the next models need their memory
     return row
 
 
@@ -167,7 +163,7 @@ def _total(rows: list[Row]) -> float | None:
 
 
 def _refusal(study: Study, left: list[Planned], needs: dict[str, Need], machine: Machine, how: str) -> str | None:
-    """Says which of the models that do not fit needs most, and what to do; None where all fit."""
+    """Names, of the models that do not fit, the one that needs most memory, and what to change; None where all fit."""
     lacking = [each for each in left if needs[each.label].lacking(machine)]
     if not lacking:
         return None
@@ -177,13 +173,13 @@ def _refusal(study: Study, left: list[Planned], needs: dict[str, Need], machine:
     if machine.shared or taken <= there:
         taken, there, where = need.host + (need.device if machine.shared else 0), machine.host, "the host"
     return (
-        f"the plan does not fit: {worst.label} needs {how}{shown_bytes(taken)} of memory and {where} has "
-        f"{shown_bytes(there)} left: {', or '.join(_remedies(study, worst, how))}"
+        f"the plan does not fit: {worst.label} needs {how}{wording.size(taken)} of memory and {where} has "
+        f"{wording.size(there)} left: {', or '.join(_remedies(study, worst, how))}"
     )
 
 
 def _remedies(study: Study, worst: Planned, how: str) -> list[str]:
-    """Returns what makes a model need less, leaving out what the study does already and what weights do not feel."""
+    """Returns what reduces the memory; leaves out what the study does already and what does not change the weights."""
     spec = study.spec
     if worst.kind == "sasrec":
         return ["lower items.sasrec.dim or items.training.batch_size", "set items.training.max_tokens"]
@@ -205,8 +201,9 @@ def _disk_refusal(needed: float, machine: Machine) -> str | None:
     if needed <= machine.disk:
         return None
     return (
-        f"the plan does not fit: its checkpoints take about {shown_bytes(needed)} on disk and "
-        f"{shown_bytes(machine.disk)} are free: choose another --out, set tuning.method lora, or probe fewer selections"
+        f"the plan does not fit: its checkpoints take about {wording.size(needed)} on disk and "
+        f"{wording.size(machine.disk)} are free: choose another --out, set tuning.method lora, or study fewer "
+        "selections"
     )
 
 
@@ -232,8 +229,8 @@ def _table(rows: list[Row], machine: Machine) -> list[str]:
             f"{row.trainable:,}" if row.trainable else "-",
             f"{row.steps:,}" if row.steps else "-",
             "-" if row.step is None else f"{row.step:.3g}",
-            "-" if row.seconds is None else shown_seconds(row.seconds),
-            "-" if row.planned.state == "done" else shown_bytes(row.need.shown(machine)),
+            "-" if row.seconds is None else wording.duration(row.seconds),
+            "-" if row.planned.state == "done" else wording.size(row.need.shown(machine)),
         ])  # fmt: skip
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return [
@@ -249,41 +246,17 @@ def _foot(study: Study, rows: list[Row], machine: Machine) -> list[str]:
     beside = f", {processes.count()} processes sharing every step" if processes.count() > 1 else ""
     low, high = shallow_depths(study.n_layers)
     how = (
-        f"time and memory: a few steps each of SASRec and of {low} and {high} layers with random weights, drawn on to "
-        "the depths above; time is at most, since training may stop early"
+        f"time and memory: extrapolated from a few steps of SASRec and of random models with {low} and {high} layers; "
+        "times are upper bounds, since training may stop early"
     )
     if total is None:
-        how = "memory: weights, gradients and moments alone; nothing was measured"
+        how = "memory: weights, gradients and optimizer moments only; nothing was measured"
     elif not left:
         how = "nothing is left to train"
     return [
-        f"in all: {'not measured' if total is None else shown_seconds(total)}, memory {shown_bytes(peak)}",
-        f"machine: {machine.device}{beside}, {shown_bytes(machine.memory)} of memory and {shown_bytes(machine.disk)} "
+        f"total: {'not measured' if total is None else wording.duration(total)}, memory {wording.size(peak)}",
+        f"machine: {machine.device}{beside}, {wording.size(machine.memory)} of memory and {wording.size(machine.disk)} "
         "of disk left",
         how,
-        f"not in it: {UNMEASURED}",
+        f"not included: {UNMEASURED}",
     ]
-
-
-def shown_seconds(seconds: float) -> str:
-    """Returns a time for people.
-
-    >>> shown_seconds(0), shown_seconds(42.4), shown_seconds(150), shown_seconds(5400), shown_seconds(200_000)
-    ('0 s', '42 s', '2.5 min', '1.5 h', '2.3 days')
-    """
-    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def shown_bytes(count: float) -> str:
-    """Returns an amount of memory for people.
-
-    >>> shown_bytes(3 * 2**19), shown_bytes(2**31), shown_bytes(5 * 2**41)
-    ('2 MiB', '2.0 GiB', '10.0 TiB')
-    """
-    for size, name in ((2**40, "TiB"), (2**30, "GiB")):
-        if count >= size:
-            return f"{count / size:.1f} {name}"
-    return f"{count / MIB:.0f} MiB"

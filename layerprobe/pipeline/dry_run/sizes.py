@@ -51,7 +51,7 @@ class Sizes:
             return Size(parameter_counts(self.full), replace(found, weights=found.weights - saved))
 
     def student(self, selection: LayerSelection, blocks: int) -> Size:
-        """Returns the size of a student in training; its parameters are those that stay."""
+        """Returns the size of a student in training; `parameters` counts those of the exported student alone."""
         plain, head = self.at(selection), self.full.head.weight
         heads = (blocks - 1) * head.numel() * FLOAT32
         return Size(plain.parameters, ModelBytes(plain.bytes.weights + heads, plain.bytes.trained + heads))

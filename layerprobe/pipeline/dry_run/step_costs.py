@@ -1,7 +1,7 @@
-"""What a study's models cost: a few real steps and rankings of shallow models with random weights, drawn on to a depth.
+"""What a study's models cost: measured on two shallow models with random weights, extrapolated to any depth.
 
-Time and memory of a backbone are a straight line in its depth, and neither depends on the values of the weights; so two
-shallow models without a stored weight tell what any depth costs, and no checkpoint is read for it.
+Time and memory of a backbone grow linearly with its depth, and neither depends on the values of the weights. So a few
+steps and rankings of two shallow models tell what any depth costs, and no checkpoint is read.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Cost:
 
     Attributes:
         step: seconds of a training step.
-        backward: bytes that a step's passes take at their peak, gradients included.
-        update: bytes that moving the parameters takes beyond the gradients.
+        backward: peak bytes of forward and backward pass, gradients included.
+        update: bytes that the optimizer step takes beyond the gradients.
         valid: seconds of ranking the validation targets, as after every epoch.
         final: seconds of ranking validation and test targets in all protocols.
         rank: bytes that ranking takes beyond the weights.
         exits: seconds of ranking all exits.
-        teacher: seconds of the frozen pass over one step's examples that a student asks for.
+        teacher: seconds of the frozen teacher's pass over the examples of one step of its student.
         teacher_bytes: bytes of that pass beyond the weights.
-        heads: seconds of fitting the heads of all exits to one step's examples.
+        heads: seconds of fitting the heads of all exits on the examples of one step.
         heads_bytes: bytes of that beyond the weights.
     """
 
@@ -82,7 +82,7 @@ class CostLine:
     gradients: int
 
     def at(self, depth: int) -> Cost:
-        """Returns the costs of a depth; nothing falls with depth, and nothing is below 0."""
+        """Returns the costs of a depth on the line; a cost never falls with depth and is never below 0."""
         (low, high), (first, second) = self.depths, self.costs
         found = {}
         for entry in fields(Cost):
@@ -92,10 +92,10 @@ class CostLine:
         return Cost(**found)
 
     def backward(self, depth: int, gradients: int) -> float:
-        """Returns the peak of a step's passes at a depth whose gradients take so many bytes.
+        """Returns the peak bytes of forward and backward pass at a depth whose gradients take `gradients` bytes.
 
-        Early in the backward pass everything that was kept for it is there, at its end all gradients are. Which of the
-        two is the peak may change with depth, so the line alone would be too low.
+        At the start of the backward pass all activations are in memory, at its end all gradients are. Which of the two
+        is the peak may change with depth, so the line alone can be too low.
         """
         return max(self.at(depth).backward, gradients + max(0.0, self.costs[0].backward - self.gradients))
 
@@ -106,9 +106,9 @@ def shallow_depths(n_layers: int) -> tuple[int, int]:
 
 
 def weightless(recipe: RecipeOptions, depth: int | None = None) -> RecipeOptions:
-    """Returns the recipe with random layers in place of a checkpoint's, and in a shape's case just `depth` of them.
+    """Returns the recipe with random weights in place of a checkpoint's; one given by its shape gets `depth` layers.
 
-    Random weights are not quantized: they stand in bfloat16 then, which takes about as long.
+    Random weights are not quantized. They are in bfloat16 instead, which takes about as long.
     """
     options = recipe.backbone
     if options.checkpoint is None:
@@ -120,7 +120,7 @@ def weightless(recipe: RecipeOptions, depth: int | None = None) -> RecipeOptions
 
 
 def measure_model(model: SequenceModel, training: TrainingOptions, ranking: Ranking) -> Cost:
-    """Measures plain training and ranking of a model; exits and the teacher's pass where it has a backbone."""
+    """Measures plain training and ranking of a model; with a backbone also its exits and its pass as a teacher."""
     batches = train_batches(ranking.split, model.max_len, training, 0, model.extra_positions)
     step = measure_step(Engine(model, next_item_objective_with(training.loss), training), batches)
     model.eval()
@@ -143,7 +143,7 @@ def measure_model(model: SequenceModel, training: TrainingOptions, ranking: Rank
 
 @dataclass(frozen=True, eq=False)
 class Workbench:
-    """What recommenders of a study are measured with.
+    """What is needed to measure recommenders of a study.
 
     Attributes:
         recipe: what they are built from.
@@ -201,7 +201,7 @@ def some_users(split: Split, n_users: int) -> Split:
 
 
 def _with_teaching(cost: Cost, model: Recommender, batches: TrainBatches, shown: Ranking, share: float) -> Cost:
-    """Adds what a trained teacher is asked for: its exits, and its states for a student."""
+    """Adds the two uses of a trained teacher: ranking its exits, and giving its states to a student."""
     batches = replace(batches, sampler=None)
     plan = batches.plan(0)
     widest = max(plan, key=lambda chosen: step_positions(batches, chosen))

@@ -1,7 +1,7 @@
 """What follows from the measured costs of a study: the Pareto fronts, and the pick within a budget.
 
-Takes `costs/costs.csv` and the decision, writes `costs/front.csv`. Made anew with every decision, since both depend on
-its metric.
+Takes `costs/costs.csv` and the decision, writes `costs/front.csv`. Computed again with every decision, since both
+depend on its metric.
 """
 
 from __future__ import annotations

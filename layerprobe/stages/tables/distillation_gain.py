@@ -18,16 +18,16 @@ from layerprobe.training.model_folder import read_ranks
 
 STARTS = {"backbone": "the backbone's own weights", "teacher": "the trained teacher's weights"}
 DECIDED = (
-    "The decision took these layers for what they reach without a teacher on these same users, which may flatter the "
-    "plain model a little."
+    "The decision chose these layers by their metric without a teacher on these same users, so the value of the plain "
+    "model may be slightly too high."
 )
 
 
 def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
     """Compares the student with the variants that keep its layers, of the seeds the student was trained with.
 
-    A seed counts where both its student and its variant are finished. Where none does, or no variant keeps these
-    layers, an older comparison is taken away.
+    A seed is used where both its student and its variant are finished. Where there is no such seed, or no variant keeps
+    these layers, an older comparison is deleted.
 
     Args:
         study: a study whose student is trained.
@@ -56,12 +56,12 @@ def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
 
 
 def _unlike(study: Study) -> list[str]:
-    """Says what told the trainings of student and variants apart beside the teacher."""
+    """Returns what differs between the trainings of student and variants besides the teacher, one clause each."""
     spec, found = study.spec, []
     own = spec.training if spec.distill.training is None else spec.distill.training
     keys = differing_keys(to_plain(spec.training), to_plain(own))
     if keys:
-        found.append(f"the student has a recipe of its own ({', '.join(keys)})")
+        found.append(f"the student has other training options ({', '.join(keys)})")
     if spec.distill.start != spec.probe.start:
         student, variants = STARTS[spec.distill.start], STARTS[spec.probe.start]
         found.append(f"the student started from {student}, the plain model from {variants}")
@@ -71,12 +71,12 @@ def _unlike(study: Study) -> list[str]:
 
 
 def _untrained(name: str, folders: Mapping[int, Path]) -> list[str]:
-    """Says of which seeds the validation users liked no epoch better than the start: such a model is not trained."""
+    """Names the seeds where no epoch was better on validation users than the start: such a model is not trained."""
     seeds = [str(seed) for seed, folder in folders.items() if read_model_record(folder).best_epoch == 0]
     if not seeds:
         return []
     which = _seeds(seeds)
-    return [f"No epoch of the {name} of {which} was better on validation users than its start, so its start was taken."]
+    return [f"No epoch of the {name} of {which} was better on validation users than its start, so the start is used."]
 
 
 def _dropped(plain: LayerSelection, seeds: Sequence[int]) -> list[str]:
@@ -84,7 +84,7 @@ def _dropped(plain: LayerSelection, seeds: Sequence[int]) -> list[str]:
     if not seeds:
         return []
     which = _seeds([str(seed) for seed in seeds])
-    return [f"Left out is {which}: the training of {plain} without a teacher is not finished with it."]
+    return [f"Not compared: {which}, since the training of {plain} without a teacher is not finished."]
 
 
 def _seeds(seeds: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Gathers what the cheap scores say of every studied selection, and what fine-tuning made of it."""
+"""Collects the cheap scores and the fine-tuned metric of every studied selection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequenc
 
 
 def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
-    """Returns every score of every selection, higher promising more; NaN where a score speaks of first layers alone."""
+    """Returns every score of every selection, higher is better; NaN where a score is defined for first layers only."""
     layout = study.layout
     found = layer_predictions(pd.read_csv(layout.importance), pd.read_csv(layout.blocks), selections)
     cuts = cut_store(study).read_layers()
@@ -65,7 +65,7 @@ def _exit(study: Study, kind: str, k: int) -> float:
 
 
 def _is_prefix(selection: LayerSelection) -> bool:
-    """Tells whether it keeps the first layers, however it is written: an exit reads just these."""
+    """Tells whether a selection keeps the first layers, however it is written: an exit reads exactly these."""
     return selection.layers == tuple(range(selection.depth))
 
 

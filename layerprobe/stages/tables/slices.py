@@ -29,12 +29,12 @@ RankedPoint: TypeAlias = "tuple[CurvePoint, pd.DataFrame]"
 
 @dataclass(frozen=True, eq=False)
 class SlicedModels:
-    """The models that are sliced, with the one set of cuts that all of them share.
+    """The models that are sliced, and the cuts that all of them share.
 
     Attributes:
         points: models and their ranks of the test users among the whole catalogue, with the column `recency` where the
             log has times.
-        cuts: where the groups of users end.
+        cuts: the limits of the groups of users.
     """
 
     points: list[RankedPoint]
@@ -66,8 +66,8 @@ def difference_table(models: SlicedModels, full: str, alpha: float, covers_train
     Args:
         models: what is compared.
         full: text of the selection that keeps all layers.
-        alpha: error of the intervals.
-        covers_training: whether they cover the noise of training where there are several seeds.
+        alpha: error level of the intervals.
+        covers_training: whether they cover training noise where there are several seeds.
     """
     by_model = _over_seeds(models.points)
     whole = by_model.pop((VARIANT, full), None)

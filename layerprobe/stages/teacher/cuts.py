@@ -9,7 +9,7 @@ from layerprobe.study.study import Study
 
 
 def cut_store(study: Study) -> CutStore:
-    """Returns the file of values; its name is the same whatever rounding the teacher's training had."""
+    """Returns the file of values; its name does not depend on rounding in the teacher's training."""
     spec = study.spec.similarity
     return CutStore(study.layout.cuts(spec.rows, spec.seed), teacher_key(study, rows=spec.rows, seed=spec.seed))
 

@@ -1,6 +1,6 @@
 """The recommenders of a study as model folders: teacher, variants and their control twins.
 
-Takes a study whose data and items are there, hands on `ModelJob`s: what a result depends on and how the model is built.
+Takes a study whose data and items exist, hands on `ModelJob`s: what a result depends on and how the model is built.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from layerprobe.training.model_folder import ModelJob, Point, load_trained
 
 
 def teacher_job(study: Study) -> ModelJob:
-    """Describes the full model trained from the backbone's own weights: what is looked into, and what teaches."""
+    """Describes the full model trained from the backbone's own weights: the teacher, whose layers are compared."""
     return _job(study, study.full, study.spec.probe.seeds[0], study.layout.teacher, from_teacher=False)
 
 
@@ -49,8 +49,8 @@ def _job(study: Study, selection: LayerSelection, seed: int, folder: Path, from_
 def control_job(study: Study, control: str, selection: LayerSelection, seed: int) -> ModelJob:
     """Describes a variant's twin in a control arm, `random-init`: the same layers and training, random weights.
 
-    It starts from its own random weights whatever `probe.start` says: a start from the trained teacher would bring the
-    pretrained weights back. Each training seed draws weights of its own, so several seeds average over the draw.
+    It starts from its own random weights whatever `probe.start` says: a start from the trained teacher would bring back
+    the pretrained weights. Each training seed draws its own weights, so several seeds average over the draw.
     """
     backbone = replace(study.recipe.backbone, init="random", init_seed=seed)
     recipe = replace(study.recipe, backbone=backbone)
@@ -92,7 +92,7 @@ def load_teacher(study: Study) -> Recommender:
 
 
 def shared_dependencies(study: Study) -> dict[str, object]:
-    """Returns what every model's result depends on beside its own options."""
+    """Returns what every model's result depends on besides its own options."""
     spec = study.spec.evaluation
     rules = {"sampled": spec.sampled, "seed": spec.seed, "remove_history": spec.remove_history, "ks": spec.ks}
     return {"evaluation": rules, "data": study.data_hash}

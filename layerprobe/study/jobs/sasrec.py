@@ -1,4 +1,4 @@
-"""SASRec as a model folder: a floor of every figure and, trained with the first seed, the source of the item table."""
+"""SASRec as a model folder: a floor in every figure; the one of the first seed gives the item table."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class KeptLayers:
 
     Attributes:
         selection, depth, layers: None where nothing below the full model is kept.
-        is_pick: whether the budget picked it.
+        is_pick: whether it was picked within the budget.
     """
 
     selection: str | None
@@ -45,11 +45,11 @@ def kept_by(decision: DecisionRecord) -> KeptLayers:
 
 
 def student_selection(study: Study) -> LayerSelection:
-    """Returns the student's layers: those asked for, those picked within the budget, the decided ones, or deeper ones.
+    """Returns the student's layers: those of the spec, of the budget's pick, of the decision, or deeper ones.
 
-    Blocks must divide both depths, multiple supervision needs two of them, and depth 0 has none. Where the depth so
-    decided does not fit, the next one that does is taken: with the studied selection of that depth that did best (one
-    that is not worse goes before any other, then the metric counts), or `first:k` where none was studied.
+    The number of blocks must divide both depths, multiple supervision needs two blocks, and depth 0 has none. Where the
+    decided depth does not fit, the next larger one that fits is used, with its best studied selection (one that is not
+    worse first, then by the metric), or `first:k` where none was studied.
     """
     asked = study.student_selection
     if asked is not None:
@@ -66,7 +66,7 @@ def student_selection(study: Study) -> LayerSelection:
 
 
 def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
-    """Describes the distilled student that keeps `selection`; whatever its seed, the one teacher teaches it."""
+    """Describes the distilled student that keeps `selection`; all seeds have the same teacher."""
     spec = study.spec.distill
     blocks = block_map(study.n_layers, selection.depth, spec.blocks)
     plain = variant_job(study, selection, seed)
