@@ -6,6 +6,7 @@ import torch
 
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.study.defaults import model_defaults
 from layerprobe.study.jobs.recommenders import shared_dependencies
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
@@ -35,6 +36,7 @@ def sasrec_job(study: Study, seed: int) -> ModelJob:
         training=spec.training,
         max_len=spec.sasrec.max_len,
         parameters=_parameters,
+        defaults=model_defaults(study.spec),
     )
 
 
