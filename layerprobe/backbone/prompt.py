@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 
 from layerprobe.backbone.checkpoint import Checkpoint
+from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
 
 PAPER_PREFIX = (
@@ -110,6 +111,7 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     return PromptTokens(prefix, suffix, shared=options.shared)
 
 
+@quiet()
 def _tokenizer(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 

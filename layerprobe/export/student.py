@@ -23,6 +23,7 @@ import torch
 from layerprobe import columns
 from layerprobe.backbone.load import read_stock_backbone
 from layerprobe.backbone.prompt import PromptTokens
+from layerprobe.backbone.quiet import quiet
 from layerprobe.data.batches import SequenceBatch, history_batch
 from layerprobe.data.catalogue import Catalogue, load_catalogue
 from layerprobe.errors import InputError, StudyError
@@ -96,6 +97,7 @@ def _require_same(folder: Path, source: StudentSource) -> None:
         raise InputError(f"{folder} holds something else than this student; move it away to export again")
 
 
+@quiet()
 def _write_parts(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
     merged(cast("PreTrainedModel | PeftModel", model.network)).save_pretrained(folder / "backbone")
     weights = {
