@@ -5,8 +5,12 @@ The public names below are imported when they are first used, so `import layerpr
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
+
+# In a notebook without ipywidgets tqdm warns at its import; progress is shown as lines there (training/log.py).
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"
 

@@ -29,6 +29,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 
 from layerprobe.backbone.architecture import ARCHITECTURES, Architecture, architecture_named
 from layerprobe.backbone.keys import in_layers, kept_names, layer_numbers
+from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
 from layerprobe.store.run_folder import hash_file
 
@@ -59,6 +60,7 @@ class Checkpoint:
         """`where` as other libraries take it: a folder with `~` spelt out, or the hub id."""
         return str(Path(self.where).expanduser()) if self.is_local else self.where
 
+    @quiet()
     def find(self, name: str) -> Path | None:
         """Returns the path of one of its files, downloaded if it has to be; None where it has no such file.
 
@@ -84,6 +86,7 @@ class Checkpoint:
         """Whether its config lies in the local cache: offline, a file that is not there too is taken for absent."""
         return isinstance(try_to_load_from_cache(self.where, "config.json", revision=self.revision), str)
 
+    @quiet()
     def config(self) -> PretrainedConfig:
         """Reads `config.json` and makes sure the family is supported.
 

@@ -20,12 +20,14 @@ from layerprobe.backbone.build import (
 )
 from layerprobe.backbone.checkpoint import Checkpoint, check_weights, fingerprint
 from layerprobe.backbone.options import BackboneOptions
+from layerprobe.backbone.quiet import quiet
 from layerprobe.backbone.read import check_layers, quantization, read_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import cut_config
 from layerprobe.errors import InputError
 
 
+@quiet()
 def load_backbone(options: BackboneOptions, selection: LayerSelection | None = None) -> PreTrainedModel:
     """Returns the backbone cut to `keep` and then to `selection`; token embeddings frozen, evaluation mode.
 
@@ -103,6 +105,7 @@ def backbone_config(options: BackboneOptions) -> PretrainedConfig:
     return Checkpoint(options.checkpoint, options.revision).config()
 
 
+@quiet()
 def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
     """Builds the module tree of the teacher without memory for its weights, after every check that needs no data.
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from layerprobe.arguments import checked
 from layerprobe.backbone.checkpoint import Checkpoint
+from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
 
 PAPER_PREFIX = (
@@ -112,6 +113,7 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     return PromptTokens(prefix, suffix, shared=options.shared)
 
 
+@quiet()
 def _tokenizer(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 

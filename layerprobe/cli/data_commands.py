@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.preprocess import StepCount
 from layerprobe.errors import InputError
 
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser as JsonParser
+
 
 def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     """Writes a data folder and prints counts and order audit."""
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError
 
     from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
     from layerprobe.data.progress import Steps
@@ -20,9 +24,7 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     from layerprobe.data.synthetic import SyntheticOptions, generate
     from layerprobe.training.log import say
 
-    parser = ArgumentParser(prog="layerprobe prepare", exit_on_error=False)
-    parser.add_class_arguments(DataOptions, skip={"source", "path"})
-    parser.add_class_arguments(SyntheticOptions, "synthetic")
+    parser = _keys_parser()
     try:
         made = parser.instantiate(parser.parse_args(rest))
     except (ArgumentError, TypeError) as error:
@@ -46,6 +48,30 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
     print("\n".join(fact_lines(data.facts)))
     print(f"data folder: {folder} ({', '.join(FILES)})")
     return 0
+
+
+def _keys_parser() -> JsonParser:
+    """Returns the parser of the data keys; usage and `--help` are the command's own."""
+    from jsonargparse import ArgumentParser
+
+    from layerprobe.data.prepare import DataOptions
+    from layerprobe.data.synthetic import SyntheticOptions
+
+    parser = ArgumentParser(prog="layerprobe prepare", exit_on_error=False, usage=argparse.SUPPRESS, add_help=False)
+    parser.add_class_arguments(DataOptions, skip={"source", "path"})
+    parser.add_class_arguments(SyntheticOptions, "synthetic")
+    return parser
+
+
+def data_keys_help() -> str:
+    """Returns every data key with its meaning and default, as the end of `prepare --help`."""
+    from jsonargparse import set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the meaning stands below each field
+    try:
+        return _keys_parser().format_help()
+    finally:
+        set_parsing_settings(docstring_parse_attribute_docstrings=False)
 
 
 def fact_lines(facts: dict) -> list[str]:

@@ -23,7 +23,17 @@ SHARED = {"demo", "run", "lr", *STAGE_NAMES} - {REPORT}
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Prints a user's mistake as one line, like every other error here."""
+    """Prints a user's mistake as one line, like every other error here.
+
+    Attributes:
+        more_help: returns what the help ends with; called only when the help is printed, since it may load libraries.
+    """
+
+    more_help: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """Returns the help, with what `more_help` adds."""
+        return super().format_help() + ("" if self.more_help is None else f"\n{self.more_help()}")
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
@@ -71,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
+    parser.epilog = "`layerprobe run STUDY.yaml --print_config` prints every key of the study with its value."
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
     parser.add_argument("--path", help="file or folder of the log; sets data.path")
 
@@ -110,7 +121,14 @@ def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     prepare.add_argument("--source", required=True, help="format of the log; see `layerprobe datasets`")
     prepare.add_argument("--path", help="file or folder of the log")
     prepare.add_argument("--out", required=True, help="folder to write")
+    prepare.more_help = _data_keys_help
     commands.add_parser("datasets", help="the formats it reads and where each comes from")
+
+
+def _data_keys_help() -> str:
+    from layerprobe.cli.data_commands import data_keys_help
+
+    return data_keys_help()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

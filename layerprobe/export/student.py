@@ -25,6 +25,7 @@ from layerprobe import columns
 from layerprobe.arguments import as_folder, require_kind
 from layerprobe.backbone.load import read_stock_backbone
 from layerprobe.backbone.prompt import PromptTokens
+from layerprobe.backbone.quiet import quiet
 from layerprobe.data.batches import SequenceBatch, history_batch
 from layerprobe.data.catalogue import Catalogue, load_catalogue
 from layerprobe.errors import InputError, StudyError
@@ -108,6 +109,7 @@ def _require_same(folder: Path, source: StudentSource) -> None:
         raise InputError(f"{folder} holds something else than this student; move it away to export again")
 
 
+@quiet()
 def _write_parts(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
     merged(cast("PreTrainedModel | PeftModel", model.network)).save_pretrained(folder / "backbone")
     weights = {

@@ -22,9 +22,9 @@ from layerprobe.store.layout import WEIGHTS
 from layerprobe.store.model_record import read_model_record
 from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import DONE, file_hash_of, hash_value, is_done, mark_done
+from layerprobe.study.defaults import hashed_options
 from layerprobe.study.jobs.recommenders import variant_job
 from layerprobe.study.jobs.sasrec import sasrec_job
-from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
@@ -69,7 +69,7 @@ def _key(study: Study, jobs: list[ModelJob]) -> str:
     """Returns the hash of the models, of all their trainings, and of the options."""
     hashes = [file_hash_of(folder, WEIGHTS) for job in jobs for folder in _trainings(study, job)]
     rules = {"remove_history": study.spec.evaluation.remove_history, "data": study.data_hash}
-    return hash_value({"models": hashes, "cost": to_plain(study.spec.cost), "version": VERSION, **rules})
+    return hash_value({"models": hashes, "cost": hashed_options("cost", study.spec.cost), "version": VERSION, **rules})
 
 
 def _trainings(study: Study, job: ModelJob) -> list[Path]:

@@ -12,7 +12,8 @@ from layerprobe.data.synthetic import generate
 from layerprobe.evaluation.negatives import require_enough
 from layerprobe.store.atomic import replacing
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
-from layerprobe.study.spec import DataSpec, StudySpec, to_plain
+from layerprobe.study.defaults import hashed_options
+from layerprobe.study.spec import DataSpec, StudySpec
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
 
@@ -36,7 +37,7 @@ def data_key(spec: DataSpec) -> str:
 
     Options of lagged users are left out where there are none, so that data of older versions stay valid.
     """
-    plain = to_plain(spec)
+    plain = hashed_options("data", spec)
     if not spec.synthetic.share_lagged:
         for name in ("share_lagged", "lag", "lagged_items"):
             del plain["synthetic"][name]

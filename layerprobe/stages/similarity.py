@@ -28,8 +28,8 @@ from layerprobe.stages.teacher.exits import exits_key
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet
 from layerprobe.store.layout import WEIGHTS, StudyLayout
 from layerprobe.store.run_folder import DONE, file_hash_of, is_done, mark_done
+from layerprobe.study.defaults import hashed_options
 from layerprobe.study.jobs.recommenders import load_teacher, teacher_key
-from layerprobe.study.spec import to_plain
 from layerprobe.study.study import GREEDY, Study
 from layerprobe.training.log import say, shown
 
@@ -72,7 +72,7 @@ def _is_stale(study: Study) -> bool:
 def similarity_key(study: Study) -> str:
     """Returns the hash of everything that the stage's tables depend on; the teacher must be trained."""
     spec = study.spec
-    options = {"similarity": to_plain(spec.similarity), "alpha": spec.evaluation.alpha}
+    options = {"similarity": hashed_options("similarity", spec.similarity), "alpha": spec.evaluation.alpha}
     return teacher_key(study, **options, greedy=study.needs_greedy)
 
 
@@ -225,7 +225,7 @@ def compare_student(study: Study, folder: Path, load: Callable[[], Recommender])
     """
     spec, alpha = study.spec.similarity, study.spec.evaluation.alpha
     student = file_hash_of(folder, WEIGHTS)
-    key = teacher_key(study, similarity=to_plain(spec), alpha=alpha, student=student)
+    key = teacher_key(study, similarity=hashed_options("similarity", spec), alpha=alpha, student=student)
     table, facts = study.layout.student_similarity, study.layout.student_similarity_facts
     if table.exists() and facts.exists() and read_json(facts)["key"] == key:
         return

@@ -15,6 +15,8 @@ from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json, write_json
 
 DONE = "done.json"
+ABSENT = object()
+"""Stands for the value of a key that is not there; equal to no value, null included."""
 
 
 def hash_value(value: Any) -> str:
@@ -61,11 +63,20 @@ def is_done(folder: Path, key: str, derived: bool = False) -> bool:
             f"{folder} holds a finished result of another specification (key {done['key'][:12]}, now {key[:12]}); "
             "nothing is overwritten: choose another --out or delete that folder"
         )
-    for name, expected in done["files"].items():
+    require_unchanged(folder)
+    return True
+
+
+def require_unchanged(folder: Path) -> None:
+    """Makes sure that the files of a finished folder are those that were written.
+
+    Raises:
+        InputError: a file that `done.json` lists is missing or changed.
+    """
+    for name, expected in read_json(folder / DONE)["files"].items():
         path = folder / name
         if not path.exists() or hash_file(path) != expected:
             raise InputError(f"{path} is missing or was changed after it was written; delete {folder} to make it again")
-    return True
 
 
 def file_hash_of(folder: Path, name: str) -> str:
@@ -73,22 +84,28 @@ def file_hash_of(folder: Path, name: str) -> str:
     return read_json(folder / DONE)["files"][name]
 
 
-def with_defaults(old: Any, defaults: Any) -> Any:
-    """Returns plain values with the keys that they lack taken from `defaults`, at every level.
+def differing_keys(old: Any, new: Any, defaults: Any = None, prefix: str = "") -> list[str]:
+    """Returns the dotted names of the keys whose plain values differ.
 
-    >>> with_defaults({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}, "d": 4})
-    {'a': {'b': 1, 'c': 3}, 'd': 4}
+    Options are added from version to version, and an older version behaved as a newer one does with the new option at
+    its default. So a key that only `new` has differs only where its value is not the default. A key that only `old`
+    has always differs.
+
+    Args:
+        old: what a folder holds, perhaps written by an older version.
+        new: what is wanted now.
+        defaults: plain values of the options at their defaults; keys that neither side has do not matter.
+        prefix: dotted name of what is compared.
+
+    >>> differing_keys({"a": {"b": 1}}, {"a": {"b": 1, "c": 3}, "d": 4}, {"a": {"b": 2, "c": 3}, "d": 5})
+    ['d']
     """
-    if not (isinstance(old, dict) and isinstance(defaults, dict)):
-        return old
-    found = {name: with_defaults(value, defaults.get(name)) for name, value in old.items()}
-    return found | {name: value for name, value in defaults.items() if name not in found}
-
-
-def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Returns the dotted names of the keys whose plain values differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [prefix]
-    names = [*old, *(name for name in new if name not in old)]
-    found = [differing_keys(old.get(name), new.get(name), f"{prefix}.{name}" if prefix else name) for name in names]
-    return [name for part in found for name in part]
+    defaults = defaults if isinstance(defaults, dict) else {}
+    differing = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        before = old[name] if name in old else defaults.get(name, ABSENT)
+        dotted = f"{prefix}.{name}" if prefix else name
+        differing += differing_keys(before, new.get(name, ABSENT), defaults.get(name), dotted)
+    return differing

@@ -14,8 +14,9 @@ from layerprobe.errors import InputError
 from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.layout import DATA
 from layerprobe.store.provenance import provenance
-from layerprobe.store.run_folder import differing_keys, with_defaults
-from layerprobe.study.spec import StudySpec, to_plain
+from layerprobe.store.run_folder import differing_keys
+from layerprobe.study.defaults import defaults_of
+from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.engine import mixed_precision
 
@@ -77,10 +78,9 @@ def is_recorded(study: Study) -> bool:
 
 
 def _guarded_changes(study: Study) -> list[str]:
-    """Returns the keys that differ from the recorded study, without those that may always change."""
-    # A study of an older version lacks options that were added later: their values are the defaults.
-    known = with_defaults(read_yaml(study.layout.spec), to_plain(StudySpec()))
-    differing = differing_keys(known, to_plain(study.spec))
+    """Returns the keys that differ from the recorded study's, without those that may always change."""
+    recorded = read_yaml(study.layout.spec)
+    differing = differing_keys(recorded, to_plain(study.spec), defaults_of(study.spec))
     return [name for name in differing if not _lies_in(name, FREE_KEYS)]
 
 

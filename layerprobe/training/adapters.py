@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import architecture_of, layers_of
+from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
 
 ROLES = {"mlp": ("mlp",), "attention": ("attention",), "all": ("attention", "mlp")}
@@ -58,6 +59,7 @@ class TuningOptions:
             raise InputError(f"tuning.{set_anyway[0]} needs tuning.method lora; the method is {self.method}")
 
 
+@quiet()
 def adapt(
     model: PreTrainedModel, options: TuningOptions, seed: int = 0, origin: Sequence[int] | None = None
 ) -> PreTrainedModel | PeftModel:

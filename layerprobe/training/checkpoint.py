@@ -70,9 +70,20 @@ def best_file(folder: Path, epoch: int) -> Path:
 
 
 def load_resume(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, spec: Mapping[str, Any]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    spec: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume.
+
+    Args:
+        folder: where the file lies.
+        model: gets the parameters.
+        optimizer: gets its moments.
+        spec: what the model must be a training of.
+        defaults: defaults of the options in `spec`, for a file of a version that did not know all of them.
 
     Raises:
         InputError: what lies there is a training of another specification; the message names the keys that differ.
@@ -82,7 +93,7 @@ def load_resume(
     if not path.exists():
         return Progress()
     tensors, metadata = read_tensors(path)
-    _refuse_other(path, metadata, spec)
+    _refuse_other(path, metadata, spec, defaults)
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         _load(model, own)
@@ -98,8 +109,10 @@ def load_resume(
     return Progress(**json.loads(metadata["progress"]))
 
 
-def _refuse_other(path: Path, metadata: Mapping[str, str], spec: Mapping[str, Any]) -> None:
-    differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)))
+def _refuse_other(
+    path: Path, metadata: Mapping[str, str], spec: Mapping[str, Any], defaults: Mapping[str, Any] | None
+) -> None:
+    differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)), defaults)
     if differing:
         raise InputError(
             f"{path} is a half-trained model of another specification; these keys differ: {', '.join(differing[:5])}; "
@@ -107,12 +120,15 @@ def _refuse_other(path: Path, metadata: Mapping[str, str], spec: Mapping[str, An
         )
 
 
-def saved_progress(folder: Path, spec: Mapping[str, Any] | None = None) -> Progress:
+def saved_progress(
+    folder: Path, spec: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Progress:
     """Returns how far a half-trained model has come, from the header of its file; a fresh `Progress` without one.
 
     Args:
         folder: where the file lies.
         spec: what the model must be a training of; None asks nothing of it.
+        defaults: as of `load_resume`.
 
     Raises:
         InputError: it is a training of another specification.
@@ -121,7 +137,7 @@ def saved_progress(folder: Path, spec: Mapping[str, Any] | None = None) -> Progr
         return Progress()
     metadata = read_metadata(folder / RESUME)
     if spec is not None:
-        _refuse_other(folder / RESUME, metadata, spec)
+        _refuse_other(folder / RESUME, metadata, spec, defaults)
     return Progress(**json.loads(metadata["progress"]))
 
 

@@ -6,16 +6,19 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from layerprobe import processes
 from layerprobe.store.atomic import disk_full_said, write_text
 from layerprobe.store.layout import LOG
 
 LINE_SECONDS = 15.0
+WIDGET_SECONDS = 1.0
+HAS_WIDGETS = find_spec("ipywidgets") is not None
 T = TypeVar("T")
 
 
@@ -40,21 +43,38 @@ class TrainingLog:
             opened.write(json.dumps(rounded) + "\n")
 
 
+def in_notebook() -> bool:
+    """Tells whether this process is the kernel of a notebook."""
+    module = sys.modules.get("IPython")  # a kernel has loaded it; nobody else has to
+    shell = None if module is None else module.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 def say(text: str) -> None:
-    """Prints one line of progress to standard error, above any progress bar; the main process alone speaks."""
+    """Prints one line of progress, above any progress bar; the main process alone speaks.
+
+    It goes to standard error, but in a notebook to standard output: there standard error looks like a failure.
+    """
     if not processes.is_main():
         return
-    tqdm.write(text, file=sys.stderr)
-    sys.stderr.flush()
+    stream = sys.stdout if in_notebook() else sys.stderr
+    tqdm.write(text, file=stream)
+    stream.flush()
 
 
 def shown(items: Iterable[T], total: int, label: str, start: int = 0) -> Iterator[T]:
-    """Yields `items` with a bar on a terminal, or a line every 15 seconds in a log."""
+    """Yields `items` with a bar on a terminal or in a notebook, or a line every 15 seconds in a log.
+
+    A notebook gets lines as well where ipywidgets is missing: a bar of characters would stand in standard error.
+    """
     if not processes.is_main():
         yield from items
         return
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, initial=start, desc=label, leave=False)
+    widgets = in_notebook()
+    if HAS_WIDGETS if widgets else sys.stderr.isatty():
+        # A widget stays in the saved notebook, so none is made for what ends at once.
+        delay = WIDGET_SECONDS if widgets else 0
+        yield from tqdm(items, total=total, initial=start, desc=label, leave=False, delay=delay)
         return
     last = time.monotonic()
     for count, item in enumerate(items, start + 1):
@@ -65,12 +85,7 @@ def shown(items: Iterable[T], total: int, label: str, start: int = 0) -> Iterato
 
 
 def quiet_libraries() -> None:
-    """Silences progress bars and notes of libraries; errors still show."""
-    import warnings
+    """Silences progress bars and notes of libraries for the rest of the process, as commands do; errors still show."""
+    from layerprobe.backbone.quiet import silence
 
-    import transformers
-
-    # peft asks transformers models for a property that transformers 5 renamed
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    silence()

@@ -58,6 +58,7 @@ class Trainer:
         label: how progress lines call this training.
         spec: everything the result depends on, as plain values; a half-trained model of another one is never gone on
             with.
+        defaults: defaults of the options in `spec`, for a half-trained model of an older version.
         tracking: trackers that get the rows of the log too.
     """
 
@@ -69,6 +70,7 @@ class Trainer:
     objective: Objective = next_item_objective
     label: str = "training"
     spec: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     tracking: Tracking = UNTRACKED
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class Trainer:
     def _train(self, epochs: int) -> None:
         checkpoint = self.folder / CHECKPOINT
         processes.wait()
-        self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec)
+        self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec, self.defaults)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
         with closing(self.tracking.start(self.label, self.spec)) as self.tracked:
             if self.progress.log_rows:

@@ -7,8 +7,8 @@ Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.atomic import read_yaml, write_parquet, write_yaml
 from layerprobe.store.layout import CHECKPOINT, LOG, METRICS, RANKS, SPEC, WEIGHTS
 from layerprobe.store.model_record import ModelRecord, write_model_record
-from layerprobe.store.run_folder import DONE, differing_keys, hash_value, is_done, mark_done
+from layerprobe.store.run_folder import DONE, differing_keys, hash_value, mark_done, require_unchanged
 from layerprobe.training.checkpoint import drop_resume, load_model, saved_progress
 from layerprobe.training.engine import Objective, available_device
 from layerprobe.training.log import say
@@ -69,6 +69,7 @@ class ModelJob:
         parameters: counts parameters by part.
         objective: makes the loss terms of the built model; None is plain next-item training.
         ranked: the part of the built model that is ranked; the model itself but for a student with extra heads.
+        defaults: defaults of the options in `spec`: what a model of an older version had of those it does not name.
     """
 
     point: Point
@@ -80,6 +81,7 @@ class ModelJob:
     parameters: Callable[[SequenceModel], dict[str, int]]
     objective: Callable[[TrainBatches], Objective] | None = None
     ranked: Callable[[SequenceModel], SequenceModel] = lambda model: model
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -137,7 +139,7 @@ def has_reached(job: ModelJob, epochs: int) -> bool:
     Raises:
         InputError: it is a training of another specification.
     """
-    progress = saved_progress(job.folder / CHECKPOINT, job.spec)
+    progress = saved_progress(job.folder / CHECKPOINT, job.spec, job.defaults)
     return progress.stopped or progress.epoch >= epochs
 
 
@@ -153,6 +155,7 @@ def _trainer(job: ModelJob, ranking: Ranking, tracking: Tracking) -> Trainer:
         objective=next_item_objective_with(job.training.loss) if job.objective is None else job.objective(batches),
         label=job.point.label,
         spec=job.spec,
+        defaults=job.defaults,
         tracking=tracking,
     )
 
@@ -161,11 +164,12 @@ def is_finished(job: ModelJob) -> bool:
     """Tells whether the folder holds the finished model; removes what a finished training left behind.
 
     Raises:
-        InputError: it holds the finished model of another specification.
+        InputError: it holds the finished model of another specification, or one of its files is missing or changed.
     """
     refuse_other(job)
-    if not is_done(job.folder, job.key):
+    if not (job.folder / DONE).exists():
         return False
+    require_unchanged(job.folder)
     drop_resume(job.folder / CHECKPOINT)
     return True
 
@@ -173,11 +177,14 @@ def is_finished(job: ModelJob) -> bool:
 def refuse_other(job: ModelJob) -> None:
     """Makes sure that the job's folder holds no finished model of another specification.
 
+    The specifications are compared, not their hashes: an older version lacks the options that came later, and those at
+    their defaults are no difference.
+
     Raises:
         InputError: it does; the message names the keys that differ.
     """
-    if (job.folder / DONE).exists():
-        differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)))
+    if (job.folder / DONE).exists() and (job.folder / SPEC).exists():
+        differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)), job.defaults)
         if differing:
             raise InputError(
                 f"{job.folder} holds a finished model of another specification; these keys differ: "

@@ -79,8 +79,6 @@ def test_only_the_layout_knows_where_files_of_a_study_lie(modules) -> None:
     assert [line for module in checked for line in literal_places(module)] == []
 
 
-@pytest.mark.parametrize(
-    "line", ['folder / "teacher"', 'study.folder / "similarity" / name', 'out / "report/report.md"']
-)
+@pytest.mark.parametrize("line", ['folder / "teacher"', 'folder / "similarity" / name', 'out / "report/report.md"'])
 def test_a_literal_place_is_found(parse_module, line: str) -> None:
     assert len(literal_places(parse_module("layerprobe.stages.made_up", f"path = {line}"))) == 1

@@ -1,4 +1,4 @@
-"""A floor is one class and one line: it is ranked, drawn on the curve, sliced and compared, also in a finished study."""
+"""A floor is one class and one line: it is ranked, drawn, sliced and compared, also in a finished study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages are things: order, needs, commands and the dry run's rows come from one list, and a new one is its line there."""
+"""Order, needs, commands and dry-run rows of stages come from one list, and a new stage is its line there."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def with_toy(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, ...]:
         "def run(study):\n"
         "    (study.folder / 'toy.txt').write_text(f'{study.n_layers} layers')\n"
         "def plan(study):\n"
-        "    spec = study.spec\n"
-        "    return [Planned('toy', 'recommender', (study.folder / 'toy',), spec.training, spec.recommender.max_len)]\n",
+        "    training, reads = study.spec.training, study.spec.recommender.max_len\n"
+        "    return [Planned('toy', 'recommender', (study.folder / 'toy',), training, reads)]\n",
         module.__dict__,
     )
     monkeypatch.setitem(sys.modules, "toy_stage", module)

@@ -11,8 +11,8 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.stages.ranks import ranked, write_ranks
 from layerprobe.store.layout import HEADS
 from layerprobe.store.run_folder import DONE, is_done
+from layerprobe.study.defaults import hashed_options
 from layerprobe.study.jobs.recommenders import load_teacher, teacher_key
-from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
 from layerprobe.training.options import train_batches
@@ -21,8 +21,9 @@ from layerprobe.training.options import train_batches
 def exits_key(study: Study) -> str:
     """Returns the hash of everything that the exits depend on; the teacher must be trained."""
     spec = study.spec
-    heads = {"heads": to_plain(spec.probe.heads), "training": to_plain(spec.training), "seed": spec.probe.seeds[0]}
-    return teacher_key(study, **heads)
+    heads = hashed_options("probe.heads", spec.probe.heads)
+    training = hashed_options("training", spec.training)
+    return teacher_key(study, heads=heads, training=training, seed=spec.probe.seeds[0])
 
 
 def rank_exits(study: Study) -> None:

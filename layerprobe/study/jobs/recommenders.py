@@ -15,6 +15,7 @@ from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.atomic import read_tensors
 from layerprobe.store.layout import WEIGHTS
 from layerprobe.store.run_folder import file_hash_of, hash_value
+from layerprobe.study.defaults import model_defaults
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.model_folder import ModelJob, Point, load_trained
@@ -43,6 +44,7 @@ def _job(study: Study, selection: LayerSelection, seed: int, folder: Path, from_
         training=study.spec.training,
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
+        defaults=model_defaults(study.spec),
     )
 
 
@@ -62,6 +64,7 @@ def control_job(study: Study, control: str, selection: LayerSelection, seed: int
         training=study.spec.training,
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
+        defaults=model_defaults(study.spec),
     )
 
 

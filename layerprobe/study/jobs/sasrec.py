@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from layerprobe.recommender.sasrec import SASRec
 from layerprobe.recommender.sequence_model import SequenceModel
+from layerprobe.study.defaults import model_defaults
 from layerprobe.study.jobs.recommenders import shared_dependencies
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
@@ -27,6 +28,7 @@ def sasrec_job(study: Study, seed: int) -> ModelJob:
         training=spec.training,
         max_len=spec.sasrec.max_len,
         parameters=_parameters,
+        defaults=model_defaults(study.spec),
     )
 
 

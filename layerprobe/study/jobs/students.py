@@ -92,6 +92,7 @@ def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
         parameters=plain.parameters,
         objective=lambda batches: _objective(study, blocks, batches),
         ranked=student_of,
+        defaults=plain.defaults,
     )
 
 

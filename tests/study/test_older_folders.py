@@ -1,0 +1,270 @@
+"""Folders of an older version: what was finished stays finished, also when options have been added since.
+
+`old_study` was written by the last version before folders were compared this way (without its report), from
+`old_study.yaml`. It is a file of that version, so it is never written anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from study_folders import Killed, contents, files, without_clock
+
+from layerprobe.backbone.load import BackboneOptions
+from layerprobe.backbone.prompt import PromptOptions
+from layerprobe.cli.main import main
+from layerprobe.data.order import OrderOptions
+from layerprobe.data.preprocess import PreprocessOptions
+from layerprobe.data.sources.raw import SourceOptions
+from layerprobe.data.synthetic import SyntheticOptions
+from layerprobe.distillation.losses import DistillationWeights
+from layerprobe.errors import InputError
+from layerprobe.pipeline.run import run_stages
+from layerprobe.probing import cuts
+from layerprobe.probing.probe_heads import ProbeHeadOptions
+from layerprobe.recommender.losses import LossOptions
+from layerprobe.recommender.model import RecommenderOptions
+from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.reporting import report
+from layerprobe.reporting.figures import canvas
+from layerprobe.stages import cost, similarity
+from layerprobe.stages.teacher import exits
+from layerprobe.store.atomic import read_json, read_yaml
+from layerprobe.store.run_folder import differing_keys
+from layerprobe.study.defaults import HASHED, defaults_of, hashed_options
+from layerprobe.study.parser import load_spec
+from layerprobe.study.spec import CostSpec, DataSpec, DistillSpec, SimilaritySpec, StudySpec, to_plain
+from layerprobe.study.study import Study
+from layerprobe.training import loop, model_folder
+from layerprobe.training.adapters import TuningOptions
+from layerprobe.training.options import TrainingOptions
+
+HERE = Path(__file__).parent
+OLD, OLD_SPEC = HERE / "old_study", HERE / "old_study.yaml"
+OPTIONS = (
+    BackboneOptions, TuningOptions, PromptOptions, RecommenderOptions, TrainingOptions, LossOptions, SASRecOptions,
+    ProbeHeadOptions, SimilaritySpec, CostSpec, DistillSpec, DistillationWeights, DataSpec, SourceOptions,
+    PreprocessOptions, OrderOptions, SyntheticOptions,
+)  # fmt: skip
+NAME, DEFAULT = "tomorrow", 0.5
+STAY = (
+    "data/", "items/", "baselines/", "teacher/", "similarity/", "exits/", "variants/", "distillation/", "student/",
+    "costs/costs", "costs/done",
+)  # fmt: skip
+"""What is never written twice; the other files are made again from it in every run."""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A copy of the old study, free to change."""
+    shutil.copytree(OLD, tmp_path / "old")
+    return tmp_path / "old"
+
+
+@pytest.fixture
+def nothing_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where a model is trained, or the teacher or a cost is measured again."""
+    for module, name in (
+        (model_folder, "Trainer"),
+        (cost, "serve"),
+        (exits, "fit_probe_heads"),
+        (similarity, "sampled_states"),
+        (cuts, "only_layers"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_a, of=name, **_k: pytest.fail(f"{of} was called again"))
+
+
+def add_option(monkeypatch: pytest.MonkeyPatch, options: type, default: Any = DEFAULT) -> None:
+    """Adds an option with a default to a dataclass, as a later version would; it is not for `__init__`."""
+    later = make_dataclass("Later", [(NAME, Any, field(default=default, init=False))], bases=(options,), frozen=True)
+    monkeypatch.setitem(options.__dataclass_fields__, NAME, later.__dataclass_fields__[NAME])
+    monkeypatch.setattr(options, NAME, default, raising=False)
+
+
+def with_value(options: Any, value: Any) -> Any:
+    """Returns the options with another value of the added one."""
+    changed = replace(options)
+    object.__setattr__(changed, NAME, value)
+    return changed
+
+
+def unclocked(folder: Path) -> dict[str, bytes]:
+    """The files whose content no clock and no version enters."""
+    left_out = ("study.yaml", "provenance.json", "curve.csv", "slices.csv", "report/")
+    return {name: content for name, content in contents(folder).items() if not name.startswith(left_out)}
+
+
+def numbers(value: Any) -> Any:
+    """Returns plain values without their sentences, whose words may change from version to version."""
+    if isinstance(value, dict):
+        return {name: numbers(entry) for name, entry in value.items() if name not in ("sentence", "notes", "reason")}
+    return [numbers(entry) for entry in value] if isinstance(value, list) else value
+
+
+@pytest.mark.usefixtures("nothing_made_anew")
+def test_a_study_of_the_version_before_is_opened_and_its_report_drawn(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "save_figure", canvas.save_figure)
+    assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 0
+    pd.testing.assert_frame_equal(without_clock(old), without_clock(OLD))
+    decisions = [pd.json_normalize(numbers(read_json(folder / "decision.json"))) for folder in (old, OLD)]
+    pd.testing.assert_frame_equal(*decisions, rtol=1e-9)
+    before, after = contents(OLD), contents(old)
+    assert {name: after[name] for name in before if name.startswith(STAY)} == {
+        name: content for name, content in before.items() if name.startswith(STAY)
+    }
+    assert (old / "report" / "report.md").read_text().startswith("# ")
+    assert {path.suffix for path in (old / "report" / "figures").iterdir()} >= {".png", ".svg"}
+
+
+@pytest.mark.usefixtures("nothing_made_anew")
+def test_an_option_added_later_leaves_a_finished_study_as_it_is(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 0
+    before = unclocked(old)
+    for options in OPTIONS:
+        add_option(monkeypatch, options)
+    assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 0
+    assert unclocked(old) == before
+    assert read_yaml(old / "study.yaml")["training"]["loss"][NAME] == DEFAULT
+    assert NAME not in read_yaml(old / "teacher" / "spec.yaml")["training"]
+
+
+@pytest.mark.parametrize("section", ["backbone", "tuning", "prompt", "recommender", "training", "items", "data"])
+def test_another_value_of_an_option_added_later_is_refused_and_named(
+    section: str, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options in OPTIONS:
+        add_option(monkeypatch, options)
+    spec = load_spec(OLD_SPEC, [])
+    if section == "items":
+        spec = replace(spec, items=replace(spec.items, training=with_value(spec.items.training, 0.7)))
+    else:
+        spec = replace(spec, **{section: with_value(getattr(spec, section), 0.7)})
+    name = f"{section}.training" if section == "items" else section
+    with pytest.raises(InputError, match=f"these keys differ: {name}.{NAME};"):
+        run_stages(Study(spec, old))
+
+
+@pytest.mark.parametrize(("section", "folder"), [("similarity", "similarity"), ("cost", "costs")])
+def test_another_value_of_an_option_added_later_makes_a_table_anew(
+    section: str, folder: str, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_option(monkeypatch, SimilaritySpec)
+    add_option(monkeypatch, CostSpec)
+    spec = load_spec(OLD_SPEC, [])
+    spec = replace(spec, **{section: with_value(getattr(spec, section), 0.7)})
+    monkeypatch.setattr(model_folder, "Trainer", lambda *_a, **_k: pytest.fail("a finished model was trained again"))
+    before = read_json(old / folder / "done.json")["key"]
+    run_stages(Study(spec, old), "decide")
+    assert read_json(old / folder / "done.json")["key"] != before
+
+
+def test_another_value_of_a_student_is_refused_and_named(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_option(monkeypatch, DistillationWeights)
+    spec = load_spec(OLD_SPEC, [])
+    spec = replace(spec, distill=replace(spec.distill, weights=with_value(spec.distill.weights, 0.7)))
+    with pytest.raises(InputError, match=f"another specification; these keys differ: distill.weights.{NAME};"):
+        run_stages(Study(spec, old), "distill")
+
+
+def test_a_half_trained_model_is_resumed_by_a_version_with_more_options(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(old / "distillation")
+    with monkeypatch.context() as killed:
+        killed.setattr(loop.Trainer, "_finish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            main(["distill", str(OLD_SPEC), "--out", str(old)])
+    assert "checkpoint/resume.safetensors" in files(old / "distillation" / "student")
+    for options in OPTIONS:
+        add_option(monkeypatch, options)
+    spec = load_spec(OLD_SPEC, [])
+    weights = with_value(spec.distill.weights, 0.7)
+    other = replace(spec, distill=replace(spec.distill, weights=weights))
+    with pytest.raises(InputError, match=f"half-trained.* these keys differ: distill.weights.{NAME};"):
+        run_stages(Study(other, old), "distill")
+    assert main(["distill", str(OLD_SPEC), "--out", str(old)]) == 0
+    assert NAME in read_yaml(old / "distillation" / "student" / "spec.yaml")["distill"]["weights"]
+    pd.testing.assert_frame_equal(without_clock(old), without_clock(OLD))
+
+
+def test_a_key_that_only_the_older_folder_has_is_refused_and_named(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (old / "study.yaml", old / "teacher" / "spec.yaml"):
+        known = read_yaml(path)
+        known["training"]["gone"] = None
+        path.write_text(yaml.safe_dump(known))
+    assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 2
+    assert "holds another study; these keys differ: training.gone;" in capsys.readouterr().err
+    (old / "study.yaml").write_bytes((OLD / "study.yaml").read_bytes())
+    assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 2
+    assert "finished model of another specification; these keys differ: training.gone;" in capsys.readouterr().err
+
+
+def test_a_model_without_its_specification_is_refused_in_one_line(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old / "teacher" / "spec.yaml").unlink()
+    assert main(["teach", str(OLD_SPEC), "--out", str(old)]) == 2
+    assert "spec.yaml is missing or was changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old_values", "new_values", "defaults", "differing"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"b": 2}, []),
+        ({"a": 1}, {"a": 1, "b": 3}, {"b": 2}, ["b"]),
+        ({"a": 1}, {"a": 1, "b": None}, {}, ["b"]),
+        ({"a": 1, "b": None}, {"a": 1}, {"b": None}, ["b"]),
+        ({"s": {"a": 1}}, {"s": {"a": 1, "b": 3}}, {"s": {"a": 0, "b": 2}}, ["s.b"]),
+        ({}, {"s": {"a": 0, "b": 3}}, {"s": {"a": 0, "b": 2}}, ["s.b"]),
+        ({"s": None}, {"s": {"a": 0}}, {"s": {"a": 0}}, ["s"]),
+        ({"s": "hash"}, {"s": "hash"}, {"s": {"a": 0}}, []),
+        ({"a": 1}, {"a": 2}, {"a": 1}, ["a"]),
+    ],
+)
+def test_keys_that_differ(old_values: dict, new_values: dict, defaults: dict, differing: list[str]) -> None:
+    assert differing_keys(old_values, new_values, defaults) == differing
+
+
+def test_defaults_are_known_of_every_option_and_of_a_section_that_may_be_null() -> None:
+    assert defaults_of(StudySpec()) == to_plain(StudySpec())
+    own = DistillSpec(depth=2, training=TrainingOptions(epochs=3))
+    assert defaults_of(own) == to_plain(DistillSpec()) | {"training": to_plain(TrainingOptions())}
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ("data", DataSpec()),
+        ("training", TrainingOptions()),
+        ("probe.heads", ProbeHeadOptions()),
+        ("similarity", SimilaritySpec()),
+        ("cost", CostSpec()),
+    ],
+)
+def test_a_hash_holds_the_options_of_the_first_release_and_later_ones_that_are_used(
+    section: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = hashed_options(section, options)
+    assert set(dotted(first)) >= HASHED[section]
+    add_option(monkeypatch, type(options))
+    assert hashed_options(section, options) == first
+    assert hashed_options(section, with_value(options, 0.7)) == first | {NAME: 0.7}
+    assert NAME in {entry.name for entry in fields(options)}
+
+
+def dotted(plain: dict[str, Any], prefix: str = "") -> list[str]:
+    return [
+        name
+        for key, value in plain.items()
+        for name in (dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    ]
