@@ -1,6 +1,6 @@
 """The architecture table: where a family keeps its layers, final norm, positions and per-layer config entries.
 
-The rest of the code never asks for a family. An unknown one is an error that prints the module tree, never a guess.
+No other code depends on the family. An unknown one is an error that prints the module tree, never a guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from layerprobe.errors import UnsupportedArchitecture
 
 @dataclass(frozen=True)
 class Architecture:
-    """Names inside a Hugging Face backbone of one family (token embeddings: every model tells its own).
+    """Names inside a Hugging Face backbone of one family (token embeddings: every model names its own).
 
     Attributes:
         model_type: `config.model_type` of the family.
@@ -30,7 +30,7 @@ class Architecture:
         causal: whether a position sees earlier positions only. Without it a prompt cannot be shared between users
             (its states depend on their items), targets at every position would leak, and padding must be masked.
         index_bound: config switches that tie a layer's arithmetic to its index, so that it cannot move.
-        dropped: what begins the names of weights that a checkpoint may hold beside the backbone: its heads.
+        dropped: beginnings of the names of weights that a checkpoint may hold beside the backbone: its heads.
         unread: attribute paths of stock parts that no readout reads; kept for stock loaders, frozen, not counted.
         shape: names of this family's config entries where they differ from those of `BackboneOptions`.
     """
@@ -57,8 +57,8 @@ class Architecture:
 
 LLAMA = Architecture("llama")
 ARCHITECTURES = {
-    found.model_type: found
-    for found in (
+    architecture.model_type: architecture
+    for architecture in (
         LLAMA,
         replace(LLAMA, model_type="mistral"),
         replace(LLAMA, model_type="qwen2"),
@@ -158,8 +158,8 @@ def architecture_named(config: PretrainedConfig, model: nn.Module | None = None)
     Raises:
         UnsupportedArchitecture: the family is not in the table, or a switch of the config makes it another one.
     """
-    found = ARCHITECTURES.get(config.model_type)
-    if found is None:
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
         tree = (
             "" if model is None else "; its modules: " + ", ".join(f"{n}: {type(m).__name__}" for n, m in _top(model))
         )
@@ -170,20 +170,21 @@ def architecture_named(config: PretrainedConfig, model: nn.Module | None = None)
     for name, understood, reason in REFUSED_VALUES:
         value = getattr(config, name, None)
         if value not in understood:
-            raise UnsupportedArchitecture(f"{found.model_type} with {name}: {value} is not supported: {reason}")
+            raise UnsupportedArchitecture(f"{architecture.model_type} with {name}: {value} is not supported: {reason}")
     if getattr(config, "quantization_config", None) is not None:
         raise UnsupportedArchitecture(
-            "the checkpoint must hold plain weights, and its config.json has a quantization_config: take the original "
+            "the checkpoint must hold plain weights, and its config.json has a quantization_config: use the original "
             "checkpoint, with backbone.quantize if it has to be small"
         )
+    # OPT 350M takes narrower vectors and projects them, so item vectors of the hidden width would not fit.
     if getattr(config, "word_embed_proj_dim", config.hidden_size) != config.hidden_size:
         raise UnsupportedArchitecture(
-            f"{found.model_type} must embed in its own width, {config.hidden_size}; "
+            f"{architecture.model_type} must embed in its own width, {config.hidden_size}; "
             f"word_embed_proj_dim is {config.word_embed_proj_dim}"
         )
-    if found.causal is False and getattr(config, "is_decoder", False):
-        raise UnsupportedArchitecture(f"{found.model_type} is supported as an encoder; is_decoder is true")
-    return found
+    if architecture.causal is False and getattr(config, "is_decoder", False):
+        raise UnsupportedArchitecture(f"{architecture.model_type} is supported as an encoder; is_decoder is true")
+    return architecture
 
 
 def _top(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -26,7 +26,7 @@ def shape_config(options: BackboneOptions) -> PretrainedConfig:
     architecture = ARCHITECTURES[options.family]
     head_dim = options.hidden_size // options.heads
     entries = {
-        "vocab_size": 1,  # items enter as vectors; one row, never read, keeps stock loaders content
+        "vocab_size": 1,  # items enter as vectors; stock loaders need one row, which is never read
         "hidden_size": options.hidden_size,
         "intermediate_size": options.intermediate_size,
         "num_hidden_layers": options.layers,
@@ -51,6 +51,7 @@ def shape_config(options: BackboneOptions) -> PretrainedConfig:
             raise InputError(
                 f"backbone.rope_theta has no use with family {options.family}, which has no single rotary base"
             )
+    # Families differ in which entries they have and what they call them; the config itself says which it knows.
     named = {architecture.shape.get(name, name): value for name, value in entries.items()}
     config = AutoConfig.for_model(
         options.family, **{name: value for name, value in named.items() if hasattr(default, name)}
@@ -63,7 +64,7 @@ def set_dropouts(config: PretrainedConfig, options: BackboneOptions) -> None:
     """Puts the options' dropout rates into the config.
 
     Raises:
-        InputError: the family has no dropout inside its layers, and some is asked for.
+        InputError: the family has no dropout inside its layers, and `hidden_dropout` is above 0.
     """
     architecture = ARCHITECTURES[config.model_type]
     if options.hidden_dropout and not architecture.hidden_dropout:
@@ -85,10 +86,10 @@ def model_without_weights(config: PretrainedConfig, options: BackboneOptions) ->
     """Builds a config's model on the current device, its weights as the library draws them.
 
     Raises:
-        InputError: the attention code asked for is not there, or the config holds a value the library does not know.
+        InputError: the attention code is not installed, or the config holds a value the library does not know.
     """
     if options.attention == "flex_attention" and not torch.cuda.is_available():
-        raise InputError("backbone.attention flex_attention trains on a GPU alone, and there is none: use auto")
+        raise InputError("backbone.attention flex_attention trains on a GPU only, and there is none: use auto")
     try:
         return AutoModel.from_config(config, **attention_arguments(options))
     except (ImportError, ValueError, KeyError, AttributeError) as error:
@@ -102,7 +103,7 @@ def model_without_weights(config: PretrainedConfig, options: BackboneOptions) ->
 
 def with_random_weights(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
     """Builds a shape at full depth and cuts it, so layer i starts from the same weights at every depth."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # the seed must not reach the random numbers of the caller
         torch.manual_seed(options.init_seed)
         model = model_without_weights(config, options)
     return truncate(model, kept)
@@ -111,8 +112,8 @@ def with_random_weights(config: PretrainedConfig, options: BackboneOptions, kept
 def with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
     """Builds only the kept layers of a checkpoint's shape, with the weights they would have at full depth.
 
-    Layer i draws from (seed, i), the rest from the seed alone. Some families draw narrower the deeper they are, so the
-    stored depth stands in the config meanwhile.
+    Layer i draws from (seed, i), everything else from the seed alone. In some families the spread of the draws depends
+    on the depth, so the config holds the stored depth while weights are drawn.
     """
     depth = config.num_hidden_layers
     cut_config(config, kept)
@@ -123,6 +124,7 @@ def with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept:
         torch.manual_seed(options.init_seed)
         _draw_again(model, model, layers)
         for layer, module in zip(kept.layers, layers, strict=True):
+            # A seed per stored layer: what is drawn for it does not depend on which other layers are kept.
             torch.manual_seed(1_000_003 * (layer + 1) + options.init_seed)
             _draw_again(model, module)
         model.config.num_hidden_layers = kept.depth
@@ -130,10 +132,10 @@ def with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept:
 
 
 def _draw_again(model: PreTrainedModel, module: torch.nn.Module, skipped: torch.nn.Module | None = None) -> None:
-    """Draws the weights of `module` by the library's rule: what lies inside first, since its parent may overrule it."""
+    """Draws the weights of `module` by the library's rule: children first, since their parent may draw them again."""
     for child in module.children():
         if child is not skipped:
             _draw_again(model, child, skipped)
-    for value in module.parameters(recurse=False):
+    for value in module.parameters(recurse=False):  # the library skips what it has marked as drawn
         value._is_hf_initialized = False  # pyright: ignore[reportAttributeAccessIssue]
     model._init_weights(module)

@@ -1,7 +1,7 @@
-"""Checkpoints in the stock format, on disk or on the hub: config and names first, weights only where they are kept.
+"""Checkpoints in the stock format, on disk or on the hub: config and names first, weights of kept layers only.
 
 Takes a folder or a hub id, hands on a config and, per weight of the cut model, where its bytes lie. Shards that hold no
-kept layer are neither downloaded nor opened for reading. safetensors only: nothing that could run code is opened.
+kept layer are neither downloaded nor read. safetensors only: nothing that could run code is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a checkpoint lies.
+    """Where a checkpoint is.
 
     Attributes:
         where: local folder or hub id.
@@ -52,12 +52,12 @@ class Checkpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether `where` names a folder; what looks like a path is never asked of the hub."""
+        """Whether `where` names a folder; the hub is never asked for what looks like a path."""
         return self.where.startswith((".", "/", "~")) or Path(self.where).exists()
 
     @property
     def place(self) -> str:
-        """`where` as other libraries take it: a folder with `~` spelt out, or the hub id."""
+        """`where` as other libraries take it: a folder with `~` expanded, or the hub id."""
         return str(Path(self.where).expanduser()) if self.is_local else self.where
 
     @quiet()
@@ -65,7 +65,7 @@ class Checkpoint:
         """Returns the path of one of its files, downloaded if it has to be; None where it has no such file.
 
         Raises:
-            InputError: the hub cannot be reached, or does not give it out.
+            InputError: the hub cannot be reached, or refuses the file.
         """
         if self.is_local:
             if self.revision is not None:
@@ -83,7 +83,7 @@ class Checkpoint:
 
     @property
     def _is_cached(self) -> bool:
-        """Whether its config lies in the local cache: offline, a file that is not there too is taken for absent."""
+        """Whether its config is in the local cache: offline, a file that is not in it counts as absent."""
         return isinstance(try_to_load_from_cache(self.where, "config.json", revision=self.revision), str)
 
     @quiet()
@@ -91,40 +91,42 @@ class Checkpoint:
         """Reads `config.json` and makes sure the family is supported.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: it does not exist, or cannot be read.
             UnsupportedArchitecture: the family is not in the table; the message shows its module tree.
         """
         path = self.find("config.json")
         if path is None:
             adapter = self.find("adapter_config.json") is not None
-            extra = " (a LoRA adapter lies there: merge it into its model first)" if adapter else ""
+            extra = " (there is a LoRA adapter: merge it into its model first)" if adapter else ""
             raise InputError(
                 f"backbone.checkpoint must be a folder or hub id with config.json and safetensors; none at {self.where}"
                 f"{extra}"
             )
         try:
-            config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)  # code of a hub repo is never run
         except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise InputError(f"{self.where}/config.json cannot be read: {first_line(error)}") from error
-        if config.model_type not in ARCHITECTURES:
+        if config.model_type not in ARCHITECTURES:  # built without memory only to show its module tree in the error
             architecture_named(config, _empty_model(config))
         architecture_named(config)
         if config.num_hidden_layers < 0:
-            raise InputError(f"{self.where}/config.json must say a number of layers; got {config.num_hidden_layers}")
+            raise InputError(
+                f"{self.where}/config.json must have num_hidden_layers of at least 0; got {config.num_hidden_layers}"
+            )
         return config
 
 
 def hub_problem(where: str, revision: str | None, error: Exception) -> str:
     """Returns one line that says why the hub did not give a checkpoint, and what to do."""
-    head = f"backbone.checkpoint {where} is no local folder, and the hub "
+    head = f"backbone.checkpoint {where} is not a local folder, and the hub "
     if isinstance(error, GatedRepoError):
-        return f"{head}keeps it behind a licence: accept it on the model's page, then run `hf auth login`"
+        return f"{head}asks for a licence: accept it on the model's page, then run `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
         return f"{head}has no such model, or it is private: check the name, or run `hf auth login`"
     if isinstance(error, RevisionNotFoundError):
         return f"{head}has no revision {revision} of it: check backbone.revision"
     if isinstance(error, HFValidationError):
-        return f"{head}knows ids of the form owner/name only: give an existing folder or such an id"
+        return f"{head}takes ids of the form owner/name only: give an existing folder or such an id"
     if isinstance(error, LocalEntryNotFoundError):
         return (
             f"{head}cannot be reached (offline?) and it is not in the local cache: download it once, or give a folder"
@@ -133,7 +135,7 @@ def hub_problem(where: str, revision: str | None, error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text; of a config that is refused, all of it, since the cause comes last."""
+    """Returns the first line of an error's text; for a refused config all of it, since the cause comes last."""
     if isinstance(error, StrictDataclassError):
         return " ".join(str(error).split())
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -159,7 +161,8 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
         layers: layers to keep, 0-based, ascending.
 
     Raises:
-        InputError: no safetensors, a missing or foreign shard, no backbone in them, or another depth than the config's.
+        InputError: no safetensors, a missing shard or one of another checkpoint, no backbone in them, or another depth
+            than the config's.
     """
     architecture = architecture_named(config)
     files = _weight_files(checkpoint)
@@ -173,16 +176,16 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
 
 
 def _refuse_twins(where: str, names: Sequence[str], architecture: Architecture) -> None:
-    """Two weights of one place, such as `model.layers.1.w` and `layers.1.w`, would load as either."""
+    """Of two weights for one place, such as `model.layers.1.w` and `layers.1.w`, either could be loaded."""
     seen: dict[str, str] = {}
     for name in names:
         inside = in_layers(name, architecture)
         if inside is not None and seen.setdefault(inside, name) != name:
-            raise InputError(f"{where} holds two weights for one place, {seen[inside]} and {name}; copy it anew")
+            raise InputError(f"{where} holds two weights for one place, {seen[inside]} and {name}; copy it again")
 
 
 def fingerprint(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequence[int]) -> dict[str, str]:
-    """Returns what a checkpoint's content is known by: its commit on the hub, or hashes of config and weight files.
+    """Returns what identifies a checkpoint's content: its commit on the hub, or hashes of config and weight files.
 
     Weight files that hold none of the kept layers are left out.
 
@@ -192,7 +195,7 @@ def fingerprint(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequen
     path = checkpoint.find("config.json")
     assert path is not None
     if not checkpoint.is_local:
-        return {"commit": path.parent.name}
+        return {"commit": path.parent.name}  # the cache keeps each commit in a folder of that name
     architecture = architecture_named(config)
     files = _weight_files(checkpoint)
     shards = sorted({files[name] for name in kept_names(files, architecture, layers)})
@@ -202,7 +205,7 @@ def fingerprint(checkpoint: Checkpoint, config: PretrainedConfig, layers: Sequen
 def check_weights(checkpoint: Checkpoint, config: PretrainedConfig) -> None:
     """Checks that there are weights and that their names agree with the depth in the config.
 
-    A hub checkpoint is checked where its index tells the names; a single large file is not downloaded for it.
+    A hub checkpoint is checked only where an index lists the names; a single large file is not downloaded for this.
 
     Raises:
         InputError: they disagree, there are none, or they cannot be read.
@@ -216,7 +219,7 @@ def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     """Returns the file of each weight, by the index or from the one file's header."""
     index = checkpoint.find(INDEX)
     if index is not None:
-        damaged = f"{checkpoint.where}/{INDEX} must hold a weight_map of names to files; it is damaged: copy it anew"
+        damaged = f"{checkpoint.where}/{INDEX} must hold a weight_map of names to files; it is damaged: copy it again"
         try:
             files = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         except (ValueError, KeyError, TypeError) as error:
@@ -238,7 +241,7 @@ def _open_shard(checkpoint: Checkpoint, shard: str, files: dict[str, str]) -> An
     if differing:
         raise InputError(
             f"the shards of {checkpoint.where} are mixed up: {shard} and {INDEX} disagree about {len(differing)} "
-            f"weights, such as {differing[0]}; copy the checkpoint anew"
+            f"weights, such as {differing[0]}; copy the checkpoint again"
         )
     return opened
 
@@ -246,7 +249,7 @@ def _open_shard(checkpoint: Checkpoint, shard: str, files: dict[str, str]) -> An
 def _shard_path(checkpoint: Checkpoint, name: str) -> Path:
     path = checkpoint.find(name)
     if path is None:
-        raise InputError(f"the shard {name} of {checkpoint.where} is missing; copy the checkpoint anew")
+        raise InputError(f"the shard {name} of {checkpoint.where} is missing; copy the checkpoint again")
     return path
 
 
@@ -256,19 +259,19 @@ def _open_file(checkpoint: Checkpoint, name: str) -> Any:
         # Read, not mapped: weights that stayed views of the file would change if it was overwritten.
         return safe_open(path, framework="pt", backend="pread")  # pyright: ignore
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no readable safetensors file ({first_line(error)}); copy it anew") from error
+        raise InputError(f"{path} is not a readable safetensors file ({first_line(error)}); copy it again") from error
 
 
 def _check_depth(where: str, files: dict[str, str], architecture: Architecture, depth: int) -> None:
-    found = sorted(layer_numbers(files, architecture))
-    if not found and depth:
+    numbers = sorted(layer_numbers(files, architecture))
+    if not numbers and depth:
         raise InputError(
             f"{where} holds no backbone of the family {architecture.model_type}: none of its {len(files)} weights is "
             f"named ...{architecture.layers}.0...; it begins with {', '.join(list(files)[:2]) or 'nothing'}"
         )
-    if found != list(range(depth)):
+    if numbers != list(range(depth)):
         raise InputError(
-            f"config.json of {where} says {depth} layers and its weights hold {len(found)} "
-            f"(the last is layer {found[-1]}): num_hidden_layers and the file must agree; use the config that the "
+            f"config.json of {where} says {depth} layers and its weights hold {len(numbers)} "
+            f"(the last is layer {numbers[-1]}): num_hidden_layers and the file must agree; use the config that the "
             "weights were saved with, and backbone.keep to take fewer layers"
         )

@@ -1,7 +1,7 @@
 """Hidden states by hooks: `hidden[0..L]`, all before the final norm, at chosen positions only.
 
-Hugging Face's own last hidden state is after the final norm while the others are before it, which draws a false jump
-at the last layer. Here `hidden[k]` is the input of layer k and `hidden[L]` the input of the final norm.
+Hugging Face's own last hidden state is after the final norm while the others are before it, which looks like a jump at
+the last layer that is not there. Here `hidden[k]` is the input of layer k and `hidden[L]` the input of the final norm.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
 
 
 class HiddenStates:
-    """The states of the last forward pass: `found[k]` is `hidden[k]` at the chosen positions.
+    """The states of the last forward pass: `states[k]` is `hidden[k]` at the chosen positions.
 
     Args:
         n_layers: L.
-        row, pos: positions that are kept, [read]; None keeps all of them, padding too, in the graph of the pass.
+        row, pos: positions that are kept, [read]; None keeps all of them, padding included, as part of the graph.
     """
 
     def __init__(self, n_layers: int, row: torch.Tensor | None, pos: torch.Tensor | None) -> None:
@@ -35,7 +35,8 @@ class HiddenStates:
 
     def keep(self, k: int, full: torch.Tensor) -> None:
         """Stores `hidden[k]` from the full tensor [batch, pos, dim]."""
-        self.states[k] = full if self.row is None else full[self.row, self.pos]
+        # Only what is read is kept: the states of all positions would take L + 1 times the memory of one layer's.
+        self.states[k] = full if self.row is None else full[self.row, self.pos]  # [read, dim]
 
     def every(self) -> list[torch.Tensor]:
         """Returns `hidden[0..L]` as the pass made them, [read, dim] each, or [batch, pos, dim] where all are kept."""
@@ -43,7 +44,7 @@ class HiddenStates:
 
     def stacked(self) -> torch.Tensor:
         """Returns all states, float32 or better, [L + 1, read, dim]."""
-        return at_least_float32(torch.stack(self.every()))
+        return at_least_float32(torch.stack(self.every()))  # [L + 1, read, dim]
 
 
 @contextmanager
@@ -52,27 +53,29 @@ def captured_hidden(
 ) -> Iterator[HiddenStates]:
     """Captures `hidden[0..L]` at (row, pos), or everywhere, of each forward pass inside; then removes its hooks."""
     layers = layers_of(model)
-    found = HiddenStates(len(layers), row, pos)
-    handles = [layer.register_forward_pre_hook(_keeper(found, k), with_kwargs=True) for k, layer in enumerate(layers)]
-    handles.append(_hook_last(model, found, len(layers)))
+    states = HiddenStates(len(layers), row, pos)
+    # The input of layer k, not the output of layer k - 1, since families differ in what a layer returns.
+    handles = [layer.register_forward_pre_hook(_keeper(states, k), with_kwargs=True) for k, layer in enumerate(layers)]
+    handles.append(_hook_last(model, states, len(layers)))
     try:
-        yield found
+        yield states
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook_last(model: PreTrainedModel, found: HiddenStates, depth: int) -> torch.utils.hooks.RemovableHandle:
+def _hook_last(model: PreTrainedModel, states: HiddenStates, depth: int) -> torch.utils.hooks.RemovableHandle:
     """Captures `hidden[L]`: what enters the final norm or, where there is none, what the run of layers returns."""
     architecture = architecture_of(model)
     if architecture.final_norm is not None:
-        return final_norm_of(model).register_forward_pre_hook(_keeper(found, depth), with_kwargs=True)
-    stack = model.get_submodule(architecture.layers.rpartition(".")[0])
-    return stack.register_forward_hook(lambda _module, _inputs, output: found.keep(depth, output.last_hidden_state))
+        return final_norm_of(model).register_forward_pre_hook(_keeper(states, depth), with_kwargs=True)
+    stack = model.get_submodule(architecture.layers.rpartition(".")[0])  # the module that runs the list of layers
+    return stack.register_forward_hook(lambda _module, _inputs, output: states.keep(depth, output.last_hidden_state))
 
 
-def _keeper(found: HiddenStates, k: int) -> Any:
+def _keeper(states: HiddenStates, k: int) -> Any:
     def keep(_module: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        found.keep(k, positional[0] if positional else named["hidden_states"])
+        # Families pass the state by position or by name.
+        states.keep(k, positional[0] if positional else named["hidden_states"])
 
     return keep

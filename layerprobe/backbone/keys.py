@@ -14,7 +14,7 @@ from layerprobe.backbone.architecture import Architecture
 def layer_numbers(names: Iterable[str], architecture: Architecture) -> set[int]:
     """Returns the layer indices that occur in names of weights."""
     pattern = _pattern(architecture)
-    return {int(found[2]) for found in map(pattern.search, names) if found}
+    return {int(match[2]) for match in map(pattern.search, names) if match}
 
 
 def kept_names(names: Iterable[str], architecture: Architecture, layers: Sequence[int]) -> dict[str, str]:
@@ -34,22 +34,22 @@ def kept_names(names: Iterable[str], architecture: Architecture, layers: Sequenc
     pattern, place = _pattern(architecture), {layer: index for index, layer in enumerate(layers)}
     kept = {}
     for name in names:
-        found = pattern.search(name)
-        if found is None:
+        match = pattern.search(name)
+        if match is None:
             kept[name] = name
-        elif int(found[2]) in place:
-            kept[name] = f"{name[: found.start(2)]}{place[int(found[2])]}{name[found.end(2) :]}"
+        elif int(match[2]) in place:
+            kept[name] = f"{name[: match.start(2)]}{place[int(match[2])]}{name[match.end(2) :]}"
     return kept
 
 
 def in_layers(name: str, architecture: Architecture) -> str | None:
-    """Returns the part of a name from the layers on, whatever model it lies in; None outside the layers.
+    """Returns the part of a name from the layers on, whatever prefix stands before it; None outside the layers.
 
     >>> in_layers("model.layers.5.w", Architecture("llama"))
     'layers.5.w'
     """
-    found = _pattern(architecture).search(name)
-    return None if found is None else name[found.end(1) :]
+    match = _pattern(architecture).search(name)
+    return None if match is None else name[match.end(1) :]
 
 
 def stored_name(name: str, architecture: Architecture, layers: Sequence[int]) -> str:
@@ -58,8 +58,9 @@ def stored_name(name: str, architecture: Architecture, layers: Sequence[int]) ->
     >>> stored_name("layers.0.w", Architecture("llama"), [5])
     'layers.5.w'
     """
-    return _pattern(architecture).sub(lambda found: f"{found[1]}{architecture.layers}.{layers[int(found[2])]}.", name)
+    return _pattern(architecture).sub(lambda match: f"{match[1]}{architecture.layers}.{layers[int(match[2])]}.", name)
 
 
 def _pattern(architecture: Architecture) -> re.Pattern[str]:
+    # At the start or after a dot: checkpoints of a model with a head put a prefix such as `model.` before the layers.
     return re.compile(rf"(^|\.){re.escape(architecture.layers)}\.(\d+)\.")

@@ -37,7 +37,7 @@ def load_backbone(options: BackboneOptions, selection: LayerSelection | None = N
 
     Raises:
         InputError: the checkpoint is absent, unreadable, or its weights do not fit its config; a selection does not fit
-            the depth; an option asks for what this machine or family lacks.
+            the depth; an option needs something that this machine or family lacks.
         UnsupportedArchitecture: its family is not in the table.
     """
     if options.checkpoint is None:
@@ -68,6 +68,7 @@ def composed(options: BackboneOptions, n_layers: int, selection: LayerSelection 
         raise InputError(
             f"{selection.text} was resolved for {selection.n_layers} layers; the teacher has {first.depth}"
         )
+    # `selection` counts the layers that `keep` left; the result counts the stored ones.
     return LayerSelection(tuple(first.layers[layer] for layer in selection.layers), selection.text, n_layers)
 
 
@@ -87,7 +88,7 @@ def count_layers(options: BackboneOptions) -> int:
 
 
 def backbone_content(options: BackboneOptions) -> dict[str, str]:
-    """Returns what the stored weights of the teacher are known by; empty where nothing stored is read.
+    """Returns what identifies the stored weights of the teacher; empty where no stored weights are read.
 
     Raises:
         InputError: the checkpoint is absent or cannot be read.
@@ -109,8 +110,8 @@ def backbone_config(options: BackboneOptions) -> PretrainedConfig:
 def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
     """Builds the module tree of the teacher without memory for its weights, after every check that needs no data.
 
-    A local checkpoint is checked to the last name and shape. A hub checkpoint is not downloaded for it: only its config
-    and, where it has one, its index are looked at.
+    A local checkpoint is checked down to the last name and shape. A hub checkpoint is not downloaded: only its config
+    and, where it has one, its index are read.
 
     Raises:
         InputError: what `load_backbone` would refuse.
@@ -127,7 +128,7 @@ def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
         if checkpoint.is_local:
             check_layers(checkpoint, config, options, kept)
     cut_config(config, kept)
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without memory
         return model_without_weights(config, options)
 
 

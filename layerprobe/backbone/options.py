@@ -25,8 +25,8 @@ class BackboneOptions:
     revision: str | None = None
     """Branch, tag or commit of a hub checkpoint; null takes its main branch."""
     init: Literal["pretrained", "random"] = "pretrained"
-    """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining is
-    worth). A backbone built from a shape is random anyway."""
+    """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining
+    adds). A backbone built from a shape is random anyway."""
     keep: str | None = None
     """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
     family: str = "llama"
@@ -46,7 +46,7 @@ class BackboneOptions:
     init_seed: int = 0
     """Seed of random weights."""
     init_std: float = 0.02
-    """Standard deviation of random weights; a checkpoint's shape brings its own."""
+    """Standard deviation of random weights; a checkpoint's shape has its own."""
     attention_dropout: float = 0.0
     """Dropout on attention weights, in [0, 1); a checkpoint's own is not used."""
     hidden_dropout: float = 0.0
@@ -66,6 +66,7 @@ class BackboneOptions:
         for name in ("layers", "hidden_size", "intermediate_size", "heads", "max_positions"):
             if getattr(self, name) < 1:
                 raise InputError(f"backbone.{name} must be at least 1; got {getattr(self, name)}")
+        # Even: rotary positions turn the dimensions of a head in pairs.
         if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
             raise InputError(
                 f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
@@ -89,7 +90,7 @@ class BackboneOptions:
                 raise InputError(f"backbone.{name} must lie in [0, 1); got {getattr(self, name)}")
 
     def _refuse_unused(self) -> None:
-        """A checkpoint brings its own shape, and only a checkpoint has a revision, weights of its own or bits."""
+        """A checkpoint has its own shape, and only a checkpoint has a revision, stored weights or bits."""
         if self.checkpoint is None:
             for name, unset in (("revision", None), ("init", "pretrained"), ("quantize", None)):
                 if getattr(self, name) != unset:
@@ -98,10 +99,14 @@ class BackboneOptions:
                         "built from a shape with random weights"
                     )
             return
-        own = OF_CHECKPOINT | ({"init_seed"} if self.init == "random" else set())
-        unused = [e.name for e in fields(self) if e.name not in own and getattr(self, e.name) != e.default]
+        used = OF_CHECKPOINT | ({"init_seed"} if self.init == "random" else set())
+        unused = [
+            entry.name
+            for entry in fields(self)
+            if entry.name not in used and getattr(self, entry.name) != entry.default
+        ]
         if unused:
-            reason = "whose weights are its own" if unused[0] == "init_seed" else "which brings its own shape"
+            reason = "whose weights are stored" if unused[0] == "init_seed" else "which has its own shape"
             raise InputError(f"backbone.{unused[0]} has no use with backbone.checkpoint, {reason}")
         if self.quantize is not None and (self.init == "random" or self.dtype != "float32"):
             raise InputError("backbone.quantize decides how weights are held: leave out backbone.init and dtype")

@@ -31,7 +31,7 @@ class PromptOptions:
     """What stands around the item slots."""
 
     kind: Literal["none", "text", "learned"] = "none"
-    """`none`: the items alone. `text`: the text below, by the checkpoint's tokenizer. `learned`: trained vectors before
+    """`none`: the items only. `text`: the text below, by the checkpoint's tokenizer. `learned`: trained vectors before
     the items."""
     prefix: str = "paper"
     """Text before the items; `paper` stands for the paper's instruction, empty text for none."""
@@ -45,7 +45,7 @@ class PromptOptions:
 
     def __post_init__(self) -> None:
         used = {"none": (), "text": ("prefix", "suffix", "shared"), "learned": ("vectors", "shared")}[self.kind]
-        for entry in fields(self)[1:]:
+        for entry in fields(self)[1:]:  # all but `kind`
             if entry.name not in used and getattr(self, entry.name) != entry.default:
                 needed = "learned" if entry.name == "vectors" else "text"
                 raise InputError(f"prompt.{entry.name} needs prompt.kind {needed}; the kind is {self.kind}")
@@ -90,7 +90,7 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     """Turns the prompt's text into token ids.
 
     Raises:
-        InputError: text is asked for but there is no checkpoint, or the checkpoint has no tokenizer.
+        InputError: the kind is `text` and there is no checkpoint, or the checkpoint has no tokenizer.
     """
     if options.kind == "none":
         return PromptTokens()
@@ -105,6 +105,7 @@ def prompt_tokens(options: PromptOptions, checkpoint: str | None, revision: str 
     tokenizer = _tokenizer(Checkpoint(checkpoint, revision))
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts]
     for name, ids in zip(("prefix", "suffix"), encoded, strict=True):
+        # A text of unknown words would become the same vector over and over, without an error.
         if ids and set(ids) == {tokenizer.unk_token_id}:
             raise InputError(
                 f"prompt.{name} must hold a word that the tokenizer of {checkpoint} knows; all are unknown to it"

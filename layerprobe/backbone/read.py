@@ -1,7 +1,7 @@
 """Stored weights of a backbone: only the kept layers are read, and every name and shape has to fit.
 
-Takes a checkpoint and a selection, hands on a Hugging Face model. The same reading without data checks a local
-checkpoint, to the last name and shape, before anything is trained.
+Takes a checkpoint and a selection, hands on a Hugging Face model. Before anything is trained the same code checks a
+local checkpoint, down to the last name and shape, without reading data.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from layerprobe.backbone.truncate import cut_config
 from layerprobe.errors import InputError
 
 HINTS = {
-    "missing": "the file is not whole, or of another shape than config.json says",
-    "unexpected": "config.json is of another model, or a task head lies beside the backbone: save the base model",
+    "missing": "the file is not complete, or of another shape than config.json says",
+    "unexpected": "config.json is of another model, or there is a task head beside the backbone: save the base model",
     "of another shape": "the shape in config.json disagrees with the file",
 }
 
@@ -49,7 +49,7 @@ def read_layers(
 def check_layers(
     checkpoint: Checkpoint, config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection
 ) -> None:
-    """Does what `read_layers` does, with shapes in place of data; raises the same."""
+    """Does the same as `read_layers` with shapes instead of data; raises the same errors."""
     weights = kept_weights(checkpoint, config, kept.layers)
     shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in weights.items()}
     extra = {"device_map": "meta", "dtype": torch.float32, **attention_arguments(options)}
@@ -57,11 +57,11 @@ def check_layers(
 
 
 def _cut(config: PretrainedConfig, kept: LayerSelection, options: BackboneOptions) -> PretrainedConfig:
-    """Returns the cut config, once it is known to describe a model: what is wrong with it is not the weights' fault."""
+    """Returns the cut config once a model can be built from it: its errors must not look like errors of weights."""
     cut = copy.deepcopy(config)
     cut_config(cut, kept)
     with torch.device("meta"):
-        model_without_weights(copy.deepcopy(cut), options)
+        model_without_weights(copy.deepcopy(cut), options)  # a copy: building sets entries of the config
     return cut
 
 
@@ -89,12 +89,12 @@ def _loaded(
     unread = tuple(f"{path}." for path in architecture.unread)
     missing = sorted(report["missing_keys"])
     _fill_unread(model, [name for name in missing if name.startswith(unread)])
-    found = {
+    misfits = {
         "missing": [name for name in missing if not name.startswith(unread)],
         "unexpected": sorted(report["unexpected_keys"]),
         "of another shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
     }
-    for rule, names in found.items():
+    for rule, names in misfits.items():
         if names:
             shown = ", ".join(stored_name(name, architecture, kept.layers) for name in names[:3])
             raise InputError(
@@ -105,7 +105,7 @@ def _loaded(
 
 
 def _fill_unread(model: PreTrainedModel, names: Sequence[str]) -> None:
-    """Zeroes parts that no readout reads and the file does not hold, where the library would draw random values."""
+    """Zeroes parts that no readout reads and the file lacks: the library would draw random values for them."""
     with torch.no_grad():
         for name in names:
             model.get_parameter(name).zero_()
@@ -121,11 +121,12 @@ def quantization(bits: str) -> dict[str, Any]:
     if not torch.cuda.is_available():
         lacking.append("an NVIDIA GPU")
     if lacking:
-        raise InputError(f"backbone.quantize {bits} needs {' and '.join(lacking)}; not here: leave it out")
+        raise InputError(f"backbone.quantize {bits} needs {' and '.join(lacking)}; not available: leave it out")
     config = BitsAndBytesConfig(
         load_in_8bit=bits == "8bit",
         load_in_4bit=bits == "4bit",
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+    # The whole model on this process's own GPU: "auto" would spread it over all of them.
     return {"quantization_config": config, "device_map": {"": processes.local_index()}}

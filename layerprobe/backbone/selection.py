@@ -40,7 +40,7 @@ class LayerSelection:
     layers: tuple[int, ...]
     """Kept layers, 0-based, strictly ascending; empty means depth 0: item vectors and head alone."""
     text: str
-    """The form it was written in, for example `first:4`; it prints as this."""
+    """The form it was written in, for example `first:4`; also how it is printed."""
     n_layers: int
     """Layers of the backbone that `layers` refers to."""
 
@@ -61,12 +61,12 @@ class LayerSelection:
 
     @property
     def resolved(self) -> str:
-        """The text, or `keep:...` where it means nothing without the study that measured it."""
+        """The text, or `keep:...` for a measured form, which means nothing outside its study."""
         return f"keep:{','.join(map(str, self.layers))}" if _MEASURED.fullmatch(self.text) else self.text
 
     @property
     def folder(self) -> str:
-        """The text as a folder name: `:` becomes `-`, what a file system or shell may read otherwise becomes `_`."""
+        """The text as a folder name: `:` becomes `-`, other characters that a file system or shell may misread `_`."""
         return re.sub(r"[^A-Za-z0-9.-]", "_", self.text.replace(":", "-"))
 
 
@@ -81,7 +81,7 @@ def parse_selection(text: str, n_layers: int, measured: Measured | None = None) 
     - `random:k@seed`: k layers drawn without replacement; with the same seed a smaller k keeps a subset.
     - `keep:0,1,6-7`: the listed layers. `drop:4-6`, `drop:4,6`: all but the listed layers. Ranges include both ends.
     - `bi:k cka:k greedy:k`: the k layers that are removed last by block influence, by the drop of CKA, or one after
-      the other by NDCG. `angular:k`: all but the run of L - k layers that turns the state least.
+      the other by NDCG. `angular:k`: all but the run of L - k layers that changes the state's direction least.
 
     k runs from 0 (nothing kept, depth 0) to L. Lists must be strictly ascending and leave at least one layer.
 
@@ -92,7 +92,7 @@ def parse_selection(text: str, n_layers: int, measured: Measured | None = None) 
 
     Raises:
         InputError: the text is none of the forms, k or n is out of range, a list names a layer twice, out of order or
-            beyond the last one, or leaves nothing; a measured form that has not been measured on this backbone.
+            beyond the last one, or leaves nothing; or a measured form was not measured on this backbone.
 
     >>> parse_selection("uniform:3", 8).layers
     (0, 4, 7)
@@ -140,6 +140,7 @@ def _last(depth: int, n_layers: int) -> tuple[int, ...]:
 
 def _uniform(depth: int, n_layers: int) -> tuple[int, ...]:
     steps = max(depth - 1, 1)
+    # i (L-1) / (k-1) + 1/2, rounded down in whole numbers: floats could round a half either way.
     return tuple((2 * i * (n_layers - 1) + steps) // (2 * steps) for i in range(depth))
 
 
@@ -177,14 +178,14 @@ def _measured(text: str, form: str, depth: int, n_layers: int, measured: Measure
         )
     kept = measured[form]
     if len(kept) != n_layers + 1 or len(kept[depth]) != depth:
-        raise InputError(f"{form} was measured on {len(kept) - 1} layers; {text!r} is asked of {n_layers}")
+        raise InputError(f"{form} was measured on {len(kept) - 1} layers; {text!r} is used for {n_layers}")
     return tuple(kept[depth])
 
 
 def _drawn(depth: int, seed: int, n_layers: int) -> tuple[int, ...]:
     # random.Random(seed).random() is the one stream whose values Python promises to keep across versions.
     stream = random.Random(seed)
-    keys = [stream.random() for _ in range(n_layers)]
+    keys = [stream.random() for _ in range(n_layers)]  # smallest keys are kept, so a smaller k keeps a subset
     return tuple(sorted(sorted(range(n_layers), key=keys.__getitem__)[:depth]))
 
 

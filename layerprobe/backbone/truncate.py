@@ -1,6 +1,6 @@
 """Layer surgery: keeps a selection of layers and cuts model and config together.
 
-A config that disagrees with its layers reloads with random layers or the old depth, without an error; so one function
+A config that disagrees with its layers reloads with random layers or the old depth, without an error. So one function
 changes both, renumbers the layers for the key-value cache and cuts every per-layer list.
 """
 
@@ -44,11 +44,11 @@ def _cut(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
 def layers_kept(model: PreTrainedModel, selection: LayerSelection) -> Iterator[PreTrainedModel]:
     """Cuts the model inside the block and restores layers, numbers and config afterwards, whatever happens there.
 
-    In memory a layer keeps its arithmetic wherever it moves, so layers that could not be saved elsewhere may move here.
+    In memory a layer computes the same wherever it moves, so layers that a saved model could not move may move here.
     """
     layers, config = layers_of(model), model.config
     names = (DEPTH, *architecture_of(model).per_layer_config)
-    before = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    before = {name: getattr(config, name) for name in names if hasattr(config, name)}  # not every config has each list
     try:
         yield _cut(model, selection)
     finally:
@@ -69,7 +69,7 @@ def cut_config(config: PretrainedConfig, selection: LayerSelection) -> None:
 
 def _cut_lists(config: PretrainedConfig, selection: LayerSelection) -> None:
     architecture = architecture_named(config)
-    for name, value in vars(config).items():
+    for name, value in vars(config).items():  # all checks first: a refused config stays unchanged
         _refuse_unnamed(name, value, architecture, selection.n_layers)
     for name in architecture.per_layer_config:
         values = getattr(config, name, None)

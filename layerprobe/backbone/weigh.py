@@ -1,4 +1,4 @@
-"""What a checkpoint weighs, part by part, and what a selection of its layers would: from config and names alone."""
+"""Parameters of a checkpoint, part by part, and those a selection of its layers keeps: from config and names alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Weights:
 
 
 def weigh_checkpoint(where: str, revision: str | None = None) -> Weights:
-    """Counts the parameters of a checkpoint; reads its config and, where weights are there, their names and shapes.
+    """Counts the parameters of a checkpoint; reads its config and, where it has weights, their names and shapes.
 
     Raises:
         InputError: there is no readable config at `where`, or it disagrees with the weights.
@@ -89,7 +89,7 @@ def weigh(model: PreTrainedModel) -> Weights:
         "final norm": _size(final_norm_of(model)),
         "not read (kept for loaders)": unread,
     }
-    parts["other inputs"] = _size(model) - sum(parts.values())
+    parts["other inputs"] = _size(model) - sum(parts.values())  # what no part names, so that the sum is right
     return Weights(
         family=architecture.model_type,
         causal=architecture.causal,

@@ -1,4 +1,4 @@
-"""Order audit: does the order of a log look like time, or like a catalogue, and do its ids give the target away?
+"""Order audit: does the order of a log look like time or like a catalogue, and do item ids reveal the target?
 
 Takes the log in its final sequence order; the result goes into `facts.json` and is printed. Evidence for the limits:
 in true order about half of the neighbouring pairs ascend by item id, in a file sorted by id all of them do.
@@ -84,10 +84,10 @@ class OrderAudit:
 def audit_order(log: Interactions) -> OrderAudit:
     """Audits a log whose rows are grouped by user and in sequence order."""
     pairs = _Pairs.of(log)
-    equal, different = pairs.time == 0, pairs.time != 0
+    equal, different = pairs.time == 0, pairs.time != 0  # bool [pairs]
     times, ends = log.timestamp, _target_rows(log.user)
     numbers = _numbers(log.item_ids)
-    first_seen = pd.factorize(log.item)[0]
+    first_seen = pd.factorize(log.item)[0]  # each row's item, numbered by first appearance, [rows]
     audit = OrderAudit(
         n_pairs=len(pairs.step),
         has_times=times is not None,
@@ -115,21 +115,22 @@ class _Pairs:
 
     @staticmethod
     def of(log: Interactions) -> _Pairs:
-        same_user = log.user[1:] == log.user[:-1]
+        same_user = log.user[1:] == log.user[:-1]  # rows are grouped by user, so this finds all neighbours
         step = np.sign(np.diff(_id_ranks(log.item_ids)[log.item]))[same_user]
         if log.timestamp is None:
-            return _Pairs(step, np.ones(len(step), dtype=np.int64))
+            return _Pairs(step, np.ones(len(step), dtype=np.int64))  # all pairs count as pairs of different times
         earlier, later = log.timestamp[:-1][same_user], log.timestamp[1:][same_user]
+        # The sign by comparison: the difference of two int64 times could overflow.
         return _Pairs(step, (later > earlier).astype(np.int64) - (later < earlier))
 
 
 def _follows_ids(step: np.ndarray, limit: float) -> bool:
     """Tells whether at least `limit` of the steps between different items go one way, and there are enough of them."""
-    moves = step[step != 0]
+    moves = step[step != 0]  # a repeated item says nothing about the order of ids
     if len(moves) < MIN_PAIRS:
         return False
     up = float(np.mean(moves > 0))
-    return max(up, 1 - up) >= limit
+    return max(up, 1 - up) >= limit  # a catalogue may be listed in either direction
 
 
 def _notes(audit: OrderAudit, has_tie_order: bool) -> tuple[str, ...]:
@@ -142,6 +143,7 @@ def _notes(audit: OrderAudit, has_tie_order: bool) -> tuple[str, ...]:
     if audit.backward:
         notes.append(f"{_percent(audit.backward)} of the pairs go back in time: the order is not that of time")
     share = audit.next_raw_id or 0.0
+    # Both conditions: in a small log one user alone can be many times as often as chance.
     if share >= LEAK_FACTOR * audit.chance and share * audit.n_evaluated >= MIN_LEAKING_USERS:
         notes.append(
             f"'last raw id + 1' is the target {share / audit.chance:.0f} times as often as chance; "
@@ -170,7 +172,7 @@ def _numbers(item_ids: np.ndarray) -> np.ndarray | None:
 
 
 def _id_ranks(item_ids: np.ndarray) -> np.ndarray:
-    """Place of every id among all ids, by number where all ids are digits, else as text."""
+    """Place of every id among all ids: by number where all ids are digits (9 before 10), else as text."""
     keys = _numbers(item_ids)
     return np.unique(item_ids.astype(str) if keys is None else keys, return_inverse=True)[1]
 

@@ -55,8 +55,9 @@ def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, max_len: in
     """
     lengths = np.minimum(ends - starts, max_len)
     columns = np.arange(lengths.max())
-    source = (ends - lengths)[:, None] + columns[None, :]
+    source = (ends - lengths)[:, None] + columns[None, :]  # [rows, longest]
     real = columns[None, :] < lengths[:, None]
+    # Padding reads entry 0, which always exists, and is set to 0 afterwards: one gather and no loop over rows.
     return np.where(real, items[np.where(real, source, 0)], 0), lengths
 
 
@@ -70,7 +71,7 @@ def query_batch(split: Split, queries: Queries, rows: np.ndarray, max_len: int) 
         row=torch.arange(len(rows)),
         pos=torch.from_numpy(lengths - 1),
         targets=torch.from_numpy(queries.targets[rows]),
-        flat=torch.from_numpy(ends - 1),
+        flat=torch.from_numpy(ends - 1),  # the last item of the history; its target is the next one
     )
 
 
@@ -83,7 +84,7 @@ def history_batch(histories: list[np.ndarray], max_len: int) -> SequenceBatch:
     lengths = np.array([len(history) for history in histories])
     if lengths.min() < 1:
         raise InputError("a history must hold at least one item; got none")
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths)  # the histories one after the other, as in `Sequences.items`
     matrix, kept = windows(np.concatenate(histories).astype(np.int64), ends - lengths, ends, max_len)
     unknown = torch.zeros(len(histories), dtype=torch.int64)
     return SequenceBatch(

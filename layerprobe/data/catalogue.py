@@ -80,10 +80,11 @@ class Catalogue:
 
 def build_catalogue(item_ids: np.ndarray, titles: dict[str, str] | None, seed: int) -> Catalogue:
     """Numbers items by a seeded permutation of their sorted ids, so that file order leaves no trace in the index."""
+    # dtype object: numpy's own strings would give every entry the width of the longest one.
     ordered = np.sort(np.asarray(item_ids, dtype=object))
     shuffled = ordered[np.random.default_rng(seed).permutation(len(ordered))]
-    found = None if titles is None else np.array([titles.get(item, "") for item in shuffled], dtype=object)
-    return Catalogue(item_ids=shuffled, titles=found)
+    item_titles = None if titles is None else np.array([titles.get(item, "") for item in shuffled], dtype=object)
+    return Catalogue(item_ids=shuffled, titles=item_titles)
 
 
 def load_catalogue(path: Path) -> Catalogue:

@@ -1,4 +1,4 @@
-"""`Interactions`: who met what, and when. The readers make it, the preprocessing steps filter it.
+"""`Interactions`: which user interacted with which item, and when. Readers make it, preprocessing steps filter it.
 
 Users and items are integer codes into id arrays, so every later step is array arithmetic.
 """
@@ -76,7 +76,7 @@ class Interactions:
     def to_frame(self) -> pd.DataFrame:
         """Returns the log as a table with raw ids; timestamp and rating only where they exist."""
         table = pd.DataFrame(
-            {
+            {  # categories: codes and ids are used as they are, without one string per row
                 columns.USER: pd.Categorical.from_codes(self.user, pd.Index(self.user_ids)),
                 columns.ITEM: pd.Categorical.from_codes(self.item, pd.Index(self.item_ids)),
             }

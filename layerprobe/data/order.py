@@ -1,7 +1,7 @@
 """Order: turns a log in file order into row positions grouped by user, each user's rows in sequence order.
 
-Half of the neighbours in real logs share a time, and what is done with them alone moves metrics; so the rule is an
-option, has a name and a sentence, and is stored with the data.
+In real logs half of the neighbouring rows share a time, and the order of such rows alone changes metrics. So the rule
+is an option with a name, and it is stored with the data as a sentence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OrderOptions:
     """How a user's rows are put in order.
 
     Raises:
-        InputError: an option is set that the others make meaningless, or the salt is out of range.
+        InputError: an option has no effect beside the others, or the salt is out of range.
     """
 
     by: Literal["time", "file"] = "time"
@@ -60,14 +60,14 @@ def sort_rows(log: Interactions, options: OrderOptions) -> np.ndarray:
     """Returns row positions, int64 [rows]: grouped by user, each user's rows in sequence order.
 
     Raises:
-        InputError: rows are to be ordered by time and the log has no times.
+        InputError: the rows must be ordered by time and the log has no times.
     """
-    user = pd.factorize(log.user)[0]
+    user = pd.factorize(log.user)[0]  # numbered by first row, so users keep the order in which they appear
     if options.by == "file":
         return np.argsort(user, kind="stable")
     if log.timestamp is None:
         raise InputError("order by = time needs timestamps, and the log has none; set order by = file")
-    keys = [log.timestamp, user]
+    keys = [log.timestamp, user]  # least important first
     if options.ties == "hash":
         keys.insert(0, row_hashes(log, options.salt))
     rows = np.arange(len(log))
@@ -79,13 +79,13 @@ def sort_rows(log: Interactions, options: OrderOptions) -> np.ndarray:
 def row_hashes(log: Interactions, salt: int) -> np.ndarray:
     """Hashes (salt, user id, item id) of every row to uint64, shape (rows,); the same on every machine.
 
-    The user is part of it: hashed by item alone, all users would get one and the same order of items inside equal
-    times, and Markov-1 would learn it (on Beauty HR@10 .057 in place of .050).
+    The user is part of the hash: with the item alone, all users would get the same order of items inside equal times,
+    and Markov-1 would learn it (on Beauty HR@10 .057 instead of .050).
     """
     user = _id_hashes(log.user_ids, salt)[log.user]
     item = _id_hashes(log.item_ids, salt)[log.item]
-    with np.errstate(over="ignore"):
-        mixed = item + user * np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):  # uint64 wraps around on purpose
+        mixed = item + user * np.uint64(0x9E3779B97F4A7C15)  # the factor keeps (a, b) and (b, a) apart
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finaliser of splitmix64
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))

@@ -83,13 +83,13 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
     Args:
         options: everything that decides what is written.
         folder: where it is written.
-        progress: is given one line per step, with counts and seconds.
+        progress: gets one line per step, with counts and seconds.
 
     Raises:
-        InputError: the files, a value or an option is at fault, a step leaves nothing, or no user has 3 items.
+        InputError: the files, a value or an option is wrong, a step leaves nothing, or no user has 3 items.
     """
     steps, path = Steps(progress), Path(options.path)
-    if path.exists():  # one that is not there is refused by the reader, in one line
+    if path.exists():  # the reader refuses a missing path, in one line
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")
@@ -97,7 +97,7 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
 
 
 def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
-    """Does what `prepare` does to a log that is in memory already, such as a generated one; no file is read.
+    """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
     Raises:
         InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
@@ -118,6 +118,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
+    # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
     kept, counts = preprocess(ordered, options.preprocess, lambda count: steps.done(count.line()))
@@ -138,13 +139,13 @@ def load_prepared(folder: Path) -> PreparedData:
     """
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
-        raise InputError(f"{folder} is no data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
+        raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
     sequences = load_sequences(folder / SEQUENCES)
-    expected, found = read_json(folder / SPLIT)["sha256"], sequences_hash(sequences)
-    if found != expected:
+    expected, actual = read_json(folder / SPLIT)["sha256"], sequences_hash(sequences)
+    if actual != expected:
         raise InputError(
-            f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {found[:12]}: "
-            "the files are of different runs or were changed; prepare the folder again"
+            f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {actual[:12]}: "
+            "the files come from different runs or were changed; prepare the folder again"
         )
     return PreparedData(Split(sequences), load_catalogue(folder / ITEMS), read_json(folder / FACTS))
 
@@ -152,13 +153,13 @@ def load_prepared(folder: Path) -> PreparedData:
 def load_user_ids(folder: Path) -> np.ndarray:
     """Returns the raw user ids in the row order of `Sequences`, shape (n_users,)."""
     users = pd.read_parquet(folder / INTERACTIONS, columns=[columns.USER])[columns.USER]
-    return users.drop_duplicates().to_numpy(dtype=object)
+    return users.drop_duplicates().to_numpy(dtype=object)  # a user's rows are adjacent, so this keeps the order
 
 
 def sequences_hash(sequences: Sequences) -> str:
     """Returns the SHA-256 over offsets and items as little-endian int64: equal data, equal hash, on every machine.
 
-    Arrays that are so in memory already, as nearly everywhere, are read where they lie, not copied.
+    Arrays that already have this form in memory, as on nearly every machine, are not copied.
     """
     digest = hashlib.sha256()
     for values in (sequences.offsets, sequences.items):
@@ -174,8 +175,9 @@ def _renumbered(log: Interactions) -> Interactions:
 
 
 def _sequences(log: Interactions, catalogue: Catalogue) -> Sequences:
-    index = pd.Index(catalogue.item_ids).get_indexer(pd.Index(log.item_ids)) + 1
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(log.user))])
+    index = pd.Index(catalogue.item_ids).get_indexer(pd.Index(log.item_ids)) + 1  # 0 is padding
+    # Codes rise with the rows and none is unused (`_renumbered`), so the counts add up to where each user ends.
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(log.user))])  # [users + 1]
     return Sequences(index[log.item].astype(np.int64), offsets.astype(np.int64), catalogue.n_items)
 
 

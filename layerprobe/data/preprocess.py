@@ -30,7 +30,7 @@ class PreprocessOptions:
     """Which rows stay.
 
     Raises:
-        InputError: an option is set that the others make meaningless, or a number is out of range.
+        InputError: an option has no effect beside the others, or a number is out of range.
     """
 
     min_rating: float | None = None
@@ -78,13 +78,13 @@ def preprocess(
     Args:
         log: the rows, in sequence order.
         options: which of them stay.
-        done: is told of every step when it ends; None for nobody.
+        done: called with the count of every step when the step ends; None: nothing is called.
 
     Returns:
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
 
     Raises:
-        InputError: ratings are asked for and absent, or a step leaves no row; the message names the step.
+        InputError: `min_rating` is set and the log has no ratings, or a step leaves no row; the message names the step.
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
@@ -117,7 +117,7 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
         Boolean mask [rows]; all False where there is no such set.
     """
     rows = np.arange(len(user))
-    while len(rows):
+    while len(rows):  # a dropped item can bring a user below the bound, so both are counted until nothing changes
         stays = _often(user[rows], min_user) & _often(item[rows], min_item)
         if stays.all():
             break
@@ -157,12 +157,13 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
     if step == "repeats":
+        # One number per (user, item), so that repeats are found in a single column.
         return ~pd.Series(user * len(log.item_ids) + item).duplicated().to_numpy()
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 
 def _often(codes: np.ndarray, at_least: int) -> np.ndarray:
-    return (np.bincount(codes) >= at_least)[codes]
+    return (np.bincount(codes) >= at_least)[codes]  # counted once per code, then looked up for every row
 
 
 def _count(step: str, log: Interactions, rows: np.ndarray) -> StepCount:

@@ -1,4 +1,4 @@
-"""Progress of a long job as plain lines. Who calls decides where they go; nobody listening means silence."""
+"""Progress of a long job as plain lines. The caller decides where they go; by default they are dropped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def silent(_line: str) -> None:
 
 
 class Steps:
-    """Says one line per finished step: what it left and the seconds it took."""
+    """Reports one line per finished step: what it left and the seconds it took."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._since = time.monotonic()
+        self._since = time.monotonic()  # unlike time.time, it never jumps when the clock is set
 
     def done(self, text: str) -> None:
-        """Says that a step has ended; the next one begins now."""
+        """Reports that a step has ended; the next one begins now."""
         now = time.monotonic()
         self._progress(f"{text}, {now - self._since:.1f} s")
         self._since = now

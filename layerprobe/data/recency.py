@@ -50,26 +50,26 @@ def read_recency(folder: Path, split: Split) -> Recency | None:
         split: its sequences.
 
     Returns:
-        One gap per evaluated user; None where the log has no times, or where a target is older than the item before it:
-        rows were then not put in order by time.
+        One gap per evaluated user; None where the log has no times, or where a target is older than the item before it
+        (the rows were then not ordered by time).
 
     Raises:
-        InputError: the folder's interactions are not as many as its sequences hold.
+        InputError: the folder holds another number of interactions than of items in its sequences.
     """
     path = folder / INTERACTIONS
-    if columns.TIMESTAMP not in parquet.read_schema(path).names:
+    if columns.TIMESTAMP not in parquet.read_schema(path).names:  # the schema alone: no row is read
         return None
     times = pd.read_parquet(path, columns=[columns.TIMESTAMP])[columns.TIMESTAMP].to_numpy(np.int64)
     if len(times) != len(split.sequences.items):
         raise InputError(
             f"{path} must have a row for each of the {len(split.sequences.items)} items of the sequences beside it; it "
-            f"has {len(times)}: the files are of different runs; prepare the folder again"
+            f"has {len(times)}: the files come from different runs; prepare the folder again"
         )
     return recency(times, split)
 
 
 def recency(times: np.ndarray, split: Split) -> Recency | None:
-    """Takes the time of the item before the test target from that of the target.
+    """Subtracts the time of the item before the test target from the target's.
 
     Args:
         times: time of every item of `split.sequences`, whole numbers, shape (n_rows,).
@@ -79,7 +79,7 @@ def recency(times: np.ndarray, split: Split) -> Recency | None:
         As `read_recency`.
     """
     ends = split.queries("test").ends
-    gaps = times[ends] - times[ends - 1]
+    gaps = times[ends] - times[ends - 1]  # the history ends before the target, so row `ends` is the target itself
     return None if gaps.min() < 0 else Recency(split.queries("test").users, gaps, time_unit(times))
 
 
@@ -90,7 +90,7 @@ def time_unit(times: np.ndarray) -> str:
         >>> time_unit(np.array([881250949, 893286638])), time_unit(np.array([0, 1, 2]))
         ('s', '')
     """
-    for unit, per_second in UNITS.items():
+    for unit, per_second in UNITS.items():  # the two ranges do not overlap, so the order does not matter
         if YEAR_1980 * per_second <= times.min() and times.max() <= YEAR_2100 * per_second:
             return unit
     return ""

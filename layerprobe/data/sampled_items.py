@@ -17,7 +17,7 @@ from layerprobe.errors import InputError
 
 Sampling = Literal["uniform", "popularity"]
 STREAM = 2_308_719
-"""Keeps these draws apart from the batch order and the ranking negatives, which take their seeds from the same number.
+"""Keeps these draws independent of the batch order and the ranking negatives, whose seeds come from the same number.
 Part of the definition: another value gives other draws."""
 
 
@@ -48,7 +48,7 @@ class ItemSampler:
 
     `uniform`: without replacement, every item with probability n / n_items. `popularity`: with replacement, an item
     with probability q = (training count + 1) / sum over items of (training count + 1), so it is expected n q times.
-    Negatives by popularity are hard ones; the + 1 keeps items in that were never seen in training.
+    Negatives by popularity are hard ones; the + 1 lets items be drawn that training never saw.
 
     Attributes:
         n_items: size of the catalogue, padding not counted.
@@ -90,18 +90,22 @@ class ItemSampler:
         """Returns the draw of optimiser step `step` (0-based).
 
         A function of (seed, step) and nothing else: every micro-batch and every process of a step gets the same items,
-        so neither gradient accumulation nor data parallelism changes a number, and a resumed training draws on. A step
-        costs O(n) for `uniform` (O(n_items) only where n is above n_items / 20) and O(n log n_items) for `popularity`.
+        so neither gradient accumulation nor data parallelism changes a number, and a resumed training goes on with the
+        same draws. A step costs O(n) for `uniform` (O(n_items) only where n is above n_items / 20) and
+        O(n log n_items) for `popularity`.
         """
         generator = np.random.default_rng([self.seed, STREAM, step])
         if self.sampling == "uniform":
+            # The order inside a draw has no meaning, so it need not be shuffled.
             drawn = generator.choice(self.n_items, self.n, replace=False, shuffle=False)
             expected = np.full(self.n, self.n / self.n_items)
         else:
             cumulated = self._cumulated
+            # Whole numbers: each item gets exactly count + 1 of the equally likely values, without rounding.
             drawn = np.searchsorted(cumulated, generator.integers(0, cumulated[-1], self.n), side="right")
             weights = cumulated[drawn] - np.where(drawn > 0, cumulated[drawn - 1], 0)
             expected = self.n * weights / cumulated[-1]
+        # + 1: catalogue indices start at 1. The log is taken in float64 and rounded once.
         return SampledItems(torch.from_numpy(drawn + 1), torch.from_numpy(np.log(expected).astype(np.float32)))
 
     @cached_property

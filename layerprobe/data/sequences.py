@@ -30,7 +30,7 @@ class Sequences:
 
     def __post_init__(self) -> None:
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or np.any(np.diff(self.offsets) < 1):
-            raise InputError("offsets must rise from 0 to the number of rows, each user with at least one item")
+            raise InputError("offsets must rise from 0 to the number of rows, at least one item per user")
         if self.items.min() < 1 or self.items.max() > self.n_items:
             raise InputError(
                 f"item indices must lie in [1, {self.n_items}]; got {self.items.min()} to {self.items.max()}"

@@ -1,7 +1,7 @@
 """`Split`: leave-one-out. The last item of a user is the test target, the one before it the validation target.
 
-The rule lets a model see, through other users, items that were met later than the target. It is the field's usual rule
-and the paper's; it does not fully prevent a leak from the future.
+With this rule a model can see, through other users, interactions that happened after the target. It is the field's
+usual rule and the paper's; it does not fully prevent a leak from the future.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Split:
     @cached_property
     def train_ends(self) -> np.ndarray:
         """User u trains on `items[offsets[u] : train_ends[u]]`, shape (n_users,)."""
-        held_out = np.where(self.sequences.lengths >= MIN_EVALUATED, N_HELD_OUT, 0)
+        held_out = np.where(self.sequences.lengths >= MIN_EVALUATED, N_HELD_OUT, 0)  # short users train on everything
         return self.sequences.offsets[1:] - held_out
 
     def queries(self, part: Part) -> Queries:
@@ -81,7 +81,7 @@ class Split:
 
     def train_mask(self) -> np.ndarray:
         """Boolean over `sequences.items`: True where the row is a training item."""
-        positions = np.arange(len(self.sequences.items))
+        positions = np.arange(len(self.sequences.items))  # [rows]
         return positions < np.repeat(self.train_ends, self.sequences.lengths)
 
     def train_counts(self) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""Built-in logs whose needed depth is known: the planted truth behind the demo, the positive control and many tests.
+"""Built-in logs whose needed depth is known: the planted truth of the demo, the positive control and many tests.
 
 Takes `SyntheticOptions`, hands on a `RawLog` like any reader. Every user is of one kind, every kind has its own items,
 and every kind's next item follows one rule:
 
 - **markov**: one successor per item, the same for all users. The last item alone decides, so a bilinear score of its
-  vector does: depth 0. No layer is needed, and none is helped by.
+  vector is enough: depth 0. No layer is needed and none helps.
 - **lagged** (h = 1 look-up): `lag` such walks in turns, so the item `lag` places before the next one decides it. The
-  walks start on their own, so the items in between say nothing, and depth 0 is left with popularity. One attention
-  layer does it: a head that looks `lag` - 1 positions back. Layers whose attention reaches only w - 1 positions back
+  walks start independently, so the items in between say nothing, and depth 0 is left with popularity. One attention
+  layer is enough: a head that looks `lag` - 1 positions back. Layers whose attention reaches only w - 1 positions back
   (a sliding window of w) must pass the item on, and ceil((lag - 1) / (w - 1)) of them are needed: fewer do not see it.
 - **induction** (h = 2 look-ups): every user owns a few items in an order of their own and walks round that cycle. What
   follows an item differs between users, so it must be found in the user's own history: what followed this item last
@@ -16,14 +16,14 @@ and every kind's next item follows one rule:
   arXiv 2209.11895; one layer cannot unless it is very wide: Sanford et al. 2024, arXiv 2408.14332).
 - **composed** (h >= 3): the history first lists the cycle as loose pairs `item, successor, divider` in random order,
   then a signal item, then a walk that goes h - 1 steps round the cycle at a time. No step of that walk was shown, so
-  h - 1 pairs must be chained. One layer per look-up does it; above h = 4 pointers can be doubled and
+  h - 1 pairs must be chained. One layer per look-up is enough; above h = 4 pointers can be doubled and
   2 + ceil(log2(h - 1)) layers suffice (Sanford, Hsu and Telgarsky 2024, arXiv 2402.09268).
 
 Limits. The depths are what is sufficient by construction; that fewer layers fail is proven for one layer and only
 conjectured beyond. Whether training finds the circuit within a budget, and in which layers of a deeper model, is a
-matter of optimisation. The last target of a composed user with h = 3 and 5, 7 or 9 items can also be told by one
-look-up or by what is left over, so fewer layers may do; with 11 items, three are left over. Walks start afresh with
-probability `noise`, which caps what training positions can teach; the last two items of every user always follow the
+matter of optimisation. The last target of a composed user with h = 3 and 5, 7 or 9 items can also be found by one
+look-up or by elimination, so fewer layers may be enough; with 11 items, three are left over. Walks restart with
+probability `noise`, which limits what training positions can teach; the last two items of every user always follow the
 rule. The target of an induction user is an item of the history: rank with the history kept among the candidates, and
 read the `full` protocol, since sampled negatives are never in the history and "seen before" alone beats them.
 """
@@ -96,7 +96,7 @@ class SyntheticOptions:
     private_max: int = 10
     """Most items that an induction or composed user owns."""
     noise: float = 0.1
-    """Probability, in [0, 1), that a markov, lagged or induction walk starts afresh in place of following the rule."""
+    """Probability, in [0, 1), that a markov, lagged or induction walk restarts instead of following the rule."""
     popularity_skew: float = 0.5
     """Exponent s of the weight `rank ** -s` by which items are drawn, at least 0; 0 is uniform."""
     seed: int = 0
@@ -121,6 +121,7 @@ class SyntheticOptions:
     def cycle_sizes(self) -> np.ndarray:
         """Numbers of items a composed user may own: those without a common divisor with the step h - 1."""
         sizes = np.arange(self.private_min, self.private_max + 1)
+        # With a common divisor a walk of h - 1 steps would visit only a part of the cycle.
         return sizes[np.gcd(sizes, self.look_ups - 1) == 1]
 
 
@@ -194,23 +195,23 @@ def generate(options: SyntheticOptions) -> RawLog:
     kinds = _user_kinds(options, generator)
     lengths = generator.integers(options.min_length, options.max_length + 1, options.n_users)
     items = np.concatenate(list(_blocks(options, catalogue, kinds, lengths, generator)))
-    codes, found = pd.factorize(items)
+    codes, numbers = pd.factorize(items)  # items that nobody drew are left out, as in a log that is read
     interactions = Interactions(
         user=np.repeat(np.arange(options.n_users), lengths),
         item=codes.astype(np.int64),
         timestamp=_times(lengths, generator),
         rating=None,
         user_ids=np.array([f"{KINDS[kind]}-{row}" for row, kind in enumerate(kinds)], dtype=object),
-        item_ids=catalogue.ids[found],
+        item_ids=catalogue.ids[numbers],
     )
-    titles = dict(zip(catalogue.ids[found], catalogue.titles[found], strict=True))
+    titles = dict(zip(catalogue.ids[numbers], catalogue.titles[numbers], strict=True))
     return RawLog(interactions=interactions, titles=titles, ordered=True)
 
 
 class _Catalogue:
     """Items of all kinds, one after the other, and the global successors of the markov and of the lagged items.
 
-    Where nobody is lagged there are no lagged items, so logs without them stay as they were before there was this kind.
+    Without lagged users there are no lagged items, so such logs stay as they were before this kind existed.
     """
 
     def __init__(self, options: SyntheticOptions, generator: np.random.Generator) -> None:
@@ -246,7 +247,7 @@ def _times(lengths: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Returns seconds: gaps of a minute to two hours, summed over all rows, so that they rise inside every user."""
     start = np.repeat(generator.integers(0, 10_000_000, len(lengths)), lengths)
     elapsed = np.cumsum(generator.integers(60, 7200, int(lengths.sum())))
-    before = np.repeat(elapsed[np.cumsum(lengths) - lengths], lengths)
+    before = np.repeat(elapsed[np.cumsum(lengths) - lengths], lengths)  # elapsed at each user's first row
     return FIRST_TIME + start + elapsed - before
 
 
@@ -292,7 +293,7 @@ def _global_walk(
 ) -> np.ndarray:
     cycle = catalogue.cycles[kind]
     drawn = generator.choice(len(cycle), (len(lengths), options.max_length), p=catalogue.weights[kind])
-    starts, sizes = np.argsort(cycle)[drawn], np.full(len(lengths), len(cycle))
+    starts, sizes = np.argsort(cycle)[drawn], np.full(len(lengths), len(cycle))  # argsort: from item to place
     places = walk(starts, sizes, lengths, options.noise, generator, lag=options.lag if kind == "lagged" else 1)
     return catalogue.first[kind] + cycle[places]
 
@@ -319,7 +320,7 @@ def _composed(
     keys = listed_pairs(sizes, options.private_max, options.max_length // PAIR + 1, generator)
     column = np.arange(options.max_length)[None, :]
     signal = (lengths - ANSWERS - 2)[:, None]
-    in_list = column - signal % PAIR  # 0, 1, 2 modulo 3: item, successor, divider
+    in_list = column - signal % PAIR  # 0, 1, 2 modulo 3: item, successor, divider; [users, columns]
     listed = np.take_along_axis(keys, np.maximum(in_list // PAIR, 0), axis=1) + (in_list % PAIR == 1)
     walked = generator.integers(0, sizes)[:, None] + (options.look_ups - 1) * (column - signal - 1)
     place = np.where(column > signal, walked, listed) % sizes[:, None]

@@ -1,8 +1,8 @@
 """Metrics from ranks: HR@K, NDCG@K and MRR of one held-out target per user.
 
 Takes the table of `evaluation.ranks` (no scores, no GPU, no torch), hands on values per user and tidy tables.
-Items that tie with the target could stand in any order; every metric is its expectation over all orders of the tie
-block, so a constant scorer gets the chance level and not a perfect or a worst list.
+Items that tie with the target could be in any order; every metric is its expectation over all orders of the tie block,
+so a constant scorer gets the chance level, not the best or the worst list.
 
 Source: McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied
 Scores, ECIR 2008. With one relevant item the ideal DCG is 1.
@@ -27,7 +27,7 @@ NO_CUTOFF = 0
 
 
 def hit_rate(n_higher: np.ndarray, n_ties: np.ndarray, k: int) -> np.ndarray:
-    """Probability that the target stands among the first `k`, one value per user, in [0, 1].
+    """Probability that the target is among the first `k`, one value per user, in [0, 1].
 
     The target takes each of the n_ties + 1 places of its tie block with equal probability, places
     n_higher + 1 .. n_higher + n_ties + 1; the value is the share of them that are at most k.
@@ -50,7 +50,8 @@ def hit_rate(n_higher: np.ndarray, n_ties: np.ndarray, k: int) -> np.ndarray:
         [1.0, 0.0, 0.6667]
     """
     _check_cutoff(k)
-    places = np.asarray(n_ties, dtype=np.float64) + 1
+    places = np.asarray(n_ties, dtype=np.float64) + 1  # [users]
+    # k - n_higher is the number of places within k: below 0 none of them, above `places` all.
     return np.clip(k - np.asarray(n_higher, dtype=np.float64), 0, places) / places
 
 
@@ -77,7 +78,7 @@ def ndcg(n_higher: np.ndarray, n_ties: np.ndarray, k: int) -> np.ndarray:
         [1.0, 0.5, 0.8155]
     """
     _check_cutoff(k)
-    gains = 1.0 / np.log2(np.arange(2, k + 2))
+    gains = 1.0 / np.log2(np.arange(2, k + 2))  # of places 1..k
     return _block_mean(np.concatenate([[0.0], np.cumsum(gains)]), n_higher, n_ties)
 
 
@@ -97,7 +98,7 @@ def mrr(n_higher: np.ndarray, n_ties: np.ndarray) -> np.ndarray:
         >>> mrr(np.array([1, 0]), np.array([0, 1])).tolist()
         [0.5, 0.75]
     """
-    last = int((np.asarray(n_higher) + n_ties).max(initial=0)) + 1
+    last = int((np.asarray(n_higher) + n_ties).max(initial=0)) + 1  # the lowest place of any target
     return _block_mean(np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, last + 1))]), n_higher, n_ties)
 
 
@@ -164,7 +165,7 @@ def metric_table(ranks: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     """
     rows = []
     for keys, group in ranks.groupby([columns.PROTOCOL, columns.SPLIT], sort=False, observed=True):
-        protocol, split = cast("tuple[str, str]", keys)
+        protocol, split = cast("tuple[str, str]", keys)  # pandas types the keys of groups as anything hashable
         for metric, k in metric_columns(ks):
             value = float(metric_values(group, metric, k).mean())
             rows.append((protocol, split, metric, k, value, len(group)))
@@ -177,6 +178,7 @@ def _block_mean(cumulated: np.ndarray, n_higher: np.ndarray, n_ties: np.ndarray)
     first = np.asarray(n_higher, dtype=np.int64)
     end = first + np.asarray(n_ties, dtype=np.int64) + 1
     longest = len(cumulated) - 1
+    # Places beyond the last gain add nothing. Differences of sums: no loop over the places of a tie block.
     return (cumulated[np.minimum(end, longest)] - cumulated[np.minimum(first, longest)]) / (end - first)
 
 

@@ -1,7 +1,7 @@
 """Seeded uniform negatives for the protocol `sampled-n`: the same for every model and every epoch.
 
 Takes a split, hands on the candidates that a target is ranked among. Queries are drawn in blocks of a fixed size, each
-block with a generator of its own, so that what is drawn for a user never depends on which users are asked together.
+block with its own generator, so that the draws of a user never depend on which users are ranked together.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndar
         raise InputError(f"the number of negatives must be at least 1; got {n}")
     drawn = np.empty((len(rows), n), dtype=np.int64)
     for block in np.unique(rows // BLOCK):
-        asked = np.flatnonzero(rows // BLOCK == block)
-        drawn[asked] = _draw_block(split, part, n, seed, int(block))[rows[asked] - block * BLOCK]
+        places = np.flatnonzero(rows // BLOCK == block)
+        # The whole block is drawn even if only some of its queries are ranked: the draws must not depend on that.
+        drawn[places] = _draw_block(split, part, n, seed, int(block))[rows[places] - block * BLOCK]
     return drawn
 
 
@@ -65,21 +66,23 @@ def require_enough(split: Split, n: int) -> None:
 
 def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.ndarray:
     users = split.evaluated[block * BLOCK : (block + 1) * BLOCK]
-    met = _met(split.sequences, users)
+    met = _met(split.sequences, users)  # [users, widest]
     n_items = split.sequences.n_items
     most_met = np.count_nonzero(met, axis=1).max()
     if n_items - most_met < n:
         raise _too_few(split, n)
     generator = np.random.default_rng([seed, PARTS.index(part), block])
-    share = (n + most_met) / n_items
+    share = (n + most_met) / n_items  # at most this share of draws hits an item that is taken
     if share < 0.5:
+        # Draw with replacement, a few more than needed, and keep the first n that are new. Cheaper than permuting the
+        # whole catalogue, unless most draws would be thrown away.
         width = int(n / (1 - share) + SLACK * np.sqrt(n)) + 10
         draws = generator.integers(1, n_items, size=(len(users), width), endpoint=True)
         fresh = _first_occurrences(met, draws)
         if fresh.sum(axis=1).min() >= n:
             return _first_of_each(draws, fresh, n)
-    every = np.tile(np.arange(1, n_items + 1), (len(users), 1))
-    draws = generator.permuted(every, axis=1)
+    catalogue = np.tile(np.arange(1, n_items + 1), (len(users), 1))  # [users, n_items]
+    draws = generator.permuted(catalogue, axis=1)
     return _first_of_each(draws, _first_occurrences(met, draws), n)
 
 
@@ -100,8 +103,9 @@ def distinct_items(sequences: Sequences, starts: np.ndarray, ends: np.ndarray) -
         Position of the stretch and item, one entry per distinct item, both int64, sorted by stretch and item.
     """
     lengths = ends - starts
-    row = np.repeat(np.arange(len(lengths)), lengths)
+    row = np.repeat(np.arange(len(lengths)), lengths)  # [items of all stretches]
     column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    # One number per (stretch, item), so that one flat sort serves all users.
     codes = row * (sequences.n_items + 1) + sequences.items[starts[row] + column]
     codes.sort()  # np.unique hashes first: measured 22 times slower on ten million codes
     distinct = np.ones(len(codes), dtype=bool)
@@ -127,16 +131,17 @@ def _first_occurrences(met: np.ndarray, draws: np.ndarray) -> np.ndarray:
     items = np.concatenate([met, draws], axis=1)
     width = items.shape[1]
     bits = width.bit_length()
-    # Codes of 32 bits sort about twice as fast and nearly always suffice.
+    # Codes of 32 bits sort about twice as fast and are nearly always enough.
     dtype = np.int32 if int(items.max() + 1) << bits < 2**31 else np.int64
     codes = (items.astype(dtype) << bits) | np.arange(width, dtype=dtype)
     codes.sort(axis=1)
+    # Neighbours that differ only in the low bits, the position, are the same item: the later one is a repeat.
     row, rank = np.nonzero((codes[:, 1:] ^ codes[:, :-1]) < (1 << bits))
     first = np.ones(items.shape, dtype=bool)
     first[row, codes[row, rank + 1] & ((1 << bits) - 1)] = False
-    return first[:, met.shape[1] :]
+    return first[:, met.shape[1] :]  # [users, draws]
 
 
 def _first_of_each(draws: np.ndarray, fresh: np.ndarray, n: int) -> np.ndarray:
-    taken = fresh & (np.cumsum(fresh, axis=1, dtype=np.int32) <= n)
-    return draws[taken].reshape(len(draws), n)
+    is_kept = fresh & (np.cumsum(fresh, axis=1, dtype=np.int32) <= n)
+    return draws[is_kept].reshape(len(draws), n)  # every row has exactly n of them

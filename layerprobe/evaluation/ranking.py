@@ -1,4 +1,4 @@
-"""`Ranking`: how the models of a study are ranked, and their ranks with the time that took."""
+"""`Ranking`: how the models of a study are ranked, and their ranks with the time this took."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Ranking:
     def each_valid(self, model: SequenceModel) -> np.ndarray:
         """Returns NDCG@10 of each validation target, full ranking, (users,)."""
         model.eval()
-        alone = Protocols(sampled=None, remove_history=self.protocols.remove_history)
-        scorer, shared = ModelScorer(model), not model.is_sharded
-        ranks = rank_targets(scorer, self.split, ["valid"], alone, self.batch_size, shared)["model"]
+        # Only the full protocol picks an epoch, so no negatives are drawn.
+        full_only = Protocols(sampled=None, remove_history=self.protocols.remove_history)
+        scorer, shared = ModelScorer(model), not model.is_sharded  # slices are read by all processes at once
+        ranks = rank_targets(scorer, self.split, ["valid"], full_only, self.batch_size, shared)["model"]
         return metric_values(ranks, "ndcg", 10)
 
 

@@ -55,7 +55,7 @@ class Protocols:
     Attributes:
         sampled: also rank among this many seeded uniform negatives (protocol `sampled-n`); None for `full` alone.
         seed: seed of the negatives.
-        remove_history: whether the items a user met before the target are no candidates of `full`.
+        remove_history: whether the items a user met before the target are left out of the candidates of `full`.
     """
 
     sampled: int | None = 999
@@ -83,16 +83,16 @@ def rank_targets(
 ) -> dict[str, pd.DataFrame]:
     """Ranks every held-out target, for every output of the scorer, in one pass over the users.
 
-    The processes of a launch share the users; all of them must call it, and all get the whole table.
+    The processes of a launch share the users; all of them must call this function, and all get the whole table.
 
     Args:
         scorer: gives the scores; it must be in evaluation mode. Gradients are off here.
-        split: where the questions come from.
+        split: where histories and targets come from.
         parts: which targets to rank.
         protocols: what they are ranked among.
         batch_size: users per call of `scorer.scores`; changes speed, not results.
-        shared: whether the processes of a launch share the users; False lets each rank them all, as a sharded model
-            must, which is run by all processes at once.
+        shared: whether the processes of a launch share the users. With False each process ranks all of them, as is
+            needed for a sharded model, which all processes run together.
 
     Returns:
         Per output name a table with the columns `columns.RANKS`, one row per part, protocol and evaluated user (in
@@ -103,11 +103,11 @@ def rank_targets(
 
     Raises:
         InputError: `batch_size` or `parts` is empty, or a user has too few items for the sampled protocol.
-        ValueError: the sampled protocol is asked for some users alone.
+        ValueError: the sampled protocol is combined with a split of some users only.
         StudyError: a score is not finite; the message names output, part and user row.
     """
     if split.asked is not None and protocols.sampled is not None:
-        raise ValueError("negatives are drawn for all evaluated users; rank some of them by the protocol `full` alone")
+        raise ValueError("negatives are drawn for all evaluated users; rank some of them by the protocol `full` only")
     if batch_size < 1 or not parts:
         raise InputError(f"ranking needs a part and batch_size >= 1; got parts {list(parts)}, batch_size {batch_size}")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in scorer.names}
@@ -115,7 +115,7 @@ def rank_targets(
         counts = _count_part(scorer, split, part, protocols, batch_size, shared)
         for name, of_output in zip(scorer.names, counts, strict=True):
             tables[name].append(_to_table(split, part, protocols.names, of_output))
-    return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
+    return {name: pd.concat(per_part, ignore_index=True) for name, per_part in tables.items()}
 
 
 def _count_part(
@@ -123,9 +123,10 @@ def _count_part(
 ) -> np.ndarray:
     """Returns int32 [outputs, protocols, 3, queries]; the 3 are n_higher, n_ties, n_candidates."""
     queries = split.queries(part)
+    # Zeros: a process fills in its own users, and the sum over processes is the whole.
     counts = np.zeros((len(scorer.names), len(protocols.names), 3, len(queries)), dtype=np.int32)
     turn = 0
-    for pool_start in range(0, len(queries), POOL):
+    for pool_start in range(0, len(queries), POOL):  # bounds the memory of negatives, at whole blocks of draws
         pool = np.arange(pool_start, min(pool_start + POOL, len(queries)))
         negatives = None
         if protocols.sampled is not None:
@@ -147,23 +148,23 @@ def _count_batch(
     scorer: Scorer, batch: SequenceBatch, candidates: Candidates, users: np.ndarray, part: Part
 ) -> np.ndarray:
     """Returns n_higher and n_ties, int32 [outputs, protocols, 2, batch]."""
-    counts, pieces = [], []
+    counts, pieces = [], []  # pieces are cut once for all outputs
     for name, scores in zip(scorer.names, scorer.scores(batch), strict=True):
         where = f"output {name} for {part} targets"
         _check_shape(scores, (len(batch), candidates.n_items + 1), where)
         pieces = pieces or candidates.pieces(scores.device)
         counts.append([])
         for rows, piece in pieces:
-            some = scores[rows].float()
-            _check_finite(some, users[rows], where)
-            counts[-1].append(piece.count(some).cpu().numpy())
-    return np.stack([np.concatenate(found, axis=2) for found in counts])
+            piece_scores = scores[rows].float()  # [piece, n_items + 1]; float32, in which ties are defined
+            _check_finite(piece_scores, users[rows], where)
+            counts[-1].append(piece.count(piece_scores).cpu().numpy())
+    return np.stack([np.concatenate(of_output, axis=2) for of_output in counts])
 
 
 def _by_length(queries: Queries, pool: np.ndarray, max_len: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields positions in `pool`, alike in history length, so that batches carry little padding."""
+    """Yields positions in `pool`, of similar history length, so that batches hold little padding."""
     lengths = np.minimum(queries.ends[pool] - queries.starts[pool], max_len)
-    order = np.argsort(lengths, kind="stable")
+    order = np.argsort(lengths, kind="stable")  # stable: the same batches on every machine
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
@@ -174,6 +175,7 @@ def _candidates(
     """Returns what the targets of `rows` are compared with; a target is never removed, met before or not."""
     targets = queries.targets[rows]
     met = rows if protocols.remove_history else rows[:0]
+    # Distinct: an item that was met twice must be taken off the counts once.
     row, item = distinct_items(split.sequences, queries.starts[met], queries.ends[met])
     removed = item != targets[row]
     targets, row, item = map(torch.from_numpy, (targets, row[removed], item[removed]))
@@ -187,11 +189,11 @@ def _check_shape(scores: Scores, expected: tuple[int, int], where: str) -> None:
 
 
 def _check_finite(scores: torch.Tensor, users: np.ndarray, where: str) -> None:
-    # A finite sum has finite terms and costs one cheap pass; only a sum that is not finite is looked at closer.
+    # A finite sum has finite terms and costs one cheap pass; single scores are checked only if the sum is not finite.
     if scores[:, 1:].sum().isfinite():
         return
     broken = (~scores[:, 1:].isfinite()).any(dim=1).cpu().numpy()
-    if broken.any():
+    if broken.any():  # else the sum alone overflowed, and all scores are finite
         raise StudyError(
             f"{where}: scores must be finite; {broken.sum()} of {len(broken)} users scored together have NaN or "
             f"infinite scores, first user row {users[broken][0]}; look for a diverged training"
@@ -210,7 +212,7 @@ def _to_table(split: Split, part: Part, protocols: tuple[str, ...], counts: np.n
     }
     table = {name: np.tile(values.astype(np.int32), n_protocols) for name, values in facts.items()}
     for position, name in enumerate((columns.N_HIGHER, columns.N_TIES, columns.N_CANDIDATES)):
-        table[name] = counts[:, position].reshape(-1)
+        table[name] = counts[:, position].reshape(-1)  # [protocols, queries] to rows
     table[columns.SPLIT] = np.repeat(part, n_protocols * len(queries))
     table[columns.PROTOCOL] = np.repeat(protocols, len(queries))
     return pd.DataFrame({name: table[name] for name in columns.RANKS})

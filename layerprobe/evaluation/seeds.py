@@ -4,11 +4,11 @@ Takes values per training seed and user (no torch), hands on variances of their 
 crossed: every seed's model ranks every user. Three sources then move a column's mean over S seeds and U users:
 
 - users: some are harder, or gain more. Shrinks with U.
-- seeds and users together: trained again, a model serves other users well. Shrinks with S times U.
-- seeds: trained again, a model is better or worse for all users at once. Shrinks with S alone.
+- seeds and users together: a model that is trained again is better for other users. Shrinks with S times U.
+- seeds: a model that is trained again is better or worse for all users at once. Shrinks with S only.
 
-A bootstrap over users of the seeds' mean covers the first two. The third needs the spread of the seeds' means beyond
-what the second explains. Three seeds say little about it, so models of one study share theirs (`shared_noise`).
+A bootstrap over users of the seeds' mean covers the first two. The third is the spread of the seeds' means beyond what
+the second explains. Three seeds say little about it, so models of one study share their estimate (`shared_noise`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SeedNoise:
     """How much one pair of trainings moves the difference of two models, for all users at once.
 
     Attributes:
-        variance: of that difference's mean over users by the seed, the users' part taken off, at least 0.
+        variance: of that difference's mean over users by the seed, the users' part subtracted, at least 0.
         df: degrees of freedom behind it; 0 where nothing was trained twice, and `variance` is 0 then.
     """
 
@@ -42,7 +42,7 @@ class MeanError:
     Attributes:
         mean: mean over seeds and users.
         by_users: variance of the mean by the choice of users, seeds' and users' joint part included.
-        joint: of that the part of seeds and users together; 0 with one seed, where it cannot be told apart.
+        joint: the part of it that seeds and users have together; 0 with one seed, which cannot tell them apart.
         by_seeds: variance of the mean by the choice of seeds, for all users at once; 0 with one seed, where it is not
             known.
         df: degrees of freedom of `by_users + by_seeds` (Satterthwaite); infinite with one seed.
@@ -66,27 +66,33 @@ class MeanError:
 def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
     """Estimates the seed noise that several differences of one study have in common.
 
-    Each difference gives an estimate, its seeds' spread less what users explain. Their mean is weighted by how precise
-    each is: one over the square of the users' part, which is what is taken off. That pairs share one full model makes
-    the estimates depend on each other; they are taken to be correlated by 1/4, the square of 1/2.
+    Each difference gives an estimate: the spread of its seeds minus what users explain. Their mean is weighted by how
+    precise each one is: one over the square of the users' part, which is what is subtracted. The pairs share one full
+    model, so the estimates depend on each other; a correlation of 1/4, the square of 1/2, is assumed.
 
     Args:
         differences: differences to the full model [seeds, users] of each selection; those with one seed, or without
-            variation, say nothing and are left out.
+            variation, hold no information and are left out.
 
     Returns:
         The estimate. It holds where training is about as noisy at every depth; where one model is noisier than the
         others, `mean_error` takes its own noise.
     """
-    known = [tuple(float(part[0]) for part in _by_seed(each[:, :, None])) for each in differences if len(each) > 1]
-    known = [(spread, joint) for spread, joint in known if joint > 0]
-    if not known:
+    estimates = [
+        tuple(float(part[0]) for part in _by_seed(difference[:, :, None]))
+        for difference in differences
+        if len(difference) > 1
+    ]
+    estimates = [(spread, joint) for spread, joint in estimates if joint > 0]
+    if not estimates:
         return SeedNoise(0.0, 0.0)
-    spread, joint = np.array(known).T
+    spread, joint = np.array(estimates).T  # [differences] each
     weights = joint**-2 / (joint**-2).sum()
+    # The mean before the cut at 0: cutting each estimate first would bias the noise upwards.
     variance = max(0.0, float(weights @ (spread - joint)))
-    n_seeds = max(len(each) for each in differences)
+    n_seeds = max(len(difference) for difference in differences)
     parts = weights * (joint + variance)
+    # Satterthwaite with a correlation of 1/4: more differences add degrees of freedom, but less than independent ones.
     df = (n_seeds - 1) * parts.sum() ** 2 / (0.25 * parts.sum() ** 2 + 0.75 * (parts**2).sum())
     return SeedNoise(variance, float(df))
 
@@ -109,26 +115,27 @@ def mean_error(values: np.ndarray, noise: SeedNoise | None = None, trained: np.n
     Raises:
         InputError: `values` has no seed, user or column, or is not finite.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values, dtype=np.float64)  # sums of squares of small differences need the digits
     if values.ndim != 3 or not values.size:
         raise InputError(f"values must have shape (seeds, users, columns), none of them 0; got {values.shape}")
     if not np.isfinite(values).all():
         raise InputError("values must be finite; a metric per user is NaN or infinite")
     n_seeds, n_users, n_columns = values.shape
-    over_seeds = values.mean(axis=0)
+    over_seeds = values.mean(axis=0)  # [users, columns]
     varies = np.ptp(values, axis=(0, 1)) > 0  # the mean of equal values is that value, and not nearly so
     over_seeds = np.where(varies, over_seeds, values[0, :1])
     mean = np.where(varies, over_seeds.mean(axis=0), values[0, 0])
-    by_users = ((over_seeds - mean) ** 2).sum(axis=0) / max(n_users - 1, 1) / n_users
+    by_users = ((over_seeds - mean) ** 2).sum(axis=0) / max(n_users - 1, 1) / n_users  # [columns]
     if n_seeds == 1:
         nothing = np.zeros(n_columns)
         return MeanError(mean, by_users, nothing, nothing, np.full(n_columns, np.inf), 1, n_users)
     spread, joint = (part / n_seeds for part in _by_seed(values))
-    own = np.maximum(spread - joint, 0.0)
+    own_noise = np.maximum(spread - joint, 0.0)
+    # The shared noise is that of two trainings; where one side was trained once, half of it counts.
     shared = 0.0 if noise is None else np.asarray(trained) / 2 / n_seeds * noise.variance
-    by_seeds = np.maximum(own, shared)
+    by_seeds = np.maximum(own_noise, shared)
     seeds_df = n_seeds - 1 if noise is None else max(noise.df, n_seeds - 1)
-    # The users' part was taken off the spread, so its noise is in what is left; where that is nothing, none is added.
+    # The users' part was subtracted from the spread, so its noise is in the rest; where the rest is 0, none is added.
     doubt = np.where(by_seeds > 0, (by_seeds + joint) ** 2 / seeds_df, 0.0) + by_users**2 / max(n_users - 1, 1)
     variance = by_users + by_seeds
     df = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1.0), np.inf)
@@ -140,9 +147,10 @@ def seeded_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two-sided interval of each column's mean, by Student's t; each holds on its own.
 
-    With one seed it covers the choice of users alone. With several it covers training, too. Without `noise` the seeds
-    of one difference have to do: both parts go in with their own t, squared and added (Howe 1974), the users' part not
-    taken off the seeds', since two or three seeds do not tell how much that is. So it is wide rather than too narrow.
+    With one seed it covers the choice of users only. With several it covers training, too. Without `noise` it is
+    computed from the seeds of one difference: both parts enter with their own t, squared and added (Howe 1974). The
+    users' part is not subtracted from the seeds', since two or three seeds cannot tell how large it is. So the interval
+    is rather too wide than too narrow.
 
     Args:
         values: [seeds, users, columns].
@@ -158,22 +166,24 @@ def seeded_intervals(
     """
     if not 0 < alpha < 1:
         raise InputError(f"alpha must lie between 0 and 1, usually .05; got {alpha}")
-    found = mean_error(values, noise, trained)
-    users_df, level = max(found.n_users - 1, 1), 1 - alpha / 2
-    if noise is None and found.n_seeds > 1:
-        spread = np.asarray(values, dtype=np.float64).mean(axis=1).var(axis=0, ddof=1) / found.n_seeds
-        squares = stdtrit(users_df, level) ** 2 * found.by_users + stdtrit(found.n_seeds - 1, level) ** 2 * spread
+    error = mean_error(values, noise, trained)
+    users_df, level = max(error.n_users - 1, 1), 1 - alpha / 2
+    if noise is None and error.n_seeds > 1:
+        spread = np.asarray(values, dtype=np.float64).mean(axis=1).var(axis=0, ddof=1) / error.n_seeds  # [columns]
+        squares = stdtrit(users_df, level) ** 2 * error.by_users + stdtrit(error.n_seeds - 1, level) ** 2 * spread
         half = np.sqrt(squares)
     else:
-        half = stdtrit(np.minimum(found.df, users_df), level) * found.standard_error
-    return found.mean - half, found.mean + half
+        # With one seed df is infinite, and the users' own degrees of freedom count.
+        half = stdtrit(np.minimum(error.df, users_df), level) * error.standard_error
+    return error.mean - half, error.mean + half
 
 
 def _by_seed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the variance of a seed's mean over users as it is, and the part of it that users explain, (columns,)."""
     n_seeds, n_users = values.shape[:2]
-    per_seed, over_seeds = values.mean(axis=1), values.mean(axis=0)
+    per_seed, over_seeds = values.mean(axis=1), values.mean(axis=0)  # [seeds, columns], [users, columns]
     spread = per_seed.var(axis=0, ddof=1)
-    rest = values - per_seed[:, None] - over_seeds[None] + over_seeds.mean(axis=0)
-    joint = (rest**2).sum(axis=(0, 1)) / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
+    # What neither the seed nor the user explains, as in a two-way analysis of variance; [seeds, users, columns].
+    residual = values - per_seed[:, None] - over_seeds[None] + over_seeds.mean(axis=0)
+    joint = (residual**2).sum(axis=(0, 1)) / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
     return spread, joint

@@ -1,7 +1,7 @@
-"""What it takes to answer requests: histories in, the best items of the whole catalogue out, as a served model does it.
+"""Time of answering requests: histories in, the best items of the whole catalogue out, as a served model does it.
 
 Takes a model and a split's test users, hands on milliseconds per call. A call makes the batch, reads the users, scores
-the catalogue, leaves out what a user has met where the study ranks so, and finds the best ten.
+the catalogue, leaves out items of the history where the study does so, and finds the best ten.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Request = Sequence[np.ndarray]
 def make_requests(split: Split, n_requests: int, n_users: int, seed: int = 0) -> list[Request]:
     """Draws requests of `n_users` test users each, spread over all users, in a seeded order.
 
-    Where there are fewer users than are asked for, users come again.
+    Where there are fewer users than needed, users are repeated.
     """
     queries = split.queries("test")
-    n_asked = n_requests * n_users
-    spread = np.arange(n_asked) * len(queries) // n_asked
+    n_drawn = n_requests * n_users
+    spread = np.arange(n_drawn) * len(queries) // n_drawn  # evenly over all users
     rows = np.random.default_rng(seed).permutation(spread).reshape(n_requests, n_users)
     items = split.sequences.items
     return [[items[queries.starts[row] : queries.ends[row]] for row in users] for users in rows]
@@ -43,8 +43,8 @@ def answer(model: SequenceModel, request: Request, remove_history: bool) -> torc
     """
     batch = history_batch(list(request), model.max_len)
     with torch.no_grad():
-        scores = model.read(batch.to(model.device)) @ model.item_vectors().T
-        scores[:, 0] = -torch.inf
+        scores = model.read(batch.to(model.device)) @ model.item_vectors().T  # [users, n_items + 1]
+        scores[:, 0] = -torch.inf  # padding is never recommended
         if remove_history:
             users = np.repeat(np.arange(len(request)), [len(history) for history in request])
             met = np.concatenate(request)
@@ -53,17 +53,17 @@ def answer(model: SequenceModel, request: Request, remove_history: bool) -> torc
 
 
 def time_requests(model: SequenceModel, requests: Sequence[Request], remove_history: bool) -> np.ndarray:
-    """Returns the milliseconds of each request, shape (n_requests,); some are answered untimed before.
+    """Returns the milliseconds of each request, shape (n_requests,); a few untimed ones are answered first.
 
     On a GPU a call ends when its answer is in the host's memory.
     """
-    for request in requests[:WARM_UP]:
+    for request in requests[:WARM_UP]:  # the first calls allocate memory and choose kernels
         answer(model, request, remove_history)
-    found = []
+    milliseconds = []
     for request in requests:
-        if model.device.type == "cuda":
+        if model.device.type == "cuda":  # work that is still queued must not count
             torch.cuda.synchronize(model.device)
         started = time.perf_counter()
         answer(model, request, remove_history)
-        found.append(1000 * (time.perf_counter() - started))
-    return np.array(found)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return np.array(milliseconds)

@@ -1,7 +1,7 @@
 """Who loses: a model minus the full model in every group of users, with intervals over users and training seeds.
 
 Takes ranks tables of one split and protocol and the groups of `evaluation.slices` (no torch), hands on rows of
-`slice_differences.csv`. Differences are of the same user, so they are known better than the two values suggest.
+`slice_differences.csv`. Differences are paired by user, so their intervals are narrower than the two values suggest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SlicedModel:
     depth: int | None
     """Layers kept; None for floors."""
     ranks: Mapping[int | None, pd.DataFrame]
-    """A ranks table of one split and protocol for each training seed; None is the seed of what is not trained."""
+    """A ranks table of one split and protocol for each training seed; None is the seed of a model without training."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,8 @@ class _Group:
 class _Pair:
     """A model and the full one, seed beside seed, each [seeds, users, metrics]; `trained` as for `mean_error`.
 
-    `seeds` is the number of the model's own trainings, which is 1 for one that stands against every seed of the other.
+    `seeds` is the number of the model's own trainings; it is 1 for a model that is compared with every seed of the full
+    one.
     """
 
     own: np.ndarray
@@ -82,12 +83,12 @@ def slice_differences(
     """Compares models with the full one, user by user, in every group.
 
     Seeds are paired by number; a seed that only one of the two has is left out. A floor that was trained once, or not
-    at all, stands against every seed of the full model.
+    at all, is compared with every seed of the full model.
 
     `ci_low` and `ci_high` hold one by one. `ci_low_all` and `ci_high_all` hold for all groups of all slices of a model
     and metric at once, with a probability of at least 1 - alpha: each has its share of alpha (Bonferroni), since groups
-    of different slices share users in ways that no simple rule covers. Both are of Student's t and cover the choice of
-    users; where `seeds` is above 1 the noise of training, too (`evaluation.seeds`).
+    of different slices share users in ways that no simple rule covers. Both use Student's t and cover the choice of
+    users; where `seeds` is above 1 also the noise of training (`evaluation.seeds`).
 
     Args:
         full: the full model.
@@ -101,7 +102,7 @@ def slice_differences(
         Rows with the columns `columns.SLICE_DIFFERENCES`, model by model as given, groups as cut. `relative` is the
         difference as a share of the full model's value in the group, NaN where that is 0. Bounds are NaN where the
         group has fewer than `MIN_USERS` users or the difference is the same for all of them under every seed; groups
-        of the second kind count among all groups nevertheless, so that their number depends on the users alone.
+        of the second kind still count among all groups, so that the number of groups depends on the users only.
 
     Raises:
         InputError: users or targets differ from the full model's, a model has no seed in common with it, or alpha lies
@@ -109,9 +110,10 @@ def slice_differences(
     """
     reference = _sorted(next(iter(full.ranks.values())))
     of_full, *of_others = [_per_seed(model, reference, metrics) for model in (full, *others)]
-    pairs = [_pair(model, found, of_full) for model, found in zip(others, of_others, strict=True)]
-    if not covers_training:
+    pairs = [_pair(model, of_model, of_full) for model, of_model in zip(others, of_others, strict=True)]
+    if not covers_training:  # the mean over seeds as if it were one seed: what is left varies over users only
         pairs = [_Pair(_over_seeds(pair.own), _over_seeds(pair.full), pair.trained, pair.seeds) for pair in pairs]
+    # Only models of the full one's kind are trained like it, so only their differences show its noise.
     alike = [pair.own - pair.full for model, pair in zip(others, pairs, strict=True) if model.kind == full.kind]
     groups = _groups(reference, cuts, alike, len(metrics))
     family = sum(len(group.rows) >= MIN_USERS for group in groups)
@@ -120,7 +122,8 @@ def slice_differences(
         rows = [row for group in groups for row in _rows(pair, group, family, metrics, alpha)]
         of_model = {columns.KIND: model.kind, columns.SELECTION: model.selection, columns.DEPTH: model.depth}
         tables.append(pd.DataFrame(rows, columns=list(columns.DIFFERENCE_ROWS)).assign(**of_model))
-    table = pd.concat([each.astype({columns.DEPTH: "Int64"}) for each in tables], ignore_index=True)
+    # Int64 holds a missing depth and keeps the others whole numbers.
+    table = pd.concat([table.astype({columns.DEPTH: "Int64"}) for table in tables], ignore_index=True)
     return table[list(columns.SLICE_DIFFERENCES)]
 
 
@@ -128,10 +131,10 @@ def _rows(
     pair: _Pair, group: _Group, family: int, metrics: Sequence[tuple[str, int]], alpha: float
 ) -> list[tuple[object, ...]]:
     """Returns the rows of one group, a row per metric; `family` is the number of groups with intervals."""
-    values, full = pair.own[:, group.rows], pair.full[:, group.rows]
+    values, full = pair.own[:, group.rows], pair.full[:, group.rows]  # [seeds, users of the group, metrics] each
     rows = []
     for column, (metric, k) in enumerate(metrics):
-        differences = values[:, :, [column]] - full[:, :, [column]]
+        differences = values[:, :, [column]] - full[:, :, [column]]  # [seeds, users of the group, 1]
         value, reference = float(values[:, :, column].mean()), float(full[:, :, column].mean())
         difference = float(differences.mean())
         relative = difference / reference if reference > 0 else np.nan
@@ -153,22 +156,22 @@ def _groups(
     reference: pd.DataFrame, cuts: Sequence[SliceCuts], differences: Sequence[np.ndarray], n_metrics: int
 ) -> list[_Group]:
     """Returns the groups of all slices with the noise that differences [seeds, users, metrics] show in them."""
-    found = []
+    groups = []
     for cut in cuts:
-        position = cut.assign(reference)
+        position = cut.assign(reference)  # [users]
         for number, name in enumerate(cut.groups):
             rows = np.flatnonzero(position == number)
             noise = [shared_noise([values[:, rows, column] for values in differences]) for column in range(n_metrics)]
-            found.append(_Group(cut.column, name, rows, noise))
-    return found
+            groups.append(_Group(cut.column, name, rows, noise))
+    return groups
 
 
 def _over_seeds(values: np.ndarray) -> np.ndarray:
-    return values.mean(axis=0, keepdims=True)
+    return values.mean(axis=0, keepdims=True)  # [1, users, metrics]
 
 
 def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
-    if model.depth is None and len(own.seeds) == 1:
+    if model.depth is None and len(own.seeds) == 1:  # a floor: one ranking against every seed of the full model
         return _Pair(np.broadcast_to(own.metric, full.metric.shape), full.metric, trained=1, seeds=1)
     shared = [seed for seed in full.seeds if seed in own.seeds]
     if not shared:
@@ -176,8 +179,8 @@ def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
             f"{model.name} must share a training seed with the full model; it has {list(own.seeds)} and the full model "
             f"{list(full.seeds)}: train one of them with a seed of the other"
         )
-    left, right = (each.metric[[each.seeds.index(seed) for seed in shared]] for each in (own, full))
-    return _Pair(left, right, trained=2, seeds=len(shared))
+    left, right = (side.metric[[side.seeds.index(seed) for seed in shared]] for side in (own, full))
+    return _Pair(left, right, trained=2, seeds=len(shared))  # [shared seeds, users, metrics] each
 
 
 def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> _PerSeed:
@@ -185,7 +188,7 @@ def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tup
     for table in tables:
         _check_same_users(model, table, reference)
     values = [np.stack([metric_values(table, metric, k) for metric, k in metrics], axis=1) for table in tables]
-    return _PerSeed(tuple(model.ranks), np.stack(values))
+    return _PerSeed(tuple(model.ranks), np.stack(values))  # [seeds, users, metrics]
 
 
 def _sorted(ranks: pd.DataFrame) -> pd.DataFrame:

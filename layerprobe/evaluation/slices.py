@@ -1,13 +1,13 @@
 """Slices: the metrics of groups of users, by length of history, popularity of the target and time since the last item.
 
-Takes a ranks table of one split and protocol (no torch), hands on rows of `slices.csv`. Groups are cut from the data
-alone and once, then used for every model, so a group holds the same users whatever was ranked.
+Takes a ranks table of one split and protocol (no torch), hands on rows of `slices.csv`. Groups are cut once and from
+the data only, then used for every model, so a group holds the same users for every model.
 
 - History length: four groups of about equally many users.
 - Target popularity: targets without a training interaction (cold) on their own, the others in thirds of users.
   A target is the next interaction of its user, so a third of the targets is about a third of the interactions: tail,
-  middle and head by interaction share. The other usage, head = the most popular 20 % of the items, needs the whole
-  catalogue and leaves the tail few users, and so wide intervals, where the log is skewed.
+  middle and head by interaction share. The other definition, head = the most popular 20 % of the items, needs the whole
+  catalogue, and in a skewed log it leaves few users in the tail and so wide intervals.
 - Recency: where the table has that column (`data.recency`), four groups of about equally many users.
 """
 
@@ -28,8 +28,8 @@ N_LENGTH_GROUPS = 4
 N_WARM_GROUPS = 3
 N_RECENCY_GROUPS = 4
 MIN_USERS = 100
-"""A smaller group gets no interval: its bootstrap promises too much. Measured on NDCG@10 with a hit rate of .05, 95 %
-intervals covered the true mean in 39, 63, 79, 80 and 91 % of samples of 10, 20, 30, 50 and 100 users."""
+"""A smaller group gets no interval: bootstrap intervals are too narrow there. Measured on NDCG@10 with a hit rate of
+.05, 95 % intervals covered the true mean in 39, 63, 79, 80 and 91 % of samples of 10, 20, 30, 50 and 100 users."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class SliceCuts:
         """Returns the position of each row's group, int64, shape (rows,).
 
         Raises:
-            InputError: the groups do not come out as large as they were cut, so these are other users.
+            InputError: the groups have other sizes than when they were cut, so these are other users.
         """
         values = ranks[self.column].to_numpy()
-        found = np.searchsorted(self.highest, values)
-        counts = tuple(np.bincount(found, minlength=len(self.highest)).tolist())
+        group = np.searchsorted(self.highest, values)  # [rows]; the first group whose highest value is not below
+        counts = tuple(np.bincount(group, minlength=len(self.highest)).tolist())
         if counts != self.n_users or values.min() < self.lowest:
             raise InputError(
                 f"slices need the same users for every model; by {self.column} the groups {', '.join(self.groups)} "
                 f"were cut with {self.n_users} users and hold {counts} here: rank all models on one split"
             )
-        return found
+        return group
 
 
 def slice_cuts(ranks: pd.DataFrame, time_unit: str = "") -> tuple[SliceCuts, ...]:
@@ -155,8 +155,8 @@ def slice_rows(
 ) -> pd.DataFrame:
     """Averages metrics over the users of every group, with bootstrap intervals over the group's users.
 
-    The intervals hold one by one. Many groups are looked at, so some lie off by chance alone: slices are for questions,
-    not for verdicts.
+    The intervals hold one by one. With many groups some differ by chance alone: use slices to find questions, not to
+    decide.
 
     Args:
         ranks: table with the columns `columns.RANKS`, of one split and protocol, one row per user.
@@ -168,14 +168,14 @@ def slice_rows(
 
     Returns:
         Rows with the columns `columns.SLICE_ROWS`, slice by slice, groups in rising order. The interval is NaN where
-        the group has fewer than `MIN_USERS` users or all of them have the same value, since a bootstrap then says
-        nothing. The users of a slice's groups add up to all.
+        the group has fewer than `MIN_USERS` users or all of them have the same value, since a bootstrap has nothing to
+        resample then. The users of a slice's groups add up to all.
 
     Raises:
         InputError: `ranks` has no rows, several splits or protocols, or other users than `cuts`.
     """
     _check_one_part(ranks)
-    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)
+    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)  # [users, metrics]
     rows = []
     for cut in cuts:
         position = cut.assign(ranks)
@@ -190,19 +190,19 @@ def slice_rows(
 
 def _intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     low, high = mean_intervals(values, alpha, n_boot, seed)
-    is_known = (len(values) >= MIN_USERS) & (np.ptp(values, axis=0) > 0)
+    is_known = (len(values) >= MIN_USERS) & (np.ptp(values, axis=0) > 0)  # [metrics]
     return np.where(is_known, low, np.nan), np.where(is_known, high, np.nan)
 
 
 def _even_ends(values: np.ndarray, n_groups: int) -> list[int]:
     """Returns the highest value of each group, cut where the users below come nearest to 1/n, 2/n, ... of all.
 
-    Between two cuts that are equally near the lower one is taken. Cuts that fall together are one.
+    Of two cuts that are equally near, the lower one is taken. Cuts at the same value count as one.
     """
     levels, counts = np.unique(values, return_counts=True)
     below = np.cumsum(counts)
-    wanted = np.arange(1, n_groups) * len(values)
-    nearest = np.abs(n_groups * below[:, None] - wanted).argmin(axis=0)  # times n_groups: whole numbers, no rounding
+    goals = np.arange(1, n_groups) * len(values)
+    nearest = np.abs(n_groups * below[:, None] - goals).argmin(axis=0)  # times n_groups: whole numbers, no rounding
     return sorted({*levels[nearest].tolist(), int(levels[-1])})
 
 
@@ -214,5 +214,5 @@ def _cuts(column: str, values: np.ndarray, highest: Sequence[int]) -> SliceCuts:
 def _check_one_part(ranks: pd.DataFrame) -> None:
     parts = ranks[[columns.PROTOCOL, columns.SPLIT]].drop_duplicates()
     if len(parts) != 1:
-        found = ", ".join(f"{protocol} {split}" for protocol, split in parts.itertuples(index=False)) or "no rows"
-        raise InputError(f"slices are of one protocol and one split; got {found}: pick one part of the ranks table")
+        names = ", ".join(f"{protocol} {split}" for protocol, split in parts.itertuples(index=False)) or "no rows"
+        raise InputError(f"slices are of one protocol and one split; got {names}: pick one part of the ranks table")

@@ -2,7 +2,7 @@
 
 Takes values per user (no torch), hands on intervals. All columns of one call share one set of resamples, so a
 resample of a hundred columns costs one matrix product. The intervals cover the choice of users; those of
-`simultaneous_bounds` also the noise of training where there are several seeds. None covers another data set.
+`simultaneous_bounds` also cover the noise of training where there are several seeds. None covers another data set.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def bootstrap_weights(n_users: int, n_boot: int, seed: int) -> Iterator[np.ndarr
     chunk = max(1, CHUNK_ENTRIES // n_users)
     for start in range(0, n_boot, chunk):
         n_rows = min(chunk, n_boot - start)
-        drawn = generator.integers(0, n_users, size=(n_rows, n_users))
-        drawn += np.arange(n_rows)[:, None] * n_users
+        drawn = generator.integers(0, n_users, size=(n_rows, n_users))  # [resamples, users]
+        drawn += np.arange(n_rows)[:, None] * n_users  # each resample gets its own range, so one bincount counts all
         counts = np.bincount(drawn.ravel(), minlength=n_rows * n_users)
-        yield counts.reshape(n_rows, n_users).astype(np.float32)
+        yield counts.reshape(n_rows, n_users).astype(np.float32)  # small whole numbers: exact
 
 
 def mean_intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +100,7 @@ def mean_intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> 
     values = _checked(values, alpha, n_boot)
     mean, centred = _centre(values)
     narrow = centred.astype(np.float32)
+    # How far each resample moves each sum: [n_boot, m].
     moved = np.concatenate([weights @ narrow for weights in bootstrap_weights(len(values), n_boot, seed)])
     low, high = np.quantile(moved / len(values), [alpha / 2, 1 - alpha / 2], axis=0)
     return mean + low, mean + high
@@ -119,10 +120,10 @@ def simultaneous_bounds(
     is the 1 - alpha quantile over b of max_j t_bj (one-sided) or of max_j |t_bj| (two-sided). The maximum over j makes
     the error family-wise, and since all columns are resampled together, correlated columns cost little.
 
-    With several seeds it is a hierarchical bootstrap: each resample draws users, and for each column the noise of
-    training anew. Users are drawn with replacement. The few seeds are not, since three of them have no tails (and a
-    variance too small by a third): their part is drawn from a normal distribution of the estimated variance, and all of
-    it is divided by a chi variable with the degrees of freedom of that estimate, as in Student's t.
+    With several seeds it is a hierarchical bootstrap: each resample draws users and, for each column, new noise of
+    training. Users are drawn with replacement. The few seeds are not, since three of them have no tails (and a variance
+    too small by a third): their part is drawn from a normal distribution of the estimated variance, and the sum is
+    divided by a chi variable with the degrees of freedom of that estimate, as in Student's t.
 
     Args:
         differences: paired per-user differences [n_users, m], or [n_seeds, n_users, m]; users the same in every column.
@@ -143,37 +144,38 @@ def simultaneous_bounds(
         not of each resample: where few users differ, a resample can hold none of them and would divide by 0.
     """
     values = np.asarray(differences, dtype=np.float64)
-    values = values[None] if values.ndim == 2 else values
+    values = values[None] if values.ndim == 2 else values  # [seeds, users, m]
     _checked(values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values, alpha, n_boot)
     error = mean_error(values, noise, trained)
-    over_seeds = values.mean(axis=0)
-    scale = np.where(error.standard_error > 0, error.standard_error, 1.0)
+    over_seeds = values.mean(axis=0)  # [users, m]
+    scale = np.where(error.standard_error > 0, error.standard_error, 1.0)  # a constant column moves by 0 in any case
     studentised = (_centre(over_seeds)[1] / (scale * len(over_seeds))).astype(np.float32)
     moved = np.concatenate([weights @ studentised for weights in bootstrap_weights(len(over_seeds), n_boot, seed)])
+    # moved: t of each resample and column, [n_boot, m]
     if error.n_seeds > 1:
         moved = _with_training(moved, error, seed)
-    upward, either, own = moved.max(axis=1), np.abs(moved).max(axis=1), np.quantile(moved, 1 - alpha, axis=0)
+    upward, either, alone = moved.max(axis=1), np.abs(moved).max(axis=1), np.quantile(moved, 1 - alpha, axis=0)
     critical_lower, critical_two_sided = (float(np.quantile(largest, 1 - alpha)) for largest in (upward, either))
     return SimultaneousBounds(
         error=error,
         lower=error.mean - critical_lower * error.standard_error,
         low=error.mean - critical_two_sided * error.standard_error,
         high=error.mean + critical_two_sided * error.standard_error,
-        alone=error.mean - own * error.standard_error,
+        alone=error.mean - alone * error.standard_error,
         critical_lower=critical_lower,
         critical_two_sided=critical_two_sided,
-        critical_alone=own,
+        critical_alone=alone,
     )
 
 
 def _with_training(moved: np.ndarray, error: MeanError, seed: int) -> np.ndarray:
     """Adds the noise of training to studentised resamples [n_boot, m], and the doubt about how large it is."""
-    generator = np.random.default_rng((seed, len(moved)))
+    generator = np.random.default_rng((seed, len(moved)))  # apart from the draws of users, which take `seed` alone
     variance = error.by_users + error.by_seeds
     share = np.sqrt(np.divide(error.by_seeds, variance, out=np.zeros_like(variance), where=variance > 0))
-    trained = moved + share * generator.standard_normal(moved.shape)
+    trained = moved + share * generator.standard_normal(moved.shape)  # [n_boot, m], drawn for each column
     # One draw of a chi-squared quantile for all columns: they share the estimate, and with it the doubt.
-    drawn, df = generator.random(len(moved))[:, None], np.minimum(error.df, MOST_DF)
+    drawn, df = generator.random(len(moved))[:, None], np.minimum(error.df, MOST_DF)  # [n_boot, 1], [m]
     return trained / np.sqrt(2 * gammaincinv(df / 2, drawn) / df)
 
 
@@ -182,7 +184,7 @@ def _centre(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Centred values can be multiplied in float32 without losing a small difference.
     """
-    varies = np.ptp(values, axis=0) > 0
+    varies = np.ptp(values, axis=0) > 0  # a mean of equal values can differ from them in the last bit
     mean = np.where(varies, values.mean(axis=0), values[0])
     return mean, values - mean
 

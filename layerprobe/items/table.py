@@ -38,13 +38,13 @@ class ItemTable:
 
 def from_vectors(vectors: torch.Tensor, kind: str, data_hash: str) -> ItemTable:
     """Freezes vectors [n_items + 1, dim] as an item table; row 0 is set to zero."""
-    frozen = vectors.detach().float().cpu().clone()
-    frozen[0] = 0.0
+    frozen = vectors.detach().float().cpu().clone()  # a copy: SASRec's own table must not change with it
+    frozen[0] = 0.0  # padding is no item, whatever was drawn for it
     return ItemTable(frozen, kind, data_hash)
 
 
 def random_table(n_items: int, dim: int, seed: int, data_hash: str) -> ItemTable:
-    """Draws seeded unit vectors: a table that knows nothing of the log, for controls."""
+    """Draws seeded unit vectors: a table without any information about the log, for controls."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(n_items + 1, dim, generator=generator)
     return from_vectors(torch.nn.functional.normalize(drawn, dim=1), "random", data_hash)
@@ -58,5 +58,5 @@ def load_item_table(folder: Path, data_hash: str) -> ItemTable:
     """
     tensors, metadata = read_tensors(folder / ITEM_TABLE)
     if metadata["data_hash"] != data_hash:
-        raise StudyError(f"the item table in {folder} belongs to other data; delete that folder to make it again")
+        raise StudyError(f"the item table in {folder} was made for other data; delete that folder to make it again")
     return ItemTable(tensors["vectors"], metadata["kind"], data_hash)

@@ -32,7 +32,7 @@ class Floor(Protocol):
 
     @classmethod
     def of(cls, split: Split, catalogue: Catalogue) -> Floor | None:
-        """Returns the floor of a log, or None where the log lacks what it scores by."""
+        """Returns the floor of a log, or None where the log lacks what the floor needs."""
         ...
 
     def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
@@ -41,9 +41,9 @@ class Floor(Protocol):
 
 
 def floors(split: Split, catalogue: Catalogue) -> list[Floor]:
-    """Returns every floor of `kinds` that this log has what it takes for."""
+    """Returns the floors of `kinds` that this log can be scored by (TF-IDF needs titles)."""
     classes: list[type[Floor]] = [globals()[str(kind.scorer)] for kind in SCORED_FLOORS]
-    return [floor for each in classes if (floor := each.of(split, catalogue)) is not None]
+    return [floor for floor_class in classes if (floor := floor_class.of(split, catalogue)) is not None]
 
 
 class Popularity:
@@ -62,7 +62,7 @@ class Popularity:
 
     def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
         """Yields the counts [batch, n_items + 1], the same for every user."""
-        yield self._counts.expand(len(batch), -1)
+        yield self._counts.expand(len(batch), -1)  # a view: one row of memory for all users
 
 
 class Markov1:
@@ -83,15 +83,16 @@ class Markov1:
 
     def __init__(self, split: Split) -> None:
         counts = split.train_counts()
+        # Below 1, so it orders the items that never followed and stays under every pair's whole count.
         self._fallback = torch.from_numpy((counts / (counts.max() + 1)).astype(np.float32))
         self._pairs = _pair_counts(split)
 
     def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
         """Yields the scores [batch, n_items + 1]."""
-        scores = self._fallback.repeat(len(batch), 1)
-        found = self._pairs[_last_items(batch)]
-        row = np.repeat(np.arange(len(batch)), np.diff(found.indptr))
-        scores[torch.from_numpy(row), torch.from_numpy(found.indices).long()] = torch.from_numpy(found.data)
+        scores = self._fallback.repeat(len(batch), 1)  # [batch, n_items + 1]
+        followers = self._pairs[_last_items(batch)]  # sparse [batch, n_items + 1]
+        row = np.repeat(np.arange(len(batch)), np.diff(followers.indptr))
+        scores[torch.from_numpy(row), torch.from_numpy(followers.indices).long()] = torch.from_numpy(followers.data)
         yield scores
 
 
@@ -120,13 +121,14 @@ class TfIdf:
         if catalogue.n_items != split.sequences.n_items:
             raise InputError(f"the catalogue must hold {split.sequences.n_items} items; it holds {catalogue.n_items}")
         self._rows = _tfidf_rows(catalogue.titles)
-        self._columns = self._rows.T.tocsr()
+        self._columns = self._rows.T.tocsr()  # [words, n_items + 1]; converted once, not in every product
 
     def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
         """Yields the cosines [batch, n_items + 1]."""
+        # Users who share a last item share a row, so each row is computed once.
         last, row = np.unique(_last_items(batch), return_inverse=True)
-        cosines = (self._rows[last] @ self._columns).astype(np.float32).toarray()
-        yield torch.from_numpy(cosines)[torch.from_numpy(row)]
+        cosines = (self._rows[last] @ self._columns).astype(np.float32).toarray()  # [different last items, n_items + 1]
+        yield torch.from_numpy(cosines)[torch.from_numpy(row)]  # [batch, n_items + 1]
 
 
 def _last_items(batch: SequenceBatch) -> np.ndarray:
@@ -138,6 +140,7 @@ def _pair_counts(split: Split) -> sp.csr_array:
     sequences = split.sequences
     first_of_user = np.zeros(len(sequences.items) + 1, dtype=bool)
     first_of_user[sequences.offsets] = True
+    # A user's first item follows nothing: the item before it belongs to another user.
     follows = np.flatnonzero(split.train_mask() & ~first_of_user[:-1])
     pairs = sequences.items[follows - 1], sequences.items[follows]
     size = sequences.n_items + 1
@@ -153,7 +156,7 @@ def _tfidf_rows(titles: np.ndarray) -> sp.csr_array:
     shape = (len(titles) + 1, len(vocabulary))
     ones = np.ones(len(codes))
     counts = sp.coo_array((ones, (words.index.to_numpy() + 1, codes)), shape=shape).tocsr()
-    counts.sort_indices()
+    counts.sort_indices()  # one order of summation for every title, so that equal titles score equally to the last bit
     with_word = np.bincount(counts.indices, minlength=shape[1])
     counts.data *= np.log((1 + len(titles)) / (1 + with_word[counts.indices])) + 1
     norms = np.sqrt(counts.multiply(counts).sum(axis=1))

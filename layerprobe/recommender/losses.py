@@ -32,7 +32,7 @@ CALIBRATION = 0.75
 @dataclass(frozen=True)
 @checked
 class LossOptions:
-    """What a position's score of its target is compared with.
+    """What the score of a position's target is compared with.
 
     Raises:
         InputError: an option is out of its range, missing, or set where the kind would ignore it.
@@ -54,8 +54,8 @@ class LossOptions:
             raise InputError(f"loss.sampling must be uniform or popularity; got {self.sampling!r}")
         self._check_negatives()
         if self.sampling == "popularity" and self.kind != "sampled-softmax":
-            # gbce puts one power on the target to make up for the share of negatives left out. By popularity each
-            # item has a share of its own, so no one power can: frequent items would score too low against rare ones.
+            # gbce puts one power on the target to correct for the share of negatives that is left out. By popularity
+            # that share differs between items, so no single power fits: frequent items would score too low.
             raise InputError(f"loss.sampling = popularity needs loss.kind = sampled-softmax; got {self.kind}")
         if self.calibration != CALIBRATION and self.kind != "gbce":
             raise InputError(f"loss.calibration needs loss.kind = gbce; got {self.kind}")
@@ -90,7 +90,7 @@ class LossOptions:
         if self.negatives is not None and self.negatives > n_items:
             raise InputError(
                 f"loss.negatives must be at most the number of items, {n_items}; got {self.negatives}: set "
-                f"it lower, or take loss.kind = softmax, which suits a catalogue of {n_items} items"
+                f"it lower, or use loss.kind = softmax, which suits a catalogue of {n_items} items"
             )
 
 
@@ -107,7 +107,7 @@ def next_item_loss(
     """Returns the mean loss of the positions, in float32 or better, for the kind that `options` names.
 
     `softmax`: cross-entropy of `targets` under a softmax over all items. The chunked form of `linear_cross_entropy`
-    is used: it never holds the whole matrix of logits (1,800 rows and 12,101 items: 13 MiB in place of 251) and takes
+    is used: it never holds the whole matrix of logits (1,800 rows and 12,101 items: 13 MiB instead of 251) and takes
     no longer. `sampled-softmax` and `gbce`: see `sampled_softmax_loss` and `gbce_loss`; they
     hold a matrix [read, n].
 
@@ -126,6 +126,7 @@ def next_item_loss(
         raise ValueError(f"{options.kind} with {options.negatives} negatives got a draw of {drawn} items")
     if sampled is None:
         chunks = _chunks(len(vectors), len(item_vectors) - 1)
+        # Row 0 is padding: without it no probability goes to it, and targets count from 0.
         return linear_cross_entropy(vectors.float(), item_vectors[1:].float(), targets - 1, options=chunks)
     if options.kind == "sampled-softmax":
         return sampled_softmax_loss(vectors, item_vectors, targets, sampled)
@@ -135,9 +136,9 @@ def next_item_loss(
 def _chunks(n_rows: int, n_items: int) -> LinearCrossEntropyOptions | None:
     """Returns how many rows of logits are made at a time; torch's own choice grows too small with the catalogue."""
     if n_rows < MIN_CHUNKED:
-        return None
+        return None  # one plain product: there is little to hold
     if n_items <= LARGE_CATALOGUE:
-        return LinearCrossEntropyOptions()
+        return LinearCrossEntropyOptions()  # torch's own choice
     return LinearCrossEntropyOptions(batch_chunk_size=max(1, min(CHUNK_ROWS, CHUNK_LOGITS // n_items)))
 
 
@@ -167,8 +168,8 @@ def sampled_softmax_loss(
     """
     with torch.autocast(vectors.device.type, enabled=False):  # it would take the scores to half precision
         positive, negative, hits = _scores(vectors, item_vectors, targets, sampled)
-        corrected = (negative - sampled.log_expected).masked_fill(hits, -torch.inf)
-        logits = torch.cat([positive[:, None], corrected], dim=1)
+        corrected = (negative - sampled.log_expected).masked_fill(hits, -torch.inf)  # [read, n]; exp(-inf) adds nothing
+        logits = torch.cat([positive[:, None], corrected], dim=1)  # [read, 1 + n], the target in column 0
         return cross_entropy(logits, torch.zeros_like(targets))
 
 
@@ -182,7 +183,7 @@ def gbce_loss(
     """Returns the mean over positions of -(beta log sigmoid(s+) + sum over negatives of log(1 - sigmoid(s))) / (n + 1).
 
     Plain binary cross-entropy with few negatives learns probabilities that are far too high; a power beta on the
-    target's makes up for the negatives left out. beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha),
+    target's corrects for the negatives left out. beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha),
     with t the calibration and alpha the share of the negatives that is drawn. t = 0: beta = 1, plain binary
     cross-entropy. t = 1: beta = alpha, and the mean over all draws is alpha / (n + 1) times the sum of binary
     cross-entropies over all items, so both have their minimum at the same scores.
@@ -202,7 +203,8 @@ def gbce_loss(
     beta = 1 - calibration * (1 - len(sampled) / (len(item_vectors) - 1))
     with torch.autocast(vectors.device.type, enabled=False):
         positive, negative, hits = _scores(vectors, item_vectors, targets, sampled)
-        wrong = logsigmoid(-negative).masked_fill(hits, 0).sum(dim=1)  # log(1 - sigmoid(s)) = log sigmoid(-s)
+        # log(1 - sigmoid(s)) = log sigmoid(-s), which does not round to log 0 for large s
+        wrong = logsigmoid(-negative).masked_fill(hits, 0).sum(dim=1)  # [read]
         return -(beta * logsigmoid(positive) + wrong).mean() / (len(sampled) + 1)
 
 
@@ -213,11 +215,11 @@ def _scores(
     if targets.numel() and targets.min() < 1:
         raise ValueError("a loss needs known targets, 1..n_items; got a 0 (unknown)")
     dtype = torch.promote_types(vectors.dtype, torch.float32)
-    # one gather for both, since each one's gradient is as large as the whole table
-    taken = embedding(torch.cat([targets, sampled.items]), item_vectors).to(dtype)
+    # One gather for both: the gradient of each gather is as large as the whole table.
+    gathered = embedding(torch.cat([targets, sampled.items]), item_vectors).to(dtype)  # [read + n, dim]
     vectors = vectors.to(dtype)
-    positive = (vectors * taken[: len(targets)]).sum(dim=1)
-    return positive, vectors @ taken[len(targets) :].T, targets[:, None] == sampled.items
+    positive = (vectors * gathered[: len(targets)]).sum(dim=1)  # [read]
+    return positive, vectors @ gathered[len(targets) :].T, targets[:, None] == sampled.items  # [read], [read, n] twice
 
 
 def next_item_objective(

@@ -1,7 +1,7 @@
 """`Recommender`: a backbone between two linear maps, scoring by inner products with a frozen item table.
 
 Takes item vectors and a (cut) backbone; hands on one user vector per read position. The form is E4SRec's body with
-SLMRec's head (arXiv 2405.17890): linear in with bias, linear out without, no temperature, no normalisation.
+SLMRec's head (arXiv 2405.17890): a linear map in with bias, one out without, no temperature, no normalisation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BackboneInput:
     Attributes:
         arguments: keyword arguments of the backbone.
         row, pos: where user vectors are read, [read].
-        before: positions that stand before the first item in this input.
+        before: positions before the first item in this input.
     """
 
     arguments: dict[str, Any]
@@ -68,7 +68,7 @@ class Recommender(SequenceModel):
 
     The input is the prompt's prefix, the user's items, the prompt's suffix, then right padding; the readout is the last
     real position, or every item position when there is no suffix and the family is causal. Padding comes last and
-    influences nothing, so a user's score does not depend on the batch.
+    has no influence, so a user's score does not depend on the batch.
 
     Args:
         network: the backbone, possibly wrapped by an adapter.
@@ -97,9 +97,10 @@ class Recommender(SequenceModel):
         self.options = options
         self.max_len = options.max_len
         self.prompt = prompt or PromptTokens()
-        object.__setattr__(self, "backbone", backbone)  # not registered twice: it already lies inside `network`
+        object.__setattr__(self, "backbone", backbone)  # not registered twice: it is already a part of `network`
         self.causal = architecture_of(backbone).causal
         width = backbone.config.hidden_size
+        # A buffer, so that it moves with the model but is never trained; not in its checkpoints, since it has a file.
         self.register_buffer("item_table", item_table.detach().float().clone(), persistent=False)
         self.input_adapter = nn.Linear(item_table.shape[1], width)
         self.head = nn.Linear(width, item_table.shape[1], bias=False)
@@ -123,6 +124,7 @@ class Recommender(SequenceModel):
         """Whether the prefix is computed once for all users of a step; `prefix.why_repeated` says why not."""
         if not self.prompt.n_before:
             return False
+        # Looked up at each call: training mode changes, and layers are sliced after the model was made.
         checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
         sliced = any(isinstance(layer, FSDPModule) for layer in layers_of(self.backbone))
         return why_repeated(self.prompt, self.causal, checkpointed and self.training, sliced) is None
@@ -133,7 +135,8 @@ class Recommender(SequenceModel):
 
     @property
     def extra_positions(self) -> int:
-        """Prompt tokens that every row carries; the prefix is none of them where it is shared."""
+        """Prompt tokens that every row carries; a shared prefix is not among them."""
+        # Layers are sliced only after the batches are planned, so the launch is asked, not the layers.
         shared = self.shares_prefix and not processes.slice_models()
         return (0 if shared else self.prompt.n_before) + len(self.suffix)
 
@@ -152,8 +155,8 @@ class Recommender(SequenceModel):
     def hidden_at_items(self, batch: SequenceBatch) -> torch.Tensor:
         """Returns `hidden[0..L]` at the items that are read, [L + 1, read, width].
 
-        The same as `hidden` unless a prompt suffix follows: there the readout starts from a token all users share, so
-        `hidden[0]` would be one and the same vector.
+        The same as `hidden` unless a prompt suffix follows: then the readout starts from a token that all users share,
+        so `hidden[0]` would be the same vector for all of them.
         """
         return self._hidden_at(batch, None)
 
@@ -172,31 +175,31 @@ class Recommender(SequenceModel):
 
     def _hidden_at(self, batch: SequenceBatch, places: torch.Tensor | None) -> torch.Tensor:
         """Returns the states at the items that are read or, where places are given, anywhere."""
-        found = self._input(batch, repeat=places is not None)
-        row, pos = (batch.row, batch.pos + found.before) if places is None else (torch.arange(len(batch)), places)
+        prepared = self._input(batch, repeat=places is not None)  # a place may lie in the prefix
+        row, pos = (batch.row, batch.pos + prepared.before) if places is None else (torch.arange(len(batch)), places)
         with captured_hidden(self.backbone, row.to(self.device), pos.to(self.device)) as states:
-            self.network(**found.arguments)
+            self.network(**prepared.arguments)
         return states.stacked()
 
     def read_with_all_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Returns `read(batch)` and `hidden[0..L]` at every position, [batch, pos, width] each, in one graph.
 
-        The prefix is repeated for every row, so that it has states of each user's own.
+        The prefix is repeated for every row, so that it has states for each user.
         """
-        found = self._input(batch, repeat=True)
+        prepared = self._input(batch, repeat=True)
         with captured_hidden(self.backbone, None, None) as states:
-            vectors = self._read(found)
+            vectors = self._read(prepared)
         return vectors, states.every()
 
     def read_with_hidden(self, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns `read(batch)` and `hidden(batch)` of the same forward pass."""
-        found = self._input(batch)
-        with captured_hidden(self.backbone, found.row, found.pos) as states:
-            vectors = self._read(found)
+        prepared = self._input(batch)
+        with captured_hidden(self.backbone, prepared.row, prepared.pos) as states:
+            vectors = self._read(prepared)
         return vectors, states.stacked()
 
     def read_hidden(self, states: torch.Tensor, normed: bool = True) -> torch.Tensor:
-        """Maps pre-norm states [..., width] to user vectors [..., dim], through the final norm unless told not to.
+        """Maps pre-norm states [..., width] to user vectors [..., dim], through the final norm if `normed`.
 
         `read_hidden(hidden(batch)[-1])` equals `read(batch)`.
         """
@@ -206,10 +209,12 @@ class Recommender(SequenceModel):
         """Returns pre-norm states [..., width] after the final norm, in the backbone's own precision."""
         return final_norm_of(self.backbone)(states.to(self.backbone.dtype))
 
-    def _read(self, found: BackboneInput) -> torch.Tensor:
-        return self._head(self.network(**found.arguments).last_hidden_state[found.row, found.pos])
+    def _read(self, prepared: BackboneInput) -> torch.Tensor:
+        # From [batch, pos, width], after the final norm, to [read, width].
+        return self._head(self.network(**prepared.arguments).last_hidden_state[prepared.row, prepared.pos])
 
     def _head(self, states: torch.Tensor) -> torch.Tensor:
+        # Float32 from here on, whatever the backbone computes in: in half precision many scores would tie.
         return at_least_float32(self.head(self.head_dropout(states.to(self.head.weight.dtype))))
 
     def _input(self, batch: SequenceBatch, repeat: bool = False) -> BackboneInput:
@@ -217,10 +222,10 @@ class Recommender(SequenceModel):
 
         Args:
             batch: what is read.
-            repeat: whether to put the prefix before every row also where it could be shared.
+            repeat: whether to put the prefix before every row even where it could be shared.
         """
         self._check_positions(batch)
-        items = self.input_dropout(self.input_adapter(self.item_table[batch.items]))
+        items = self.input_dropout(self.input_adapter(self.item_table[batch.items]))  # [batch, pos, width]
         prefix, shared = self._prefix(), self.shares_prefix and not repeat
         before = 0 if shared else len(prefix)
         parts = [part for part in (prefix[None].expand(len(batch), -1, -1)[:, :before], items) if part.shape[1]]
@@ -229,7 +234,7 @@ class Recommender(SequenceModel):
             parts.append(self._tokens(self.suffix)[None].expand(len(batch), -1, -1))
             inputs, pos = _suffix_after_last(parts, batch.lengths + before), pos + len(self.suffix)
         else:
-            inputs = torch.cat(parts, dim=1)
+            inputs = torch.cat(parts, dim=1)  # [batch, before + pos, width]
         real = batch.lengths + before + len(self.suffix)
         inputs = inputs.to(self.backbone.dtype)
         return BackboneInput(self._arguments(inputs, prefix if shared else None, real), batch.row, pos, before)
@@ -243,19 +248,19 @@ class Recommender(SequenceModel):
             real: vectors of each row before its padding, [batch].
         """
         arguments: dict[str, Any] = {"inputs_embeds": inputs, "use_cache": False}
-        place = torch.arange(inputs.shape[1], device=inputs.device)
+        place = torch.arange(inputs.shape[1], device=inputs.device)  # [length]
         if prefix is not None:
             source = self.prefix if self.prefix_vectors is None else self.prefix_vectors.weight
             states = self.prefix_memory.states(self.network, source, prefix.to(inputs.dtype))
             arguments["past_key_values"] = cache_for_users(states, len(inputs))
-            arguments["position_ids"] = place[None] + len(prefix)
+            arguments["position_ids"] = place[None] + len(prefix)  # counted from the end of the prefix
             arguments["use_cache"] = True
-        if not self.causal:
+        if not self.causal:  # with causal attention nothing sees the padding behind it
             arguments["attention_mask"] = (place < real[:, None]).long()
         return arguments
 
     def _check_positions(self, batch: SequenceBatch) -> None:
-        """Refuses to read where the input already holds the answer, or where a suffix has still to come."""
+        """Refuses to read where the input already holds the answer, or where a suffix follows."""
         if self.causal and not len(self.suffix):
             return
         if len(batch.row) == len(batch) and bool((batch.pos == batch.lengths[batch.row] - 1).all()):
@@ -294,7 +299,7 @@ def check_length(prompt: PromptTokens, max_len: int, limit: int) -> None:
 def _draw_like(vectors: nn.Embedding, backbone: PreTrainedModel) -> None:
     """Draws learned prefix vectors with the spread of the backbone's token embeddings."""
     tokens = backbone.get_input_embeddings().weight
-    # A single row has no spread, and neither has a model without memory for its weights.
+    # A single row has no spread, and a model on the device `meta` has no values.
     spread = 0.02
     if isinstance(tokens, torch.Tensor) and len(tokens) > 1 and not tokens.is_meta:
         spread = tokens.float().std().item()
@@ -308,12 +313,13 @@ def _suffix_after_last(parts: list[torch.Tensor], lengths: torch.Tensor) -> torc
         parts: vectors [batch, n, width]; the last is the suffix, those before it hold the real ones, then padding.
         lengths: real vectors before the suffix, [batch].
     """
-    joined = torch.cat(parts, dim=1)
+    joined = torch.cat(parts, dim=1)  # [batch, length, width]
     n_suffix = parts[-1].shape[1]
     place = torch.arange(joined.shape[1], device=joined.device)[None, :]
     end = lengths[:, None]
-    gap = joined.shape[1] - n_suffix - end
+    gap = joined.shape[1] - n_suffix - end  # padding between the last real vector and the suffix, [batch, 1]
     in_suffix = (place >= end) & (place < end + n_suffix)
     behind = place >= end + n_suffix
-    source = torch.where(in_suffix, place + gap, torch.where(behind, place - n_suffix, place))
+    # A permutation of each row: no vector is lost, so a gather does it in one step with gradients.
+    source = torch.where(in_suffix, place + gap, torch.where(behind, place - n_suffix, place))  # [batch, length]
     return joined.gather(1, source[:, :, None].expand(-1, -1, joined.shape[2]))

@@ -1,7 +1,8 @@
-"""The prompt's prefix, computed once and shown to every user of a batch.
+"""The prompt's prefix, computed once and used for every user of a batch.
 
-Under causal attention the prefix's states do not depend on what follows, so its keys and values serve every user. They
-are computed once per step with gradients, and once per model without; a repeated prompt gives the same numbers.
+Under causal attention the prefix's states do not depend on what follows, so its keys and values are right for every
+user. They are computed once per step with gradients, and once per model without; a repeated prompt gives the same
+numbers.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ def why_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool, sliced:
     """Returns why a prefix must be repeated for every user, in words; None where it can be shared.
 
     Args:
-        prompt: the prompt asked for.
+        prompt: the prompt.
         causal: whether the family's positions see earlier positions only, as its table entry says.
         checkpointed: whether training runs layers again, which keeps no keys and values.
-        sliced: whether processes hold slices of the layers, which are put together for one run per pass.
+        sliced: whether processes hold slices of the layers, which are gathered for one run per pass.
     """
     if not prompt.shared:
         return "prompt.shared is false"
@@ -37,18 +38,19 @@ def why_repeated(prompt: PromptTokens, causal: bool, checkpointed: bool, sliced:
 
 
 def prefix_states(network: nn.Module, vectors: torch.Tensor) -> KeysValues:
-    """Runs the prefix [prefix, width] alone and returns what its layers show to later positions."""
+    """Runs the prefix [prefix, width] alone and returns the keys and values that later positions attend to."""
     # Without a config the cache keeps every position; a sliding window is then applied by the mask alone.
     cache = DynamicCache()
     places = torch.arange(len(vectors), device=vectors.device)[None]
+    # A batch of one: [1, prefix, width].
     network(inputs_embeds=vectors[None], past_key_values=cache, position_ids=places, use_cache=True)
     return [(layer.keys, layer.values) for layer in cast("list[DynamicLayer]", cache.layers)]  # pyright: ignore[reportReturnType]
 
 
 class PrefixLayer(DynamicLayer):
-    """One layer's prefix for a single forward pass: shown before the new keys and values, which are not kept.
+    """One layer's prefix for a single forward pass, put before the new keys and values, which are not kept.
 
-    The library's own layer keeps what it returns until the pass ends: memory of all layers in place of one.
+    The library's own layer keeps what it returns until the pass ends: the memory of all layers instead of one.
     """
 
     def update(
@@ -67,7 +69,8 @@ def cache_for_users(states: KeysValues, n_users: int) -> DynamicCache:
     for keys, values in states:
         layer = PrefixLayer()
         layer.lazy_initialization(keys, values)
-        layer.keys = keys.expand(n_users, -1, -1, -1)
+        # Views: gradients of all users add up in the one prefix they share.
+        layer.keys = keys.expand(n_users, -1, -1, -1)  # [users, heads, prefix, head dim]
         layer.values = values.expand(n_users, -1, -1, -1)
         cache.layers.append(layer)
     return cache
@@ -91,11 +94,13 @@ class PrefixMemory:
         if torch.is_grad_enabled() or network.training:
             return prefix_states(network, vectors)
         device = vectors.device.type
+        # A tensor's version rises with every change in place, so no optimiser step and no loading is overlooked.
         key = (
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else vectors.dtype,
             *((id(value), value.data_ptr(), value._version) for value in (source, *network.parameters())),
         )
         if key != self._key:
+            # Tensors made in inference mode could not be used outside it later, so it is left for this pass.
             with torch.inference_mode(False), torch.no_grad():
                 self._states = prefix_states(network, vectors.clone())
             self._key = key

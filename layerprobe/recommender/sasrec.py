@@ -1,6 +1,6 @@
 """SASRec (Kang and McAuley 2018, arXiv 1808.09781): the source of the item table and the baseline of every figure.
 
-We differ from the paper on purpose: cross-entropy over the full catalogue at all positions in place of one sampled
+We differ from the paper on purpose: cross-entropy over the full catalogue at all positions instead of one sampled
 negative, pre-norm blocks with GELU, learned positions counted from the first item read.
 """
 
@@ -77,11 +77,12 @@ class Block(nn.Module):
 
     def _attend(self, states: torch.Tensor) -> torch.Tensor:
         batch, pos, dim = states.shape
+        # One product for query, key and value instead of three.
         parts = self.query_key_value(states).view(batch, pos, 3, self.heads, dim // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [batch, heads, pos, dim / heads]
-        dropout = self.attention_dropout if self.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0  # the function does not know about eval mode
         mixed = scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-        return self.mix(mixed.transpose(1, 2).reshape(batch, pos, dim))
+        return self.mix(mixed.transpose(1, 2).reshape(batch, pos, dim))  # [batch, pos, dim], the heads side by side
 
 
 class SASRec(SequenceModel):
@@ -124,16 +125,16 @@ class SASRec(SequenceModel):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
-        with torch.no_grad():
+        with torch.no_grad():  # drawing has overwritten the zero row of padding
             self.items.weight[0].zero_()
 
     def read(self, batch: SequenceBatch) -> torch.Tensor:
         """Returns the user vector of each read position, [read, dim]."""
         positions = torch.arange(batch.items.shape[1], device=batch.items.device)
-        states = self.drop(self.items(batch.items) + self.positions(positions))
+        states = self.drop(self.items(batch.items) + self.positions(positions))  # [batch, pos, dim]
         for block in self.blocks:
             states = block(states)
-        return self.norm(states[batch.row, batch.pos])
+        return self.norm(states[batch.row, batch.pos])  # [read, dim]; only what is read is normed
 
     def stacked_layers(self) -> list[nn.Module]:
         """Returns the blocks."""

@@ -19,9 +19,9 @@ class SequenceModel(nn.Module, ABC):
 
     Attributes:
         max_len: newest history items the model reads.
-        shards: whether the model may be sliced over several devices: its item vectors are no parameters.
+        shards: whether the model may be sliced over several devices: its item vectors are not parameters.
         may_idle: whether it has parameters to train that a loss may leave out.
-        is_sharded: whether it is, so that all processes have to read the same batches together.
+        is_sharded: whether it is sliced, so that all processes have to read the same batches together.
     """
 
     max_len: int
@@ -48,7 +48,7 @@ class SequenceModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Device of the item vectors."""
+        """Device of the item vectors, and so of the model."""
         return self.item_vectors().device
 
 
@@ -67,7 +67,7 @@ class InnerProducts:
 
     def __getitem__(self, rows: slice) -> torch.Tensor:
         """Returns the scores of these rows."""
-        return self.vectors[rows] @ self.item_vectors.T
+        return self.vectors[rows] @ self.item_vectors.T  # [rows, n_items + 1]
 
 
 class ModelScorer:
@@ -94,11 +94,11 @@ def load_trainable_state(model: nn.Module, state: dict[str, torch.Tensor]) -> No
     Raises:
         ValueError: a name or shape differs; nothing is loaded partly.
     """
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    wrong = sorted(set(own) ^ set(state))
-    wrong += [name for name in own if name in state and own[name].shape != state[name].shape]
-    if wrong:
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    wrong = sorted(set(parameters) ^ set(state))
+    wrong += [name for name in parameters if name in state and parameters[name].shape != state[name].shape]
+    if wrong:  # before anything is written: a model loaded in part would still give scores
         raise ValueError(f"stored parameters must fit the model exactly; these do not: {', '.join(wrong[:5])}")
     with torch.no_grad():
-        for name, value in own.items():
+        for name, value in parameters.items():
             value.copy_(state[name])

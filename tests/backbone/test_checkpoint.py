@@ -239,7 +239,9 @@ def test_a_missing_shard_matters_only_where_it_is_needed(tmp_path: Path) -> None
     for shard in set(shards(tmp_path).values()) - needed:
         (tmp_path / shard).unlink()
     assert torch.equal(run(load(tmp_path, "first:1"), INPUTS), expected)
-    with pytest.raises(InputError, match=r"the shard model-.*\.safetensors of .* is missing; copy the checkpoint anew"):
+    with pytest.raises(
+        InputError, match=r"the shard model-.*\.safetensors of .* is missing; copy the checkpoint again"
+    ):
         load(tmp_path, "first:2")
 
 
@@ -345,15 +347,20 @@ BAD_FOLDERS: list[tuple[str, str, Callable[[Path], Any], str]] = [
         "must hold a weight_map of names to files; it is damaged",
     ),
     ("bin only", "headed", old_format, "must hold its weights as safetensors"),
-    ("no safetensors file", "headed", lambda p: (p / SINGLE).write_bytes(b"PK\3\4" * 40), "is no readable safetensors"),
-    ("empty file", "headed", lambda p: (p / SINGLE).write_bytes(b""), "is no readable safetensors"),
+    (
+        "no safetensors file",
+        "headed",
+        lambda p: (p / SINGLE).write_bytes(b"PK\3\4" * 40),
+        "is not a readable safetensors",
+    ),
+    ("empty file", "headed", lambda p: (p / SINGLE).write_bytes(b""), "is not a readable safetensors"),
     (
         "cut off",
         "headed",
         lambda p: (p / SINGLE).write_bytes((p / SINGLE).read_bytes()[:-64]),
-        "is no readable safetensors file",
+        "is not a readable safetensors file",
     ),
-    ("adapter", "headed", adapter_alone, "a LoRA adapter lies there: merge it into its model first"),
+    ("adapter", "headed", adapter_alone, "there is a LoRA adapter: merge it into its model first"),
     (
         "no config",
         "headed",

@@ -186,7 +186,7 @@ BAD: list[tuple[Callable[[Callable[[str], str]], Any], str]] = [
     (lambda _: BackboneOptions(checkpoint="x", layers=2), r"backbone\.layers has no use with backbone\.checkpoint"),
     (lambda _: BackboneOptions(checkpoint="x", family="gpt2"), r"backbone\.family has no use"),
     (lambda _: BackboneOptions(checkpoint="x", init_std=0.1), r"backbone\.init_std has no use"),
-    (lambda _: BackboneOptions(checkpoint="x", init_seed=3), "init_seed has no use .* whose weights are its own"),
+    (lambda _: BackboneOptions(checkpoint="x", init_seed=3), "init_seed has no use .* whose weights are stored"),
     (lambda _: BackboneOptions(checkpoint="x", quantize="8bit", dtype="bfloat16"), "leave out backbone.init and dtype"),
     (lambda _: BackboneOptions(checkpoint="x", quantize="8bit", init="random"), "leave out backbone.init and dtype"),
     (lambda at: load_backbone(BackboneOptions(at("llama"), keep="first:9")), "depth must lie in 0 to 4"),
@@ -235,6 +235,6 @@ def test_an_option_that_does_not_fit_is_refused_in_one_line(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine could quantize")
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_bits_need_what_this_machine_lacks(bits: str, saved: Saved) -> None:
-    with pytest.raises(InputError, match=f"backbone.quantize {bits} needs .*an NVIDIA GPU; not here") as caught:
+    with pytest.raises(InputError, match=f"backbone.quantize {bits} needs .*an NVIDIA GPU; not available") as caught:
         load(saved("llama"), quantize=bits)
     assert "\n" not in str(caught.value)

@@ -143,7 +143,7 @@ def test_only_measured_texts_are_measured_forms_and_their_depth_is_checked() -> 
 
 WRONG = [
     (4, {"cka": KEPT}, "measured here: cka"),
-    (5, {"bi": KEPT}, "bi was measured on 4 layers; 'bi:2' is asked of 5"),
+    (5, {"bi": KEPT}, "bi was measured on 4 layers; 'bi:2' is used for 5"),
     (4, {"bi": [[], [1], [1], [0, 1, 3], [0, 1, 2, 3]]}, "bi was measured on 4 layers"),
 ]
 

@@ -30,5 +30,5 @@ def test_a_table_of_other_data_is_refused(tmp_path: Path) -> None:
     table = random_table(5, 3, 0, "mine")
     table.save(tmp_path)
     assert torch.equal(load_item_table(tmp_path, "mine").vectors, table.vectors)
-    with pytest.raises(StudyError, match="belongs to other data"):
+    with pytest.raises(StudyError, match="was made for other data"):
         load_item_table(tmp_path, "yours")

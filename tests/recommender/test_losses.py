@@ -325,7 +325,7 @@ def test_options_that_are_wrong_or_would_be_ignored_are_refused(arguments: dict[
 def test_a_catalogue_smaller_than_the_draw_is_refused_with_what_to_do() -> None:
     LossOptions().check_catalogue(1)
     LossOptions("gbce", negatives=12).check_catalogue(12)
-    with pytest.raises(InputError, match=r"loss\.negatives .* 12; got 13: set it lower, or take .*softmax"):
+    with pytest.raises(InputError, match=r"loss\.negatives .* 12; got 13: set it lower, or use .*softmax"):
         LossOptions("gbce", negatives=13).check_catalogue(12)
 
 

@@ -42,7 +42,7 @@ from layerprobe.cli.main import main
         ({"backbone": {**TINY["backbone"], "revision": "main"}}, [], "needs backbone.checkpoint"),
         ({"tuning": {"rank": 4}}, [], "tuning.rank needs tuning.method lora"),
         ({"items": {**TINY["items"], "random_dim": 8}}, [], "needs items.kind random"),
-        ({"data": {"source": "prepared"}}, ["--path", "absent"], "is no data folder"),
+        ({"data": {"source": "prepared"}}, ["--path", "absent"], "is not a data folder"),
         ({"evaluation": {"ks": [5]}}, [], "10 among them"),
         ({"data": {"source": "movielens-100k"}}, [], "needs the log's place"),
         ({"data": {"source": "movielens-100k"}}, ["--path", "absent"], "absent"),

@@ -1,7 +1,7 @@
 """Amazon review files of 2014, 2018 and 2023 (json or jsonl, plain or gz), with titles from a metadata file.
 
 2014 and 2018 name the columns reviewerID, asin, overall, unixReviewTime; 2023 user_id, parent_asin, rating, timestamp
-(milliseconds). 2023's metadata knows parents only, so there the parent is the item.
+(milliseconds). 2023's metadata lists parents only, so there the parent is the item.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def read_amazon(path: Path, options: SourceOptions) -> RawLog:
 
 
 def _columns(table: RawTable) -> LogColumns:
+    # The reader adds every field it was given, so a release is known by the columns that hold a value.
     is_2023 = not _has(table, UNTIL_2018.user) and _has(table, SINCE_2023.user)
     names = SINCE_2023 if is_2023 else UNTIL_2018
     if is_2023 and not _has(table, names.item):
@@ -62,8 +63,8 @@ def _titles(path: Path, log: Interactions) -> dict[str, str]:
     for name in (item, "title"):
         if not _has(table, name):
             raise InputError(f"{path} has no key {name!r}; keys of its first object: {', '.join(first_keys(path))}")
-    found = read_titles(table, item, "title", log.item_ids)
-    return {key: html.unescape(title) for key, title in found.items() if SCRIPT_MARK not in title}
+    titles = read_titles(table, item, "title", log.item_ids)
+    return {key: html.unescape(title) for key, title in titles.items() if SCRIPT_MARK not in title}
 
 
 def _has(table: RawTable, name: str) -> bool:

@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def is_single(self) -> bool:
-        """Whether Arrow can split at the delimiter: it knows single bytes only."""
+        """Whether Arrow can split at the delimiter: it takes single bytes only."""
         return len(self.delimiter.encode()) == 1
 
 
@@ -121,6 +121,7 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
             if layout.names is None
             else f"{path} holds blank lines only; expected at least one row"
         )
+    # The line number is looked up only for a message: blank lines and quoted line ends make it differ from the row.
     return RawTable(path, table, lambda row: f"line {_line(path, layout, row)}")
 
 
@@ -132,16 +133,16 @@ def open_text(path: Path, encoding: str) -> IO[str]:
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
-    """Returns the message for a file that no reader could make sense of."""
+    """Returns the error for a file that could not be read at all."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path} could not be read: {reason}; check that the file is whole and of the stated format")
+    return InputError(f"{path} could not be read: {reason}; check that the file is complete and in the stated format")
 
 
 def _stream(path: Path, layout: Layout) -> pa.NativeFile:
     source = pa.input_stream(str(path), compression="detect")
     if layout.is_single:
         return source
-    with source:
+    with source:  # read whole: a delimiter may lie across the border of two blocks
         return pa.BufferReader(source.read().replace(layout.delimiter.encode(layout.encoding), UNIT_SEPARATOR.encode()))
 
 

@@ -21,6 +21,7 @@ def split_tokens(column: pa.ChunkedArray, delimiter: str | None = None) -> tuple
     """
     trimmed = pc.utf8_trim_whitespace(column).combine_chunks()
     is_blank = pc.equal(trimmed, "")
+    # Null, not "": splitting an empty text gives one empty token.
     lines = pc.if_else(is_blank, pa.scalar(None, pa.string()), trimmed)
     lists = pc.utf8_split_whitespace(lines) if delimiter is None else pc.split_pattern(lines, delimiter)
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -1,6 +1,6 @@
-"""Reads files with one JSON object per line (plain or gz) into a `RawTable`, taking only the fields asked for.
+"""Reads files with one JSON object per line (plain or gz) into a `RawTable`, only the fields that are wanted.
 
-Arrow's reader runs with an explicit schema, so keys that come and go or change their type from row to row do no harm.
+Arrow's reader gets an explicit schema, so other keys may be absent or change their type from row to row.
 Amazon's 2014 metadata holds Python literals instead of JSON; those lines go through `ast.literal_eval`.
 """
 
@@ -81,7 +81,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _diagnosis(path: Path, fields: Fields, error: BaseException) -> InputError:
-    """Names the first line that is no object or holds a field of another type."""
+    """Names the first line that is not an object or has a field of another type."""
     try:
         for number, line in _lines(path):
             fault = _fault(line, fields)
@@ -105,6 +105,7 @@ def _fault(line: str, fields: Fields) -> str | None:
 def _wrong_field(record: dict, fields: Fields) -> str | None:
     for name, kind in fields.items():
         value, is_text = record.get(name), pa.types.is_string(kind)
+        # True and False are ints in Python, but not numbers in JSON.
         right = isinstance(value, str) if is_text else isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not right:
             return f"{name!r} must be {'text' if is_text else 'a number'}; got {value!r}"

@@ -14,7 +14,7 @@ from layerprobe.errors import InputError
 @dataclass(frozen=True)
 @checked
 class SourceOptions:
-    """How to read the files. None means the usual name of the format; an option a format cannot use is refused."""
+    """How to read the files. None means the usual name of the format; an option the format cannot use is an error."""
 
     user_column: str | None = None
     """Name of the user column."""
@@ -31,7 +31,7 @@ class SourceOptions:
     delimiter: str | None = None
     """Character between the columns of a text file."""
     declared_ordered: bool = False
-    """True declares that every user's rows already are in sequence order; needed where there is no time column."""
+    """True declares that every user's rows are already in sequence order; needed where there is no time column."""
 
 
 @dataclass(frozen=True, eq=False)

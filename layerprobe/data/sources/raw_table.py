@@ -1,4 +1,4 @@
-"""`RawTable`: named columns as read from a file, still text, and the checked way from them to `Interactions`.
+"""`RawTable`: named columns as read from a file, still text, and their checked conversion to `Interactions`.
 
 Every message names the file and the line (text), object (JSON) or row (Parquet) of the first bad value.
 """
@@ -73,10 +73,10 @@ class RawTable:
         """Returns a column as float64.
 
         Raises:
-            InputError: a value is empty, no number, or not finite.
+            InputError: a value is empty, not a number, or not finite.
         """
         values = self._cast(name, pa.float64()).to_numpy()
-        finite = np.isfinite(values)
+        finite = np.isfinite(values)  # Arrow reads "nan" and "inf" as numbers
         if not finite.all():
             self._refuse(name, int(np.argmin(finite)))
         return values
@@ -85,7 +85,7 @@ class RawTable:
         """Returns a column of times as int64; fractional times are kept as microseconds, so that they do not tie.
 
         Raises:
-            InputError: a value is empty, no number, or not finite.
+            InputError: a value is empty, not a number, or not finite.
         """
         column = self.table[name]
         if pa.types.is_temporal(column.type) and not column.null_count:
@@ -95,7 +95,7 @@ class RawTable:
             try:
                 return _trimmed(column).cast(pa.int64()).to_numpy()
             except pa.ArrowInvalid:
-                pass  # the float road below takes 1.5e9 and 17.25, and names what is no number at all
+                pass  # the conversion to float below takes 1.5e9 and 17.25, and names what is not a number at all
         return self._whole(name, self.numbers(name))
 
     def _whole(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -165,6 +165,7 @@ def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _first_bad(column: pa.ChunkedArray, kind: pa.DataType) -> int:
+    # Arrow does not say which value failed, so the shortest beginning that fails is found by bisection.
     def fails(n_rows: int) -> bool:
         try:
             column.slice(0, n_rows).cast(kind)

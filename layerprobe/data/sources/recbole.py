@@ -66,10 +66,10 @@ def _read_lists(path: Path, full: dict[str, str], user: str, item: str) -> Inter
     table.codes(full[item])  # refuses an empty target
     history, lengths = split_tokens(table.table[full[item + LIST_SUFFIX]])
     targets = table.table[full[item]].combine_chunks()
-    at = np.cumsum(lengths + 1) - 1  # where each row's target goes in history + target, rows one after the other
+    ends = np.cumsum(lengths + 1) - 1  # where each row's target goes in history + target, rows one after the other
     order = np.empty(len(history) + len(targets), dtype=np.int64)
     is_target = np.zeros(len(order), dtype=bool)
-    is_target[at] = True
+    is_target[ends] = True
     order[is_target] = len(history) + np.arange(len(targets))
     order[~is_target] = np.arange(len(history))
     items = pa.concat_arrays([history, targets]).take(pa.array(order))
@@ -115,8 +115,8 @@ def _items_beside(path: Path) -> Path | None:
 
 
 def _only_inter(folder: Path) -> Path:
-    found = sorted([*folder.glob("*.inter"), *folder.glob("*.inter.gz")])
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    paths = sorted([*folder.glob("*.inter"), *folder.glob("*.inter.gz")])
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
         raise InputError(f"{folder} must hold exactly one .inter file, or be the path of one; found {names}")
-    return found[0]
+    return paths[0]

@@ -83,7 +83,7 @@ def read_source(source: str, path: Path, options: SourceOptions) -> RawLog:
     """Reads the files at `path` in the format named `source`.
 
     Raises:
-        InputError: the format is unknown, an option is set that it cannot use, or the files are at fault.
+        InputError: the format is unknown, it cannot use an option that is set, or the files are wrong.
     """
     entry = find_source(source)
     defaults = asdict(SourceOptions())

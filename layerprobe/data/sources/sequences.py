@@ -46,8 +46,8 @@ def _user_positions(table: RawTable, tokens: pa.Array, n_tokens: np.ndarray) -> 
     if is_empty.any():
         row = int(np.searchsorted(ends, np.argmax(is_empty), side="right"))
         raise InputError(f"{table.path} {table.place(row)}: an id must not be empty; check the delimiter")
-    seen, first = np.unique(tokens.take(pa.array(starts)).to_numpy(zero_copy_only=False).astype(str), return_index=True)
-    if len(seen) < len(starts):
+    ids, first = np.unique(tokens.take(pa.array(starts)).to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    if len(ids) < len(starts):
         row = int(np.setdiff1d(np.arange(len(starts)), first)[0])
         raise InputError(f"{table.path} {table.place(row)}: one line per user expected; this user has an earlier line")
     return starts

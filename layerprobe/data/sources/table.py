@@ -30,11 +30,11 @@ def read_table(path: Path, options: SourceOptions) -> RawLog:
             no time column and the rows are not declared ordered.
     """
     log_path = _member(path, "interactions") if path.is_dir() else path
-    found = column_names(log_path, options.delimiter)
-    names = choose_columns(log_path, found, options, _delimiter(log_path, options.delimiter))
+    file_columns = column_names(log_path, options.delimiter)
+    names = choose_columns(log_path, file_columns, options, _delimiter(log_path, options.delimiter))
     log = to_interactions(read_columns(log_path, names.present(), options.delimiter), names)
     titles = titles_beside(path, log, options)
-    if titles is None and options.title_column is not None:
+    if titles is None and options.title_column is not None:  # no items file: the log itself has a title column
         table = read_columns(log_path, (names.item, options.title_column), options.delimiter)
         titles = read_titles(table, names.item, options.title_column, log.item_ids)
     return RawLog(log, titles, ordered=options.declared_ordered)
@@ -126,8 +126,8 @@ def _members(folder: Path, stem: str) -> list[Path]:
 
 
 def _member(folder: Path, stem: str) -> Path:
-    found = _members(folder, stem)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    paths = _members(folder, stem)
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
         raise InputError(f"{folder} must hold exactly one of {stem}{{{','.join(SUFFIXES)}}}; found {names}")
-    return found[0]
+    return paths[0]

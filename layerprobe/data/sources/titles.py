@@ -17,12 +17,13 @@ def read_titles(table: RawTable, item: str, title: str, wanted: np.ndarray) -> d
         title: its column of titles; null and "" both mean no title.
         wanted: the raw ids of the log.
     """
-    found = pd.DataFrame(
+    titles = pd.DataFrame(
         {
             "item": as_text(table.table[item]).to_numpy().astype(object),
             "title": as_text(table.table[title]).fill_null("").to_numpy().astype(object),
         }
     )
-    found["title"] = found["title"].str.strip()
-    found = found.loc[found["item"].isin(wanted) & (found["title"] != "")].drop_duplicates(subset=["item"])
-    return dict(zip(found["item"], found["title"], strict=True))
+    titles["title"] = titles["title"].str.strip()
+    # Empty titles go first, so that the first one kept of an item is the first one with text.
+    titles = titles.loc[titles["item"].isin(wanted) & (titles["title"] != "")].drop_duplicates(subset=["item"])
+    return dict(zip(titles["item"], titles["title"], strict=True))
