@@ -50,7 +50,7 @@ CALLS: list[tuple[str, Callable[[Place], object], str]] = [
     ("log options", lambda p: lp.load_log(p.tmp / "text.txt", options={}), "options must be SourceOptions"),
     ("prepare a path", lambda _: lp.prepare("ratings.csv"), "log must be RawLog; got 'ratings.csv': read one with"),
     ("prepare twice", lambda p: lp.prepare(lp.synthetic_log(), out=p.tmp), "out must be a new or empty folder"),
-    ("data folder", lambda p: lp.load_prepared(p.tmp / "none"), "is no data folder"),
+    ("data folder", lambda p: lp.load_prepared(p.tmp / "none"), "is not a data folder"),
     ("no items", lambda _: lp.SASRec(0), "n_items must be a whole number of at least 1; got 0"),
     ("sasrec options", lambda _: lp.SASRec(5, {"dim": 8}), "options must be SASRecOptions; got a dict"),
     ("option type", lambda _: lp.TrainingOptions(epochs="3"), "TrainingOptions.epochs must be a whole number"),

@@ -84,6 +84,7 @@ def add_option(monkeypatch: pytest.MonkeyPatch, options: type, default: Any = DE
     """Adds an option with a default to a dataclass, as a later version would; it is not for `__init__`."""
     later = make_dataclass("Later", [(NAME, Any, field(default=default, init=False))], bases=(options,), frozen=True)
     monkeypatch.setitem(options.__dataclass_fields__, NAME, later.__dataclass_fields__[NAME])
+    monkeypatch.setitem(options.__annotations__, NAME, Any)
     monkeypatch.setattr(options, NAME, default, raising=False)
 
 
