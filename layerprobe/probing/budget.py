@@ -13,9 +13,8 @@ from math import isfinite
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.errors import BudgetNotMet, InputError
-from layerprobe.probing.decision_options import metric_label
 from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
 
 
@@ -173,10 +172,10 @@ def _sentence(
 
 
 def _lost(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
-    label = metric_label(decision.metric, decision.k)
+    label = wording.metric_label(decision.metric, decision.k)
     if picked is full:
-        return f"its {label} is {full.value:.4f}, and nothing is lost"
-    margin = f"more than the margin of {round(100 * decision.margin, 6):g} %"
+        return f"its {label} is {wording.four_digits(full.value)}, and nothing is lost"
+    margin = f"more than the margin of {wording.level(decision.margin)}"
     verdict = {
         "better": "better than the full model",
         "not worse": f"not worse by {margin}",
@@ -184,19 +183,20 @@ def _lost(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) ->
         "undecided": f"undecided whether it is worse by {margin}",
         "untested": f"untested whether it is worse by {margin}, since a deeper one did not pass",
     }[picked.verdict]
-    sure = f"{round(100 * (1 - decision.alpha), 6):g} % for all together"
-    bound = f"; by the lower bound of {_signed(picked.lower_bound)}" if picked.verdict == "not worse" else ""
+    sure = f"{wording.level(1 - decision.alpha)} for all together"
+    bound = f"; by the lower bound of {wording.signed(picked.lower_bound)}" if picked.verdict == "not worse" else ""
     return (
-        f"its {label} is {picked.value:.4f} against {full.value:.4f} of the full model, a difference of "
-        f"{_signed(picked.difference)} [{_signed(picked.ci_low)}, {_signed(picked.ci_high)}] ({sure}): "
+        f"its {label} is {wording.four_digits(picked.value)} against {wording.four_digits(full.value)} of the full "
+        f"model, a difference of "
+        f"{wording.signed(picked.difference)} [{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] "
+        f"({sure}): "
         f"{verdict}{bound}"
     )
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # + 0.0 turns a negative zero into zero
-
-
 def _takes(amounts: Mapping[str, float]) -> str:
-    words = {"latency_ms": "{:.4g} ms per request (p95)", "parameters": "{:,.0f} parameters"}
-    return " and ".join(words[name].format(amount) for name, amount in amounts.items())
+    words = {
+        "latency_ms": lambda amount: f"{amount:.4g} ms per request (p95)",
+        "parameters": lambda amount: f"{wording.count(amount)} parameters",
+    }
+    return " and ".join(words[name](amount) for name, amount in amounts.items())

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import shared_noise
@@ -19,7 +20,7 @@ from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_b
 from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
-from layerprobe.probing.wording import are, confidence, listed, noun, short
+from layerprobe.probing.wording import are, confidence, noun, short
 
 TwinVerdict = Literal["better", "worse", "undecided"]
 
@@ -137,7 +138,7 @@ def control_sentence(twins: Mapping[LayerSelection, TwinDifference], options: De
         [each for each, found in twins.items() if found.verdict == verdict]
         for verdict in ("better", "worse", "undecided")
     )
-    which = f" ({listed([short(each, twins) for each in better])})" if better else ""
+    which = f" ({wording.listed([short(each, twins) for each in better])})" if better else ""
     family = noun(twins) if len(twins) == 1 else f"{noun(twins)}s"
     text = (
         f"Pretrained weights give a higher {options.label} than random ones for certain at {len(better) or 'none'} of "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
@@ -149,12 +150,13 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
     """
     layers = "the one layer" if selection.depth == 1 else f"the {selection.depth} layers"
     trained = "users" if gain.seeds == 1 else f"users, {gain.seeds} seeds each"
-    share = "" if gain.relative is None else f" ({100 * gain.relative:+.1f} %)"
+    share = "" if gain.relative is None else f" ({wording.signed_percent(gain.relative)})"
     text = (
         f"Distilled, {layers} of {selection} {'has' if selection.depth == 1 else 'have'} an {options.label} of "
-        f"{gain.value:.4f}, and {gain.plain_value:.4f} fine-tuned without a teacher: {_said(gain)}, a difference of "
-        f"{gain.difference:+.4f}{share} with a {confidence(options)} interval of {gain.ci_low:+.4f} to "
-        f"{gain.ci_high:+.4f} ({gain.n_users:,} {trained})."
+        f"{wording.four_digits(gain.value)}, and {wording.four_digits(gain.plain_value)} fine-tuned without a teacher: "
+        f"{_said(gain)}, a difference of "
+        f"{wording.signed(gain.difference)}{share} with a {confidence(options)} interval of "
+        f"{wording.signed(gain.ci_low)} to {wording.signed(gain.ci_high)} ({wording.count(gain.n_users)} {trained})."
     )
     if not unlike:
         return f"{text} Both had one budget: the same recipe, the same examples, at most as many epochs."

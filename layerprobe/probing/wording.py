@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.probing.comparisons import Comparison, Verdict
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.power import Power
-from layerprobe.probing.selections import keeps_first
 
 Found = Mapping[LayerSelection, Comparison]
 
@@ -39,7 +39,7 @@ def decision_sentence(
     text = _none_passed(found, options, power) if chosen is None else _passed(chosen, found, options, power)
     enough = {name: floor.value for name, floor in baselines.items() if floor.not_worse}
     if enough:
-        values = listed([f"{name} ({value:.4f})" for name, value in enough.items()])
+        values = wording.listed([f"{name} ({wording.four_digits(value)})" for name, value in enough.items()])
         verb = "baseline would do: {} is" if len(enough) == 1 else "baselines would do: {} are"
         text += f" Even the {verb.format(values)} not worse than the full model within the same margin."
     return text
@@ -72,7 +72,7 @@ def decision_notes(
     better = [called(each, found) for each, comparison in found.items() if comparison.verdict == "better"]
     better += [name for name, comparison in baselines.items() if comparison.verdict == "better"]
     if better:
-        notes.append(f"Better than the full model on {options.label} for certain: {listed(better)}.")
+        notes.append(f"Better than the full model on {options.label} for certain: {wording.listed(better)}.")
     return tuple(notes)
 
 
@@ -153,32 +153,34 @@ def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, powe
     if kept.verdict == "better":
         tail = " It is better than the full model for certain." + tail
     return (
-        f"{head} an {options.label} of {kept.value:.4f} against {full_value:.4f} of the full model "
-        f"({_signed(kept.relative)}), {_bound(kept, full_value, found, options)} ({_counts(power)}).{tail}"
+        f"{head} an {options.label} of {wording.four_digits(kept.value)} against "
+        f"{wording.four_digits(full_value)} of the full model "
+        f"({wording.signed_percent(kept.relative)}), {_bound(kept, full_value, found, options)} "
+        f"({_counts(power)}).{tail}"
     )
 
 
 def _bound(kept: Comparison, full_value: float, found: Found, options: DecisionOptions) -> str:
     """Says what is shown. A sequence shows the margin and no more: the last bound was picked by its own value."""
-    sure = f"with {confidence(options)} confidence"
+    sure, margin = f"with {confidence(options)} confidence", wording.level(options.margin)
     if options.rule == "sequence":
-        return f"within the margin of {_margin(options)} {sure}, depths tested one by one from the deepest down"
+        return f"within the margin of {margin} {sure}, depths tested one by one from the deepest down"
     lost = -kept.lower_bound / full_value
-    bound = f"at most {_percent(lost)} lower" if lost > 0 else "not lower at all"
-    return f"{bound} {sure} for all {noun(found)}s together and so within the margin of {_margin(options)}"
+    bound = f"at most {wording.percent(lost)} lower" if lost > 0 else "not lower at all"
+    return f"{bound} {sure} for all {noun(found)}s together and so within the margin of {wording.level(options.margin)}"
 
 
 def _counts(power: Power) -> str:
     seeds = f", {power.n_seeds} seeds" if power.n_seeds > 1 else ""
-    return f"{power.n_users:,} users{seeds}"
+    return f"{wording.count(power.n_users)} users{seeds}"
 
 
 def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
-    full, margin = _full(found), _margin(options)
+    full, margin = _full(found), wording.level(options.margin)
     worse, undecided = _with_verdict(found, "worse"), _with_verdict(found, "undecided")
     text = (
         f"Keep all layers (depth {full.depth}): none of {_candidates(found, options)} could be shown to stay within "
-        f"{margin} of the full model's {options.label} of {found[full].value:.4f} "
+        f"{margin} of the full model's {options.label} of {wording.four_digits(found[full].value)} "
         f"({confidence(options)} confidence, {_counts(power)})."
     )
     if worse:
@@ -200,9 +202,11 @@ def _needed(options: DecisionOptions, power: Power) -> str:
     if power.minimal_detectable_relative_difference <= options.margin:
         return ""
     shown = f" These users{' and seeds' if power.n_seeds > 1 else ''} can show a margin of "
-    shown += f"{_percent(power.minimal_detectable_relative_difference)}; {_margin(options)} would need "
+    shown += (
+        f"{wording.percent(power.minimal_detectable_relative_difference)}; {wording.level(options.margin)} would need "
+    )
     users, seeds = power.users_needed_for_margin, power.seeds_needed_for_margin
-    ways = [] if users is None else [f"{_rounded_up(users):,} users"]
+    ways = [] if users is None else [f"{wording.count(_rounded_up(users))} users"]
     ways += [] if seeds is None else [f"{_rounded_up(seeds)} seeds"]
     if not ways:
         return shown + "more users and more seeds at once: neither alone is enough."
@@ -219,12 +223,12 @@ def _with_verdict(found: Found, verdict: Verdict) -> list[LayerSelection]:
 
 def _by_depth(family: Iterable[LayerSelection]) -> bool:
     """Tells whether depths name the members of a family; else their texts do."""
-    return all(keeps_first(each) for each in family)
+    return wording.noun(each.text for each in family) == "depth"
 
 
 def noun(family: Iterable[LayerSelection]) -> str:
     """Returns what one member of a family is called: depth or selection."""
-    return "depth" if _by_depth(family) else "selection"
+    return wording.noun(each.text for each in family)
 
 
 def short(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
@@ -237,34 +241,16 @@ def called(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
     return f"depth {selection.depth}" if _by_depth(family) else selection.text
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns names joined by commas and a last "and"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def are(some: Sequence[LayerSelection], family: Iterable[LayerSelection]) -> str:
     """Returns the beginning of a statement about members, such as `Depths 1 and 2 are`."""
     names = [short(each, family) for each in some]
     start = noun(family).capitalize()
-    return f"{start} {names[0]} is" if len(names) == 1 else f"{start}s {listed(names)} are"
-
-
-def _margin(options: DecisionOptions) -> str:
-    return f"{round(100 * options.margin, 6):g} %"
+    return f"{start} {names[0]} is" if len(names) == 1 else f"{start}s {wording.listed(names)} are"
 
 
 def confidence(options: DecisionOptions) -> str:
     """Returns the confidence of statements about a whole family, such as `95 %`."""
-    return f"{round(100 * (1 - options.alpha), 6):g} %"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _signed(share: float) -> str:
-    # + 0.0 turns a negative zero into zero.
-    return f"{round(100 * share, 1) + 0.0:+.1f} %"
+    return wording.level(1 - options.alpha)
 
 
 def _rounded_up(count: int) -> int:
