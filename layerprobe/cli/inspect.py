@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from layerprobe import wording
+
 if TYPE_CHECKING:
     from layerprobe.backbone.selection import LayerSelection
     from layerprobe.backbone.weigh import Weights
-
-GIB = 2**30
 
 
 def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
@@ -58,22 +58,11 @@ def selection_lines(weights: Weights, selections: list[LayerSelection]) -> list[
         sizes = [4 * count, 2 * count, weights.training_bytes(selection)]
         rows.append(
             f"{selection.text:<{width}}{selection.depth:>7}{count:>16,}{count / weights.total:>8.1%}"
-            + "".join(f"{size / GIB:>7.2f} GiB" for size in sizes)
-            + f"  {shown_layers(selection.layers)}"
+            + "".join(f"{wording.size(size):>11}" for size in sizes)
+            + f"  {wording.layers(selection.layers)}"
         )
     foot = (
         "training: float32 weights, gradients and AdamW moments of what tuning.method full trains (token embeddings "
         "are frozen), without activations"
     )
     return ["", f"{'selection':<{width}}{columns}", *rows, "", foot]
-
-
-def shown_layers(layers: tuple[int, ...]) -> str:
-    """Returns the kept layers with runs as ranges, such as `0-3,6`."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs) or "none"

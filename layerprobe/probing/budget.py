@@ -1,8 +1,8 @@
-"""`BudgetPick`: which layers to keep where a model may cost so much and no more.
+"""`BudgetPick`: which layers to keep where the cost of a model is limited.
 
 Takes the content of `decision.json` and the table of costs, hands on what is written beside the decision. The decided
-selection is taken where it keeps the budget; else, of the selections that do, the one with the highest metric, shown to
-be not worse or not: the sentence says which.
+selection is picked if it keeps the budget. Else the pick is the one with the highest metric among the selections that
+keep it. It need not be shown to be not worse; the sentence says whether it is.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from math import isfinite
 
 import pandas as pd
 
-from layerprobe import columns
+from layerprobe import columns, wording
 from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
-from layerprobe.probing.decision_options import metric_label
 from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
 
 
 @dataclass(frozen=True)
 @checked
 class BudgetOptions:
-    """What a model may cost.
+    """Limits on the cost of a model.
 
     Raises:
         InputError: a limit is not above 0.
     """
 
     latency_ms: float | None = None
-    """Most milliseconds of a request of one user (p95), on the machine that the costs were measured on; null sets no
-    bound."""
+    """Largest latency of a request of one user (p95) in milliseconds, on the machine of the cost stage; null sets no
+    limit."""
     parameters: int | None = None
-    """Most parameters, the item table included; null sets no bound."""
+    """Largest number of parameters, item table included; null sets no limit."""
 
     def __post_init__(self) -> None:
         for name, limit in self.limits.items():
@@ -42,9 +41,9 @@ class BudgetOptions:
 
     @property
     def limits(self) -> dict[str, float]:
-        """The bounds that are set, by name."""
-        asked = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: limit for name, limit in asked.items() if limit is not None}
+        """The limits that are set, by name."""
+        limits = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def label(self) -> str:
@@ -57,10 +56,10 @@ class BudgetPick:
     """The answer under a budget.
 
     Attributes:
-        budget: what was allowed.
+        budget: the limits.
         selection, depth, layers: the picked selection; None where no studied one keeps the budget.
         is_decided: whether it is the decided selection, or the full model where none was decided.
-        costs: what it takes, by the limit's name; where none keeps the budget, what the nearest one takes.
+        costs: its costs, by the name of the limit; where none keeps the budget, those of the nearest selection.
         sentence: the answer in words.
     """
 
@@ -73,7 +72,7 @@ class BudgetPick:
     sentence: str
 
     def record(self) -> BudgetRow:
-        """Returns what stands under `budget` in `decision.json`."""
+        """Returns the entry `budget` of `decision.json`."""
         return BudgetRow(
             **asdict(self.budget),
             selection=self.selection,
@@ -85,7 +84,7 @@ class BudgetPick:
         )
 
     def require_met(self) -> None:
-        """Refuses a budget that nothing keeps.
+        """Refuses a budget that no selection keeps.
 
         Raises:
             BudgetNotMet: no studied selection keeps it; the message names the nearest.
@@ -100,11 +99,11 @@ def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataF
     Args:
         budget: at least one limit.
         decision: what was decided.
-        costs: `costs.csv`; what has no row there cannot be picked.
+        costs: `costs.csv`; a selection without a row cannot be picked.
 
     Returns:
-        The decided selection (the full model where none was decided) if it keeps the budget, else the one with the
-        highest metric among those that do, the smaller one of two alike. Where none does, a pick of None.
+        The decided selection (the full model where none was decided) if it keeps the budget. Else the one with the
+        highest metric among those that do; of two equal ones the smaller. Where none does, a pick of None.
     """
     known = _amounts(budget, costs)
     rows = sorted((row for row in decision.depths if row.selection in known), key=lambda row: row.depth)
@@ -131,14 +130,14 @@ def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataF
 
 
 def _amounts(budget: BudgetOptions, costs: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Returns what each variant takes of each limited thing."""
+    """Returns the costs of each variant: by selection, then by the name of the limit."""
     variants = costs.loc[costs[columns.KIND] == "variant"].set_index(columns.SELECTION)
-    taken = {name: variants[columns.LIMITED[name]].to_dict() for name in budget.limits}
-    return {text: {name: amounts[text] for name, amounts in taken.items()} for text in variants.index}
+    by_limit = {name: variants[columns.LIMITED[name]].to_dict() for name in budget.limits}
+    return {text: {name: amounts[text] for name, amounts in by_limit.items()} for text in variants.index}
 
 
 def _excess(budget: BudgetOptions, amounts: Mapping[str, float]) -> float:
-    """Returns the largest share of a limit that is taken; at most 1 keeps the budget."""
+    """Returns the largest ratio of a cost to its limit; the budget is kept up to 1."""
     return max(amounts[name] / limit for name, limit in budget.limits.items())
 
 
@@ -150,7 +149,7 @@ def _decided(decision: DecisionRecord) -> SelectionRow:
 def _not_met(budget: BudgetOptions, near: SelectionRow, amounts: Mapping[str, float]) -> str:
     return (
         f"no studied selection keeps the budget {budget.label}; the nearest is {near.selection} with "
-        f"{_takes(amounts)}: allow that much, or study smaller selections"
+        f"{_takes(amounts)}: raise the budget to that, or study smaller selections"
     )
 
 
@@ -165,40 +164,38 @@ def _sentence(
     elif picked is decided:
         why = "the decided selection"
     else:
-        why = "the best of the studied selections that keep it"
+        why = "the best studied selection within it"
     text = f"Within the budget {budget.label}: {kept}, {why}, takes {_takes(known[picked.selection])}"
     if picked is not decided:
         called = "the full model" if decided is full else f"the decided {decided.selection}"
-        taken = known.get(decided.selection)
-        text += f", where {called} takes {_takes(taken)}" if taken else f"; {called} was not measured"
-    return f"{text}; {_lost(decision, picked, full)}."
+        amounts = known.get(decided.selection)
+        text += f"; {called} takes {_takes(amounts)}" if amounts else f"; {called} was not measured"
+    return f"{text}. {_loss(decision, picked, full)}."
 
 
-def _lost(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
-    label = metric_label(decision.metric, decision.k)
+def _loss(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
+    label = wording.metric_label(decision.metric, decision.k)
     if picked is full:
-        return f"its {label} is {full.value:.4f}, and nothing is lost"
-    margin = f"more than the margin of {round(100 * decision.margin, 6):g} %"
+        return f"Its {label} is {wording.four_digits(full.value)}; nothing is lost"
+    margin = f"more than the margin of {wording.level(decision.margin)}"
     verdict = {
-        "better": "better than the full model",
-        "not worse": f"not worse by {margin}",
-        "worse": f"worse by {margin}",
-        "undecided": f"undecided whether it is worse by {margin}",
-        "untested": f"untested whether it is worse by {margin}, since a deeper one did not pass",
+        "better": "It is better than the full model",
+        "not worse": f"It is not worse by {margin} (lower bound {wording.signed(picked.lower_bound)})",
+        "worse": f"It is worse by {margin}",
+        "undecided": f"It is undecided whether it is worse by {margin}",
+        "untested": f"It was not tested whether it is worse by {margin}, since a deeper selection did not pass",
     }[picked.verdict]
-    sure = f"{round(100 * (1 - decision.alpha), 6):g} % for all together"
-    bound = f"; by the lower bound of {_signed(picked.lower_bound)}" if picked.verdict == "not worse" else ""
     return (
-        f"its {label} is {picked.value:.4f} against {full.value:.4f} of the full model, a difference of "
-        f"{_signed(picked.difference)} [{_signed(picked.ci_low)}, {_signed(picked.ci_high)}] ({sure}): "
-        f"{verdict}{bound}"
+        f"{picked.selection} has an {label} of {wording.four_digits(picked.value)}, compared with "
+        f"{wording.four_digits(full.value)} for the full model: a difference of {wording.signed(picked.difference)} "
+        f"[{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] ({wording.level(1 - decision.alpha)} for "
+        f"all together). {verdict}"
     )
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # + 0.0 turns a negative zero into zero
-
-
 def _takes(amounts: Mapping[str, float]) -> str:
-    words = {"latency_ms": "{:.4g} ms per request (p95)", "parameters": "{:,.0f} parameters"}
-    return " and ".join(words[name].format(amount) for name, amount in amounts.items())
+    words = {
+        "latency_ms": lambda amount: f"{amount:.4g} ms per request (p95)",
+        "parameters": lambda amount: f"{wording.count(amount)} parameters",
+    }
+    return " and ".join(words[name](amount) for name, amount in amounts.items())

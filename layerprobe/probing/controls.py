@@ -1,7 +1,7 @@
-"""Variants against their twins of a control arm: is it the pretrained weights, or the layers alone?
+"""Variants compared with their twins of a control arm: do the pretrained weights matter, or only the layers?
 
-Takes ranks of both, hands on `controls.json`: per selection the variant's metric minus its twin's, user by user, with
-bounds that hold for all selections at once. Whatever the decision's metric, NDCG@10 on test targets is compared.
+Takes ranks of both, hands on `controls.json`: per selection the variant's metric minus its twin's, paired by user, with
+bounds that hold for all selections together. The metric is always NDCG@10 on test targets.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import shared_noise
@@ -19,7 +20,7 @@ from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_b
 from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
-from layerprobe.probing.wording import are, confidence, listed, noun, short
+from layerprobe.probing.wording import are, confidence, noun, short
 from layerprobe.store.controls import ControlArmRow, TwinRow
 
 TwinVerdict = Literal["better", "worse", "undecided"]
@@ -27,7 +28,7 @@ TwinVerdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True)
 class TwinDifference:
-    """One variant against its twin.
+    """One variant compared with its twin.
 
     Attributes:
         value: mean metric of the variant, averaged over seeds.
@@ -53,10 +54,10 @@ class ControlArm:
 
     Attributes:
         control: name of the arm.
-        options: metric (NDCG@10), error and resamples; the margin has no part in it.
+        options: metric (NDCG@10), error level and resamples; the margin is not used.
         n_users: users compared.
         twins: the difference per selection, in the order given.
-        sentence: what it says, in words.
+        sentence: the result in words.
     """
 
     control: str
@@ -86,12 +87,12 @@ class ControlArm:
 def compare_control(
     control: str, pairs: Mapping[LayerSelection, tuple[RankTables, RankTables]], options: DecisionOptions
 ) -> ControlArm:
-    """Compares variants with their twins under one family-wise error.
+    """Compares variants with their twins; the bounds hold for all selections together.
 
     Args:
         control: name of the arm.
         pairs: per selection the ranks of the variant and of its twin, one table or one per seed; at least one pair.
-        options: error and resamples; metric, cut-off and margin are not used.
+        options: error level and resamples; metric, cut-off and margin are not used.
 
     Raises:
         InputError: no pair, ranks that lack the protocol `full` or the split `test`, or users that differ.
@@ -99,25 +100,25 @@ def compare_control(
     if not pairs:
         raise InputError(f"the control {control} needs at least one selection with layers; got none")
     options = replace(options, metric="ndcg", k=10)
-    read = {
-        each: (
-            PerUser.read(f"{each}", variant, options),
-            PerUser.read(f"{each} of {control}", twin, options),
+    models = {
+        selection: (
+            PerUser.read(f"{selection}", variant, options),
+            PerUser.read(f"{selection} of {control}", twin, options),
         )
-        for each, (variant, twin) in pairs.items()
+        for selection, (variant, twin) in pairs.items()
     }
-    reference = next(iter(read.values()))[0]
-    for variant, twin in read.values():
+    reference = next(iter(models.values()))[0]
+    for variant, twin in models.values():
         reference.check_same_users(variant)
         reference.check_same_users(twin)
-    require_covered([model for pair in read.values() for model in pair], options)
-    differences = [paired(variant, twin) for variant, twin in read.values()]
-    stacked = np.stack(differences, axis=-1)
+    require_covered([model for pair in models.values() for model in pair], options)
+    differences = [paired(variant, twin) for variant, twin in models.values()]
+    stacked = np.stack(differences, axis=-1)  # [seeds, users, selections]
     if options.cover == "users":
-        stacked = stacked.mean(axis=0)
+        stacked = stacked.mean(axis=0)  # [users, selections]: without the seeds, bounds cover users alone
     noise = shared_noise(differences)
     bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise)
-    twins = {each: _difference(*read[each], bounds, column) for column, each in enumerate(read)}
+    twins = {selection: _difference(*pair, bounds, column) for column, (selection, pair) in enumerate(models.items())}
     n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))
 
@@ -136,21 +137,22 @@ def _difference(variant: PerUser, twin: PerUser, bounds: SimultaneousBounds, col
 
 
 def control_sentence(twins: Mapping[LayerSelection, TwinDifference], options: DecisionOptions, n_users: int) -> str:
-    """Says for how many selections pretraining is better for certain, for which it is worse, and what is open."""
+    """Says at how many selections pretrained weights are better, at which they are worse, and what is undecided."""
     better, worse, undecided = (
-        [each for each, found in twins.items() if found.verdict == verdict]
+        [selection for selection, difference in twins.items() if difference.verdict == verdict]
         for verdict in ("better", "worse", "undecided")
     )
-    which = f" ({listed([short(each, twins) for each in better])})" if better else ""
-    family = noun(twins) if len(twins) == 1 else f"{noun(twins)}s"
+    which = f" ({wording.listed([short(selection, twins) for selection in better])})" if better else ""
+    compared = noun(twins) if len(twins) == 1 else f"{noun(twins)}s"
     text = (
-        f"Pretrained weights give a higher {options.label} than random ones for certain at {len(better) or 'none'} of "
-        f"{len(twins)} {family}{which}, with {confidence(options)} confidence for all together ({n_users:,} users)."
+        f"Pretrained weights give a significantly higher {options.label} than random weights at "
+        f"{len(better) or 'none'} of {len(twins)} {compared}{which}, with {confidence(options)} confidence for all "
+        f"together ({wording.count(n_users)} users)."
     )
     if worse:
-        text += f" {are(worse, twins)} worse with them for certain."
+        text += f" {are(worse, twins)} significantly worse with pretrained weights."
     if len(undecided) == len(twins) > 1:
-        text += " All are undecided: their intervals hold 0."
+        text += " All are undecided: their intervals contain 0."
     elif undecided:
-        text += f" {are(undecided, twins)} undecided: the interval holds 0."
+        text += f" {are(undecided, twins)} undecided: the interval contains 0."
     return text

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import TypeVar
 
+from layerprobe import wording
 from layerprobe.arguments import require_kind, require_mapping
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
@@ -27,7 +28,6 @@ from layerprobe.probing.comparisons import Comparison, compare, require_covered,
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables
 from layerprobe.probing.power import Power, power_of
-from layerprobe.probing.selections import keeps_first
 from layerprobe.probing.wording import decision_notes, decision_sentence
 from layerprobe.store.decision import DecisionRecord, FloorRow, PowerRow, SelectionRow
 
@@ -69,7 +69,7 @@ class Decision:
     @property
     def depths(self) -> dict[int, Comparison]:
         """The selections written `first:k`, by k."""
-        return {each.depth: found for each, found in self.selections.items() if keeps_first(each)}
+        return {each.depth: found for each, found in self.selections.items() if wording.keeps_first(each.text)}
 
     def _repr_html_(self) -> str:
         return self.record()._repr_html_()
@@ -200,9 +200,13 @@ def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection
     """Returns the selection that speaks for each depth, the deepest first."""
     speaks: dict[int, LayerSelection] = {}
     for each in smaller:
-        if each.depth not in speaks or (keeps_first(each) and not keeps_first(speaks[each.depth])):
+        if each.depth not in speaks or _goes_before(each, speaks[each.depth]):
             speaks[each.depth] = each
     return tuple(speaks[depth] for depth in sorted(speaks, reverse=True))
+
+
+def _goes_before(selection: LayerSelection, other: LayerSelection) -> bool:
+    return wording.keeps_first(selection.text) and not wording.keeps_first(other.text)
 
 
 def _in_sequence(
@@ -289,4 +293,4 @@ def _selection(key: int | str | LayerSelection, n_layers: int) -> LayerSelection
 
 
 def _called(selection: LayerSelection) -> str:
-    return f"depth {selection.depth}" if keeps_first(selection) else selection.text
+    return f"depth {selection.depth}" if wording.keeps_first(selection.text) else selection.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from layerprobe import wording
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import METRICS
@@ -60,13 +61,4 @@ class DecisionOptions:
     @property
     def label(self) -> str:
         """Name of the metric in text, such as NDCG@10."""
-        return metric_label(self.metric, self.k)
-
-
-def metric_label(metric: str, k: int) -> str:
-    """Returns the name of a metric in text; mrr has no cut-off, and k is 0.
-
-    >>> metric_label("ndcg", 10), metric_label("mrr", 0)
-    ('NDCG@10', 'MRR')
-    """
-    return metric.upper() + (f"@{k}" if k else "")
+        return wording.metric_label(self.metric, self.k)

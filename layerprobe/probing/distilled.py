@@ -1,7 +1,7 @@
-"""The distilled student against plain fine-tuning of the same layers: was the distillation worth it?
+"""The distilled student compared with plain fine-tuning of the same layers: does distillation help?
 
-Takes ranks of both, hands on `distilled.json`: student minus plain model, user by user and seed by seed, on the
-decision's metric, with an interval of its own.
+Takes ranks of both, hands on `distilled.json`: student minus plain model, paired by user and seed, on the decision's
+metric, with an interval of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
@@ -23,7 +24,7 @@ GainVerdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True)
 class Gain:
-    """What distillation made of some layers.
+    """What distillation gains over plain fine-tuning of the same layers.
 
     Attributes:
         value: mean metric of the distilled student, over seeds and users.
@@ -31,9 +32,9 @@ class Gain:
         difference: `value` minus `plain_value`.
         relative: `difference` as a share of `plain_value`; None where that is 0.
         ci_low, ci_high: two-sided interval of the difference; it covers the choice of users and, with several seeds and
-            unless `cover` is `users`, the noise of training.
-        verdict: of the student: "better" (`ci_low` above 0), "worse" (`ci_high` below 0) or "undecided", which it is
-            in any case where `cover` asks for the noise of training and there is one seed.
+            unless `cover` is `users`, training noise.
+        verdict: of the student: "better" (`ci_low` above 0), "worse" (`ci_high` below 0) or "undecided". With one seed
+            and `cover` `training` it is always "undecided".
         seeds: trainings of each.
         n_users: users compared.
     """
@@ -50,7 +51,7 @@ class Gain:
 
     @property
     def has_difference(self) -> bool:
-        """Whether any user's value differs; none does where both are one model, neither improved by its training."""
+        """Whether any user's value differs; none does where neither model was improved by its training."""
         return self.difference != 0 or self.ci_low != self.ci_high
 
 
@@ -59,10 +60,10 @@ class DistilledComparison:
     """The comparison, in numbers and in words.
 
     Attributes:
-        options: what was asked; metric, alpha and cover count here.
+        options: metric, alpha and cover are used.
         selection: the student's layers.
         gain: the numbers.
-        sentence: what they say.
+        sentence: the result in words.
         notes: what limits it.
     """
 
@@ -108,11 +109,11 @@ def compare_distilled(
         selection: the layers of both.
         distilled: ranks of the student, one table or one per training seed.
         plain: ranks of the plain models, of the same seeds in the same order.
-        options: metric and error.
-        unlike: what beside the teacher told the two trainings apart, one clause each; none means one recipe.
+        options: metric and error level.
+        unlike: what differs between the two trainings besides the teacher, one clause each; empty means one recipe.
 
     Raises:
-        InputError: other numbers of seeds, users that differ, or ranks without the protocol `full` or the split `test`.
+        InputError: numbers of seeds or users that differ, or ranks without the protocol `full` or the split `test`.
     """
     student = PerUser.read(f"the distilled {selection}", distilled, options)
     other = PerUser.read(f"the plain {selection}", plain, options)
@@ -128,9 +129,9 @@ def compare_distilled(
 
 
 def _gain(student: PerUser, plain: PerUser, options: DecisionOptions) -> Gain:
-    differences = paired(student, plain)
+    differences = paired(student, plain)  # [seeds, users]
     if options.cover == "users":
-        differences = differences.mean(axis=0, keepdims=True)
+        differences = differences.mean(axis=0, keepdims=True)  # [1, users]: the interval covers users alone
     (low,), (high,) = seeded_intervals(differences[:, :, None], options.alpha)
     difference = float(differences.mean())
     is_covered = student.seeds > 1 or options.cover != "training"
@@ -148,47 +149,49 @@ def _gain(student: PerUser, plain: PerUser, options: DecisionOptions) -> Gain:
 
 
 def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOptions, unlike: Sequence[str] = ()) -> str:
-    """Says whether the student is better than its layers fine-tuned plainly, and whether their budgets were equal.
+    """Says whether the student is better than the same layers without a teacher, and whether their budgets were equal.
 
     Args:
         gain: the numbers.
         selection: the layers of both.
-        options: metric and error.
-        unlike: what beside the teacher told the two trainings apart.
+        options: metric and error level.
+        unlike: what differs between the two trainings besides the teacher.
     """
-    layers = "the one layer" if selection.depth == 1 else f"the {selection.depth} layers"
+    layers = "1 layer" if selection.depth == 1 else f"{selection.depth} layers"
     trained = "users" if gain.seeds == 1 else f"users, {gain.seeds} seeds each"
-    share = "" if gain.relative is None else f" ({100 * gain.relative:+.1f} %)"
+    share = "" if gain.relative is None else f" ({wording.signed_percent(gain.relative)})"
     text = (
-        f"Distilled, {layers} of {selection} {'has' if selection.depth == 1 else 'have'} an {options.label} of "
-        f"{gain.value:.4f}, and {gain.plain_value:.4f} fine-tuned without a teacher: {_said(gain)}, a difference of "
-        f"{gain.difference:+.4f}{share} with a {confidence(options)} interval of {gain.ci_low:+.4f} to "
-        f"{gain.ci_high:+.4f} ({gain.n_users:,} {trained})."
+        f"The distilled student ({selection}, {layers}) has an {options.label} of {wording.four_digits(gain.value)}; "
+        f"the same layers fine-tuned without a teacher have {wording.four_digits(gain.plain_value)}. The difference "
+        f"is {wording.signed(gain.difference)}{share}, with a {confidence(options)} interval of "
+        f"{wording.signed(gain.ci_low)} to {wording.signed(gain.ci_high)} ({wording.count(gain.n_users)} {trained}). "
+        f"{_verdict(gain)}."
     )
     if not unlike:
-        return f"{text} Both had one budget: the same recipe, the same examples, at most as many epochs."
+        return f"{text} Both had the same training budget: the same recipe and examples, at most as many epochs."
     return f"{text} The trainings differ in more than the teacher: {'; '.join(unlike)}."
 
 
-def _said(gain: Gain) -> str:
+def _verdict(gain: Gain) -> str:
     if not gain.has_difference:
-        return "undecided, since every user has the same value with both"
+        return "It is undecided which of the two is better: every user has the same value with both"
     if gain.verdict == "undecided" and not gain.ci_low <= 0 <= gain.ci_high:
-        return "undecided, since one seed shows nothing of the noise of training, which decision.cover asks for"
+        reason = "one seed does not show training noise (decision.cover training)"
+        return f"It is undecided which of the two is better: {reason}"
     if gain.verdict == "undecided":
-        return "undecided, since the interval holds 0"
-    return f"{gain.verdict} for certain"
+        return "It is undecided which of the two is better: the interval contains 0"
+    return f"The student is significantly {gain.verdict}"
 
 
 def _notes(seeds: int, options: DecisionOptions) -> tuple[str, ...]:
-    users_alone = "The interval covers the choice of users, not the noise of training"
+    users_alone = "The interval covers the choice of users, not training noise"
     if seeds == 1:
-        limit = f"{users_alone}: each was trained once. Several probe.seeds with distill.every_seed show that noise."
+        limit = f"{users_alone}: each was trained once. Use several probe.seeds and distill.every_seed to measure it."
     elif options.cover == "users":
-        limit = f"{users_alone}, as decision.cover users asks: it is about these very models."
+        limit = f"{users_alone} (decision.cover users): it holds for these trained models."
     else:
         limit = (
-            "The interval covers the choice of users and the noise of training, given the one item table and the one "
-            "teacher that all share."
+            "The interval covers the choice of users and training noise, but not the noise of the item table and the "
+            "teacher, which all models share."
         )
-    return (limit, "The student's budget leaves out the training of its teacher.")
+    return (limit, "The training budget does not include the training of the teacher.")

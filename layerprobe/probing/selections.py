@@ -85,8 +85,3 @@ def every_number(text: str, n_layers: int) -> list[str]:
         )
     low, high = {"first": (0, n_layers - 1), "every": (2, n_layers)}.get(form, (1, n_layers - 1))
     return [f"{form}:{k}{at}{seed}" for k in range(low, high + 1)]
-
-
-def keeps_first(selection: LayerSelection) -> bool:
-    """Tells whether a selection is written `first:k`."""
-    return selection.text == f"first:{selection.depth}"

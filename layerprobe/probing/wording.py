@@ -1,6 +1,6 @@
-"""The words of a decision: its sentence and its notes, readable without knowing the tool.
+"""The sentences of a decision: its answer and its notes, readable without knowing the tool.
 
-Takes comparisons and power, hands on text. What is said follows from the verdicts alone; nothing is computed here.
+Takes comparisons and power, hands on text. Everything said follows from the verdicts; nothing is computed here.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.probing.comparisons import Comparison, Verdict
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.power import Power
-from layerprobe.probing.selections import keeps_first
 
-Found = Mapping[LayerSelection, Comparison]
+Comparisons = Mapping[LayerSelection, Comparison]
 
 
 def decision_sentence(
     chosen: LayerSelection | None,
-    found: Found,
+    comparisons: Comparisons,
     baselines: Mapping[str, Comparison],
     options: DecisionOptions,
     power: Power,
@@ -28,246 +28,264 @@ def decision_sentence(
 
     Args:
         chosen: the decided selection; None if none below the full model passed.
-        found: every studied selection; the largest is the full model.
+        comparisons: every studied selection; the largest is the full model.
         baselines: the floors; those that are not worse than the full model are named.
-        options: what was asked.
-        power: what these users and seeds can show; said where a selection is undecided for want of them.
+        options: margin, error level and rule of the decision.
+        power: what these users and seeds can show; said where they are too few for an undecided selection.
 
     Returns:
-        One to four sentences on one line. Selections are called by their depth where all are written `first:k`.
+        A few sentences on one line. Selections are called by their depth where all are written `first:k`.
     """
-    text = _none_passed(found, options, power) if chosen is None else _passed(chosen, found, options, power)
-    enough = {name: floor.value for name, floor in baselines.items() if floor.not_worse}
-    if enough:
-        values = listed([f"{name} ({value:.4f})" for name, value in enough.items()])
-        verb = "baseline would do: {} is" if len(enough) == 1 else "baselines would do: {} are"
-        text += f" Even the {verb.format(values)} not worse than the full model within the same margin."
-    return text
+    text = _none_passed(comparisons, options, power) if chosen is None else _passed(chosen, comparisons, options, power)
+    return text + _floors(baselines)
+
+
+def _floors(baselines: Mapping[str, Comparison]) -> str:
+    """Names the floors that are not worse than the full model; nothing where there are none."""
+    enough = [f"{name} ({wording.four_digits(floor.value)})" for name, floor in baselines.items() if floor.not_worse]
+    if not enough:
+        return ""
+    start = "a baseline is good enough" if len(enough) == 1 else "baselines are good enough"
+    verb = "is" if len(enough) == 1 else "are"
+    return f" Even {start}: {wording.listed(enough)} {verb} not worse than the full model by more than the same margin."
 
 
 def decision_notes(
     chosen: LayerSelection | None,
-    found: Found,
+    comparisons: Comparisons,
     baselines: Mapping[str, Comparison],
     options: DecisionOptions,
     order: Sequence[LayerSelection] = (),
 ) -> tuple[str, ...]:
-    """Says what limits the answer: training noise, depths out of step, the choice of layers, better models.
+    """Says what limits the answer: training noise, larger depths that fail, untested selections, better models.
 
     Args:
         chosen: the decided selection; None if none below the full model passed.
-        found: every studied selection; the largest is the full model.
+        comparisons: every studied selection; the largest is the full model.
         baselines: the floors.
-        options: what was asked.
-        order: the selections that spoke for their depths, in the order of testing; empty by the other rule.
+        options: margin, error level and rule of the decision.
+        order: the selections that represent their depths, in the order of testing; empty by the rule `simultaneous`.
     """
-    seeds = found[_full(found)].seeds
-    notes = [_seed_note(seeds, noun(found), options)]
+    seeds = comparisons[_full(comparisons)].seeds
+    notes = [_seed_note(seeds, noun(comparisons), options)]
     if chosen is not None:
-        notes += _other_notes(chosen, found)
-    notes += _outside_notes(chosen, found, order)
-    notes += _untested_notes(found, order)
+        notes += _other_notes(chosen, comparisons)
+    notes += _outside_notes(chosen, comparisons, order)
+    notes += _untested_notes(comparisons, order)
     if seeds > 1 and options.cover != "users" and "sasrec" in baselines and baselines["sasrec"].seeds == 1:
         notes.append("SASRec was trained once: its interval does not cover its own training noise.")
-    better = [called(each, found) for each, comparison in found.items() if comparison.verdict == "better"]
+    better = [called(selection, comparisons) for selection in _with_verdict(comparisons, "better")]
     better += [name for name, comparison in baselines.items() if comparison.verdict == "better"]
     if better:
-        notes.append(f"Better than the full model on {options.label} for certain: {listed(better)}.")
+        notes.append(
+            f"Significantly better than the full model on {options.label} ({confidence(options)} confidence): "
+            f"{wording.listed(better)}."
+        )
     return tuple(notes)
 
 
-def _other_notes(chosen: LayerSelection, found: Found) -> list[str]:
-    """Says which larger selections did not pass, which as large ones are worse, and which smaller ones are open."""
+def _other_notes(chosen: LayerSelection, comparisons: Comparisons) -> list[str]:
+    """Names larger selections that did not pass, equally large ones that are worse, and smaller ones that are open."""
     notes = []
-    name = short(chosen, found)
-    missed = [each for each, other in found.items() if each.depth > chosen.depth and not other.not_worse]
-    if missed:
-        worse = any(found[each].verdict == "worse" for each in missed)
-        why = ": quality does not rise with depth" if worse else ""
-        notes.append(f"{are(missed, found)} larger than {name} and did not pass{why}.")
-    worse = [each for each in _with_verdict(found, "worse") if each.depth == chosen.depth]
+    name = short(chosen, comparisons)
+    failed = [
+        selection
+        for selection, comparison in comparisons.items()
+        if selection.depth > chosen.depth and not comparison.not_worse
+    ]
+    if failed:
+        is_worse = any(comparisons[selection].verdict == "worse" for selection in failed)
+        why = ": more layers are not always better here" if is_worse else ""
+        notes.append(f"{are(failed, comparisons)} larger than {name} but did not pass the test{why}.")
+    worse = [selection for selection in _with_verdict(comparisons, "worse") if selection.depth == chosen.depth]
     if worse:
         notes.append(
-            f"{are(worse, found)} as large as {name} and worse by more than the margin for certain: "
-            "it matters which layers are kept."
+            f"{are(worse, comparisons)} as large as {name} but significantly worse, by more than the margin: it "
+            "matters which layers are kept."
         )
-    still = [each for each in _with_verdict(found, "undecided") if each.depth < chosen.depth]
-    if still:
-        notes.append(f"{are(still, found)} undecided: more users or seeds may show that fewer layers do.")
+    undecided = [selection for selection in _with_verdict(comparisons, "undecided") if selection.depth < chosen.depth]
+    if undecided:
+        notes.append(
+            f"{are(undecided, comparisons)} undecided: with more users or seeds, fewer layers may prove to be enough."
+        )
     return notes
 
 
-def _outside_notes(chosen: LayerSelection | None, found: Found, order: Sequence[LayerSelection]) -> list[str]:
-    """Says which selections would do that do not speak for their depth, where they are smaller than what is kept."""
-    kept = _full(found).depth if chosen is None else chosen.depth
-    others = [each for each, other in found.items() if each not in order and each.depth < kept and other.not_worse]
+def _outside_notes(
+    chosen: LayerSelection | None, comparisons: Comparisons, order: Sequence[LayerSelection]
+) -> list[str]:
+    """Names smaller selections that are not worse but could not be chosen, since they do not represent their depth."""
+    kept = _full(comparisons).depth if chosen is None else chosen.depth
+    others = [
+        selection
+        for selection, comparison in comparisons.items()
+        if selection not in order and selection.depth < kept and comparison.not_worse
+    ]
     if not others or not order:
         return []
     return [
-        f"{are(others, found)} not worse either, and smaller than what is kept, by bounds that hold for all selections "
-        "at once; decision.rule simultaneous lets every selection decide."
+        f"{are(others, comparisons)} smaller than what is kept and also not worse, by bounds for all selections "
+        "together. Only one selection per depth could be chosen; decision.rule simultaneous allows all."
     ]
 
 
-def _untested_notes(found: Found, order: Sequence[LayerSelection]) -> list[str]:
-    untested = _with_verdict(found, "untested")
+def _untested_notes(comparisons: Comparisons, order: Sequence[LayerSelection]) -> list[str]:
+    untested = _with_verdict(comparisons, "untested")
     if not untested:
         return []
-    stopped = next(each for each in order if not found[each].not_worse)
+    stopped = next(selection for selection in order if not comparisons[selection].not_worse)
     return [
-        f"{are(untested, found)} untested: the test goes from the deepest down and {called(stopped, found)} did not "
-        "pass. decision.rule simultaneous tests all at once."
+        f"{are(untested, comparisons)} untested: depths are tested from the deepest down, and the test stopped because "
+        f"{called(stopped, comparisons)} did not pass. decision.rule simultaneous tests all at once."
     ]
 
 
-def _seed_note(seeds: int, each: str, options: DecisionOptions) -> str:
+def _seed_note(seeds: int, model: str, options: DecisionOptions) -> str:
     if seeds == 1:
         return (
-            f"Each {each} was trained once: the intervals cover the choice of users, not the noise of training. Train "
-            f"several seeds per {each} (probe.seeds) to see that noise."
+            f"Each {model} was trained once. The intervals cover the choice of users, not training noise. Train "
+            f"several seeds per {model} (probe.seeds) to measure that noise."
         )
     if options.cover == "users":
         return (
-            f"Each user's metric is a mean over {seeds} trainings per {each}, and the intervals are about the "
-            "mean of these very models: they cover the choice of users, not the noise of training (decision.cover "
-            "users)."
+            f"Each user's metric is the mean of {seeds} trainings per {model}. The intervals hold for these trained "
+            "models: they cover the choice of users, not training noise (decision.cover users)."
         )
     return (
-        f"Each {each} was trained {seeds} times. The intervals cover the choice of users and the noise of "
-        "training, given the one item table that all models share."
+        f"Each {model} was trained {seeds} times. The intervals cover the choice of users and training noise, but not "
+        "the noise of the item table, which all models share."
     )
 
 
-def _passed(chosen: LayerSelection, found: Found, options: DecisionOptions, power: Power) -> str:
-    full_depth, kept = _full(found).depth, found[chosen]
-    full_value = found[_full(found)].value
-    tail = ""
+def _passed(chosen: LayerSelection, comparisons: Comparisons, options: DecisionOptions, power: Power) -> str:
+    full_depth, kept = _full(comparisons).depth, comparisons[chosen]
+    full_value = comparisons[_full(comparisons)].value
     if not chosen.depth:
         head = f"Keep no layer (depth 0 of {full_depth}): item vectors and head alone have"
-        tail = " What the layers add is too little for this metric and these users."
-    elif _by_depth(found):
+    elif _by_depth(comparisons):
         head = f"Keep {chosen.depth} of {full_depth} layers: depth {chosen.depth} has"
     else:
         verb = "it has" if chosen.depth == 1 else "they have"
         head = f"Keep {chosen.depth} of {full_depth} layers ({chosen}): {verb}"
+    tail = ""
     if kept.verdict == "better":
-        tail = " It is better than the full model for certain." + tail
+        tail += f" {are([chosen], comparisons)} significantly better than the full model."
+    if not chosen.depth:
+        tail += " The layers add too little to matter for this metric and these users."
     return (
-        f"{head} an {options.label} of {kept.value:.4f} against {full_value:.4f} of the full model "
-        f"({_signed(kept.relative)}), {_bound(kept, full_value, found, options)} ({_counts(power)}).{tail}"
+        f"{head} an {options.label} of {wording.four_digits(kept.value)}, compared with "
+        f"{wording.four_digits(full_value)} for the full model ({wording.signed_percent(kept.relative)}). "
+        f"{_bound(kept, full_value, comparisons, options, power)}{tail}"
     )
 
 
-def _bound(kept: Comparison, full_value: float, found: Found, options: DecisionOptions) -> str:
-    """Says what is shown. A sequence shows the margin and no more: the last bound was picked by its own value."""
-    sure = f"with {confidence(options)} confidence"
+def _bound(
+    kept: Comparison, full_value: float, comparisons: Comparisons, options: DecisionOptions, power: Power
+) -> str:
+    """Says what is shown of the loss.
+
+    By the rule `sequence` that is the margin alone. The bound itself is not said: the depth was chosen by it.
+    """
+    sure, margin = f"With {confidence(options)} confidence", wording.level(options.margin)
     if options.rule == "sequence":
-        return f"within the margin of {_margin(options)} {sure}, depths tested one by one from the deepest down"
-    lost = -kept.lower_bound / full_value
-    bound = f"at most {_percent(lost)} lower" if lost > 0 else "not lower at all"
-    return f"{bound} {sure} for all {noun(found)}s together and so within the margin of {_margin(options)}"
+        return (
+            f"{sure} the loss is within the margin of {margin} ({_counts(power)}). Depths were tested one by one, from "
+            "the deepest down."
+        )
+    loss = -kept.lower_bound / full_value
+    bound = f"the loss is at most {wording.percent(loss)}" if loss > 0 else "there is no loss"
+    return (
+        f"{sure} for all {noun(comparisons)}s together {bound}, so it is within the margin of {margin} "
+        f"({_counts(power)})."
+    )
 
 
 def _counts(power: Power) -> str:
     seeds = f", {power.n_seeds} seeds" if power.n_seeds > 1 else ""
-    return f"{power.n_users:,} users{seeds}"
+    return f"{wording.count(power.n_users)} users{seeds}"
 
 
-def _none_passed(found: Found, options: DecisionOptions, power: Power) -> str:
-    full, margin = _full(found), _margin(options)
-    worse, undecided = _with_verdict(found, "worse"), _with_verdict(found, "undecided")
+def _none_passed(comparisons: Comparisons, options: DecisionOptions, power: Power) -> str:
+    full, margin = _full(comparisons), wording.level(options.margin)
+    worse, undecided = _with_verdict(comparisons, "worse"), _with_verdict(comparisons, "undecided")
     text = (
-        f"Keep all layers (depth {full.depth}): none of {_candidates(found, options)} could be shown to stay within "
-        f"{margin} of the full model's {options.label} of {found[full].value:.4f} "
+        f"Keep all layers (depth {full.depth}): none of {_candidates(comparisons, options)} is shown to be within "
+        f"{margin} of the full model's {options.label} of {wording.four_digits(comparisons[full].value)} "
         f"({confidence(options)} confidence, {_counts(power)})."
     )
     if worse:
-        text += f" {are(worse, found)} worse by more than {margin} for certain."
+        text += f" {are(worse, comparisons)} significantly worse, by more than {margin}."
     if undecided:
-        text += f" {are(undecided, found)} undecided: the interval reaches both sides of the margin."
+        intervals = "its confidence interval covers" if len(undecided) == 1 else "their confidence intervals cover"
+        text += f" {are(undecided, comparisons)} undecided: {intervals} both sides of the margin."
         text += _needed(options, power)
     return text
 
 
-def _candidates(found: Found, options: DecisionOptions) -> str:
-    if options.rule == "sequence" and not _by_depth(found):
-        return "the selections that speak for the smaller depths"
-    return f"the smaller {noun(found)}s"
+def _candidates(comparisons: Comparisons, options: DecisionOptions) -> str:
+    if options.rule == "sequence" and not _by_depth(comparisons):
+        return "the selections that represent the smaller depths"
+    return f"the smaller {noun(comparisons)}s"
 
 
 def _needed(options: DecisionOptions, power: Power) -> str:
-    """Says which margin could be shown, and what the margin asked for would need; nothing where it could be shown."""
+    """Says which margin can be tested, and what the study's margin needs; nothing where that can be tested."""
     if power.minimal_detectable_relative_difference <= options.margin:
         return ""
-    shown = f" These users{' and seeds' if power.n_seeds > 1 else ''} can show a margin of "
-    shown += f"{_percent(power.minimal_detectable_relative_difference)}; {_margin(options)} would need "
+    start = (
+        f" These users{' and seeds' if power.n_seeds > 1 else ''} are enough to test a margin of "
+        f"{wording.percent(power.minimal_detectable_relative_difference)}; a margin of "
+        f"{wording.level(options.margin)} needs "
+    )
     users, seeds = power.users_needed_for_margin, power.seeds_needed_for_margin
-    ways = [] if users is None else [f"{_rounded_up(users):,} users"]
+    ways = [] if users is None else [f"{wording.count(_rounded_up(users))} users"]
     ways += [] if seeds is None else [f"{_rounded_up(seeds)} seeds"]
     if not ways:
-        return shown + "more users and more seeds at once: neither alone is enough."
-    return f"{shown}about {' or '.join(ways)}."
+        return start + "more users and more seeds: neither alone is enough."
+    return f"{start}about {' or '.join(ways)}."
 
 
-def _full(found: Found) -> LayerSelection:
-    return max(found, key=lambda each: each.depth)
+def _full(comparisons: Comparisons) -> LayerSelection:
+    return max(comparisons, key=lambda selection: selection.depth)
 
 
-def _with_verdict(found: Found, verdict: Verdict) -> list[LayerSelection]:
-    return [each for each, comparison in found.items() if comparison.verdict == verdict]
+def _with_verdict(comparisons: Comparisons, verdict: Verdict) -> list[LayerSelection]:
+    return [selection for selection, comparison in comparisons.items() if comparison.verdict == verdict]
 
 
-def _by_depth(family: Iterable[LayerSelection]) -> bool:
-    """Tells whether depths name the members of a family; else their texts do."""
-    return all(keeps_first(each) for each in family)
+def _by_depth(selections: Iterable[LayerSelection]) -> bool:
+    """Tells whether these selections are named by their depths; else by their texts."""
+    return noun(selections) == "depth"
 
 
-def noun(family: Iterable[LayerSelection]) -> str:
-    """Returns what one member of a family is called: depth or selection."""
-    return "depth" if _by_depth(family) else "selection"
+def noun(selections: Iterable[LayerSelection]) -> str:
+    """Returns what one of these selections is called: depth or selection."""
+    return wording.noun(selection.text for selection in selections)
 
 
-def short(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
-    """Returns the name of a member without its noun, such as `2` or `keep:0,3`."""
-    return str(selection.depth) if _by_depth(family) else selection.text
+def short(selection: LayerSelection, selections: Iterable[LayerSelection]) -> str:
+    """Returns the name of one of these selections without its noun, such as `2` or `keep:0,3`."""
+    return str(selection.depth) if _by_depth(selections) else selection.text
 
 
-def called(selection: LayerSelection, family: Iterable[LayerSelection]) -> str:
-    """Returns the name of a member, such as `depth 2` or `keep:0,3`."""
-    return f"depth {selection.depth}" if _by_depth(family) else selection.text
+def called(selection: LayerSelection, selections: Iterable[LayerSelection]) -> str:
+    """Returns the name of one of these selections, such as `depth 2` or `keep:0,3`."""
+    return f"depth {selection.depth}" if _by_depth(selections) else selection.text
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns names joined by commas and a last "and"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def are(some: Sequence[LayerSelection], family: Iterable[LayerSelection]) -> str:
-    """Returns the beginning of a statement about members, such as `Depths 1 and 2 are`."""
-    names = [short(each, family) for each in some]
-    start = noun(family).capitalize()
-    return f"{start} {names[0]} is" if len(names) == 1 else f"{start}s {listed(names)} are"
-
-
-def _margin(options: DecisionOptions) -> str:
-    return f"{round(100 * options.margin, 6):g} %"
+def are(some: Sequence[LayerSelection], selections: Iterable[LayerSelection]) -> str:
+    """Returns the beginning of a statement about some of these selections, such as `Depths 1 and 2 are`."""
+    names = [short(selection, selections) for selection in some]
+    start = noun(selections).capitalize()
+    return f"{start} {names[0]} is" if len(names) == 1 else f"{start}s {wording.listed(names)} are"
 
 
 def confidence(options: DecisionOptions) -> str:
-    """Returns the confidence of statements about a whole family, such as `95 %`."""
-    return f"{round(100 * (1 - options.alpha), 6):g} %"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _signed(share: float) -> str:
-    # + 0.0 turns a negative zero into zero.
-    return f"{round(100 * share, 1) + 0.0:+.1f} %"
+    """Returns the confidence of statements about all members of a set of comparisons, such as `95 %`."""
+    return wording.level(1 - options.alpha)
 
 
 def _rounded_up(count: int) -> int:
-    """Keeps two leading digits: the estimate is no better than that."""
+    """Keeps two leading digits: the estimate has no more."""
     step = 10 ** max(len(str(count)) - 2, 0)
     return ceil(count / step) * step

@@ -146,17 +146,18 @@ def test_inspect_tells_memory_of_weights_and_of_training(tmp_path: Path, capsys:
         num_attention_heads=heads, num_key_value_heads=heads, head_dim=size // heads,
     ).save_pretrained(tmp_path)  # fmt: skip
     assert main(["inspect", str(tmp_path), "--selection", "keep:0,1,2,5", "--selection", "every:2"]) == 0
-    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if " GiB" in line}
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if " MiB" in line}
     layer = 4 * size**2 + 3 * size * 2 * size + 2 * size + 2 * (size // heads)
     kept = vocabulary * size + 4 * layer + size
-    gib = [f"{bytes_ / 2**30:.2f}" for bytes_ in (4 * kept, 2 * kept, 16 * (4 * layer + size) + 4 * vocabulary * size)]
-    assert rows["keep:0,1,2,5"][4::2] == [*gib, "0-2,5"]
-    assert rows["every:2"][-1] == "0,2,4"
+    mib = [f"{bytes_ / 2**20:.0f}" for bytes_ in (4 * kept, 2 * kept, 16 * (4 * layer + size) + 4 * vocabulary * size)]
+    assert rows["keep:0,1,2,5"][4::2] == [*mib, "0-2,"]
+    assert rows["keep:0,1,2,5"][-1] == "5"
+    assert rows["every:2"][-3:] == ["0,", "2,", "4"]
 
 
 def test_inspect_without_a_selection_weighs_the_usual_ones(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(finished / "student" / "backbone")]) == 0
-    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " GiB" in line]
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " MiB" in line]
     assert shown == ["first:2", "first:1", "every:2"]
 
 

@@ -81,18 +81,19 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
     ("budget", "decided", "phrases"),
     [
         ({"latency_ms": 3.0}, "first:2", [
-            "Within the budget latency_ms=3: first:1 (1 of 4 layers), the best of the studied selections that keep it, "
-            "takes 2 ms per request (p95), where the decided first:2 takes 4 ms per request (p95);",
-            "its NDCG@10 is 0.1900 against 0.2000 of the full model, a difference of -0.0100 [-0.0200, +0.0000] "
-            "(95 % for all together): undecided whether it is worse by more than the margin of 2 %.",
+            "Within the budget latency_ms=3: first:1 (1 of 4 layers), the best studied selection within it, takes 2 ms "
+            "per request (p95); the decided first:2 takes 4 ms per request (p95). ",
+            "first:1 has an NDCG@10 of 0.1900, compared with 0.2000 for the full model: a difference of -0.0100 "
+            "[-0.0200, +0.0000] (95 % for all together). It is undecided whether it is worse by more than the margin "
+            "of 2 %.",
         ]),
-        ({"latency_ms": 1.5}, "first:2", [": worse by more than the margin of 2 %."]),
-        ({"parameters": 95}, "first:2", [": untested whether it is worse by more than the margin of 2 %, since a"]),
-        ({"parameters": 450}, None, [": better than the full model.", "where the full model takes 500 parameters"]),
-        ({"latency_ms": 9.0}, "first:2", ["first:2 (2 of 4 layers), the decided selection,", ": not worse by more"]),
+        ({"latency_ms": 1.5}, "first:2", ["together). It is worse by more than the margin of 2 %."]),
+        ({"parameters": 95}, "first:2", ["It was not tested whether it is worse by more than the margin of 2 %"]),
+        ({"parameters": 450}, None, ["It is better than the full model.", "; the full model takes 500 parameters."]),
+        ({"latency_ms": 9.0}, "first:2", ["first:2 (2 of 4 layers), the decided selection,", "It is not worse by"]),
         ({"latency_ms": 9.0, "parameters": 100000}, None, [
-            "first:4 (4 of 4 layers), the full model, takes 6 ms per request (p95) and 500 parameters; "
-            "its NDCG@10 is 0.2000, and nothing is lost.",
+            "first:4 (4 of 4 layers), the full model, takes 6 ms per request (p95) and 500 parameters. "
+            "Its NDCG@10 is 0.2000; nothing is lost.",
         ]),
     ],
 )  # fmt: skip

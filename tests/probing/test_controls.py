@@ -60,7 +60,7 @@ def test_ndcg_at_ten_is_compared_whatever_the_decision_asks_for() -> None:
     assert not hasattr(content, "margin")
 
 
-def test_the_sentence_counts_what_is_certain_and_names_what_is_not() -> None:
+def test_the_sentence_counts_what_is_significant_and_names_what_is_not() -> None:
     swapped = HALF_UP[::-1].copy()
     pairs = {
         parse_selection("first:1", 4): (ranks_table(HALF_UP), ranks_table(np.full(400, 50))),
@@ -71,17 +71,17 @@ def test_the_sentence_counts_what_is_certain_and_names_what_is_not() -> None:
     mixed = compare_control("random-init", pairs, OPTIONS)
     assert [found.verdict for found in mixed.twins.values()] == ["better", "undecided", "worse", "better"]
     assert mixed.sentence == (
-        "Pretrained weights give a higher NDCG@10 than random ones for certain at 2 of 4 selections (first:1 and "
-        "first:4), with 95 % confidence for all together (400 users). Selection keep:0,3 is worse with them for "
-        "certain. Selection first:2 is undecided: the interval holds 0."
+        "Pretrained weights give a significantly higher NDCG@10 than random weights at 2 of 4 selections (first:1 and "
+        "first:4), with 95 % confidence for all together (400 users). Selection keep:0,3 is significantly worse with "
+        "pretrained weights. Selection first:2 is undecided: the interval contains 0."
     )
     depths = compare_control("random-init", {k: v for k, v in pairs.items() if k != KEEP}, OPTIONS).sentence
     assert "at 2 of 3 depths (1 and 4), with" in depths
-    assert depths.endswith("Depth 2 is undecided: the interval holds 0.")
+    assert depths.endswith("Depth 2 is undecided: the interval contains 0.")
     alone = compare_control("random-init", {FULL: pairs[FIRST]}, OPTIONS).sentence
     assert "at none of 1 depth, with" in alone
     alike = compare_control("random-init", {FIRST: pairs[FIRST], FULL: pairs[FIRST]}, OPTIONS).sentence
-    assert alike.endswith("(400 users). All are undecided: their intervals hold 0.")
+    assert alike.endswith("(400 users). All are undecided: their intervals contain 0.")
 
 
 def test_seeds_are_averaged_per_user() -> None:

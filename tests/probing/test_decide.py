@@ -64,10 +64,10 @@ def test_the_smallest_depth_that_passes_is_chosen() -> None:
         (8, "not worse"),
     ]
     assert decision.sentence.startswith(
-        "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), within the "
+        "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990, compared with 0.5000 for the full model (-0.2 %). With 95 "
     )
     assert decision.sentence.endswith(
-        "margin of 2 % with 95 % confidence, depths tested one by one from the deepest down (10,000 users)."
+        "the loss is within the margin of 2 % (10,000 users). Depths were tested one by one, from the deepest down."
     )
 
 
@@ -96,12 +96,12 @@ def test_a_depth_passes_only_if_its_lower_bound_clears_the_margin() -> None:
         assert decide(by_depth, {}, options).depths[2].not_worse is passes
 
 
-def test_none_passed_and_all_are_worse_for_certain() -> None:
+def test_none_passed_and_all_are_significantly_worse() -> None:
     decision = decide({4: hits(0.5), 1: hits(0.3), 2: hits(0.4)}, {}, HR_1)
     assert decision.depth is None
     assert decision.sentence == (
-        "Keep all layers (depth 4): none of the smaller depths could be shown to stay within 2 % of the full model's "
-        "HR@1 of 0.5000 (95 % confidence, 10,000 users). Depths 1 and 2 are worse by more than 2 % for certain."
+        "Keep all layers (depth 4): none of the smaller depths is shown to be within 2 % of the full model's HR@1 "
+        "of 0.5000 (95 % confidence, 10,000 users). Depths 1 and 2 are significantly worse, by more than 2 %."
     )
 
 
@@ -109,8 +109,8 @@ def test_too_few_users_leave_the_answer_open_and_say_how_many_are_needed() -> No
     decision = decide({4: hits(0.5, 300), 1: hits(0.2, 300), 2: hits(0.5, 300, flipped=0.2)}, {}, HR_1)
     assert decision.depth is None
     assert decision.depths[2].verdict == "undecided"
-    assert "Depth 1 is worse by more than 2 % for certain. Depth 2 is undecided" in decision.sentence
-    assert "2 % would need about " in decision.sentence
+    assert "Depth 1 is significantly worse, by more than 2 %. Depth 2 is undecided" in decision.sentence
+    assert "a margin of 2 % needs about " in decision.sentence
     assert decision.power.users_needed_for_margin > 300
     assert f"a margin of {100 * decision.power.minimal_detectable_relative_difference:.1f} %" in decision.sentence
 
@@ -119,33 +119,36 @@ def test_a_small_loss_may_be_undecided_although_there_are_enough_users() -> None
     decision = decide({4: hits(0.5, 40_000), 2: hits(0.4905, 40_000, flipped=0.02)}, {}, HR_1)
     assert decision.depths[2].verdict == "undecided"
     assert decision.power.users_needed_for_margin < 40_000
-    assert decision.sentence.endswith("Depth 2 is undecided: the interval reaches both sides of the margin.")
+    assert decision.sentence.endswith("Depth 2 is undecided: its confidence interval covers both sides of the margin.")
 
 
 def test_depth_zero_may_pass() -> None:
     decision = decide({4: hits(0.5), 0: hits(0.5), 2: hits(0.5)}, {}, TOGETHER)
     assert decision.depth == 0
     assert decision.sentence.startswith("Keep no layer (depth 0 of 4): item vectors and head alone have an HR@1 of 0.5")
-    assert "not lower at all" in decision.sentence
-    assert decision.sentence.endswith("What the layers add is too little for this metric and these users.")
+    assert "there is no loss, so it is within the margin of 2 %" in decision.sentence
+    assert decision.sentence.endswith("The layers add too little to matter for this metric and these users.")
 
 
-def test_a_floor_that_would_do_is_named() -> None:
+def test_a_floor_that_is_good_enough_is_named() -> None:
     by_depth = {4: hits(0.5), 2: hits(0.3)}
     one = decide(by_depth, {"sasrec": hits(0.5), "popularity": hits(0.1)}, HR_1)
     assert one.baselines["sasrec"].not_worse
     assert not one.baselines["popularity"].not_worse
     assert one.sentence.endswith(
-        " Even the baseline would do: sasrec (0.5000) is not worse than the full model within the same margin."
+        " Even a baseline is good enough: sasrec (0.5000) is not worse than the full model by more than the same "
+        "margin."
     )
     two = decide(by_depth, {"sasrec": hits(0.5), "markov-1": hits(0.51)}, HR_1)
-    assert "Even the baselines would do: sasrec (0.5000) and markov-1 (0.5100) are not worse" in two.sentence
-    assert "Better than the full model on HR@1 for certain: markov-1." in two.notes
+    assert "Even baselines are good enough: sasrec (0.5000) and markov-1 (0.5100) are not worse" in two.sentence
+    assert "Significantly better than the full model on HR@1 (95 % confidence): markov-1." in two.notes
 
 
-def test_depths_that_are_better_for_certain_are_named() -> None:
+def test_depths_that_are_significantly_better_are_named() -> None:
     decision = decide({4: hits(0.5), 1: hits(0.6), 2: hits(0.55)}, {"sasrec": hits(0.7), "tfidf": hits(0.5)}, HR_1)
-    assert decision.notes[-1] == "Better than the full model on HR@1 for certain: depth 1, depth 2 and sasrec."
+    assert decision.notes[-1] == (
+        "Significantly better than the full model on HR@1 (95 % confidence): depth 1, depth 2 and sasrec."
+    )
 
 
 def test_floors_do_not_widen_the_bounds_of_depths() -> None:
@@ -157,12 +160,14 @@ def test_floors_do_not_widen_the_bounds_of_depths() -> None:
 def test_depths_out_of_step_get_a_note() -> None:
     decision = decide({8: hits(0.5), 1: hits(0.5), 2: hits(0.4), 4: hits(0.4)}, {}, TOGETHER)
     assert decision.depth == 1
-    assert "Depths 2 and 4 are larger than 1 and did not pass: quality does not rise with depth." in decision.notes
+    assert "Depths 2 and 4 are larger than 1 but did not pass the test: more layers are not always better here." in (
+        decision.notes
+    )
 
 
 def test_seeds_are_averaged_per_user_and_named() -> None:
     single = decide({4: hits(0.5), 2: hits(0.4)}, {}, HR_1)
-    assert any(note.startswith("Each depth was trained once: the intervals cover the choice") for note in single.notes)
+    assert any(note.startswith("Each depth was trained once. The intervals cover the choice") for note in single.notes)
     several = decide({4: [hits(0.5), hits(0.6)], 2: [hits(0.4), hits(0.5)]}, {"sasrec": hits(0.3)}, HR_1)
     assert any(note.startswith("Each depth was trained 2 times. The intervals cover") for note in several.notes)
     assert "SASRec was trained once: its interval does not cover its own training noise." in several.notes
@@ -252,7 +257,7 @@ def test_the_record_is_plain_json_with_the_promised_keys() -> None:
 def test_training_noise_can_be_left_out_or_asked_for() -> None:
     seeds = {4: [hits(0.5), hits(0.52)], 2: [hits(0.5), hits(0.52)]}
     left_out = decide(seeds, {}, replace(HR_1, cover="users"))
-    assert left_out.notes[0].endswith("not the noise of training (decision.cover users).")
+    assert left_out.notes[0].endswith("not training noise (decision.cover users).")
     assert (left_out.power.n_seeds, left_out.power.covers_training) == (2, False)
     assert left_out.power.seeds_needed_for_margin is None
     covered = decide(seeds, {}, replace(HR_1, cover="training"))

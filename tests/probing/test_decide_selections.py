@@ -10,19 +10,19 @@ from layerprobe.errors import InputError
 from layerprobe.probing.decide import Decision, decide
 
 
-def family(**shares: float) -> dict[LayerSelection, object]:
+def ranks_of(**shares: float) -> dict[LayerSelection, object]:
     """Ranks by selection of eight layers; `keep_0_7=0.5` is `keep:0,7` with HR@1 = 0.5."""
     texts = {name: name.replace("_", ":", 1).replace("_", ",") for name in shares}
     return {parse_selection(texts[name], 8): hits(share) for name, share in shares.items()}
 
 
 def decided(**shares: float) -> Decision:
-    return decide(family(**shares), {}, TOGETHER)
+    return decide(ranks_of(**shares), {}, TOGETHER)
 
 
-def test_in_a_sequence_first_layers_speak_for_their_depth_and_others_do_not() -> None:
+def test_in_a_sequence_first_layers_represent_their_depth_and_others_do_not() -> None:
     # keep:0,7 is named before first:2 and is better; first:2 decides.
-    decision = decide(family(keep_0_7=0.499, first_2=0.497, last_1=0.3, first_4=0.499, first_8=0.5), {}, HR_1)
+    decision = decide(ranks_of(keep_0_7=0.499, first_2=0.497, last_1=0.3, first_4=0.499, first_8=0.5), {}, HR_1)
     assert [each.text for each in decision.sequence] == ["first:4", "first:2", "last:1"]
     assert decision.selection is not None
     assert decision.selection.text == "first:2"
@@ -30,13 +30,13 @@ def test_in_a_sequence_first_layers_speak_for_their_depth_and_others_do_not() ->
 
 
 def test_a_sequence_stops_at_the_first_depth_that_fails() -> None:
-    decision = decide(family(first_1=0.2, first_2=0.5, first_4=0.48, first_8=0.5), {}, HR_1)
+    decision = decide(ranks_of(first_1=0.2, first_2=0.5, first_4=0.48, first_8=0.5), {}, HR_1)
     verdicts = {each.text: found.verdict for each, found in decision.selections.items()}
     assert verdicts == {"first:1": "worse", "first:2": "untested", "first:4": "worse", "first:8": "not worse"}
     assert decision.selection is None
     assert decision.notes[1:] == (
-        "Depth 2 is untested: the test goes from the deepest down and depth 4 did not pass. decision.rule simultaneous "
-        "tests all at once.",
+        "Depth 2 is untested: depths are tested from the deepest down, and the test stopped because depth 4 did not "
+        "pass. decision.rule simultaneous tests all at once.",
     )
 
 
@@ -56,19 +56,19 @@ def test_a_depth_of_a_sequence_is_tested_at_the_full_error() -> None:
 
 
 def test_a_depth_that_is_better_beyond_a_failure_is_said_and_not_chosen() -> None:
-    decision = decide(family(first_1=0.6, first_2=0.5, first_4=0.4, first_8=0.5), {}, HR_1)
+    decision = decide(ranks_of(first_1=0.6, first_2=0.5, first_4=0.4, first_8=0.5), {}, HR_1)
     assert decision.selection is None
     verdicts = {each.text: found.verdict for each, found in decision.selections.items()}
     assert verdicts == {"first:1": "better", "first:2": "untested", "first:4": "worse", "first:8": "not worse"}
-    assert "Better than the full model on HR@1 for certain: depth 1." in decision.notes
+    assert "Significantly better than the full model on HR@1 (95 % confidence): depth 1." in decision.notes
 
 
 def test_smaller_selections_outside_a_sequence_are_named() -> None:
-    decision = decide(family(keep_7=0.5, first_1=0.3, first_2=0.5, first_8=0.5), {}, HR_1)
+    decision = decide(ranks_of(keep_7=0.5, first_1=0.3, first_2=0.5, first_8=0.5), {}, HR_1)
     assert decision.depth == 2
     assert (
-        "Selection keep:7 is not worse either, and smaller than what is kept, by bounds that hold for all selections "
-        "at once; decision.rule simultaneous lets every selection decide." in decision.notes
+        "Selection keep:7 is smaller than what is kept and also not worse, by bounds for all selections together. Only "
+        "one selection per depth could be chosen; decision.rule simultaneous allows all." in decision.notes
     )
 
 
@@ -77,11 +77,10 @@ def test_at_the_smallest_depth_that_passes_the_highest_metric_is_chosen() -> Non
     assert decision.selection is not None
     assert (decision.selection.text, decision.depth, decision.full_depth) == ("keep:0,7", 2, 8)
     assert decision.sentence.startswith(
-        "Keep 2 of 8 layers (keep:0,7): they have an HR@1 of 0.4990 against 0.5000 of the full model (-0.2 %), at most "
+        "Keep 2 of 8 layers (keep:0,7): they have an HR@1 of 0.4990, compared with 0.5000 for the full model "
+        "(-0.2 %). With 95 % confidence for all selections together the loss is at most "
     )
-    assert decision.sentence.endswith(
-        "with 95 % confidence for all selections together and so within the margin of 2 % (10,000 users)."
-    )
+    assert decision.sentence.endswith("%, so it is within the margin of 2 % (10,000 users).")
 
 
 def test_a_higher_metric_does_not_win_over_a_smaller_depth() -> None:
@@ -95,12 +94,12 @@ def test_first_layers_are_named_as_a_selection_beside_others() -> None:
     assert decision.sentence.startswith("Keep 2 of 8 layers (first:2): they have")
 
 
-def test_order_of_the_family_changes_nothing() -> None:
+def test_the_order_of_the_selections_changes_nothing() -> None:
     shares = {"first_8": 0.5, "keep_0_7": 0.499, "first_2": 0.3}
     assert decided(**shares) == decided(**dict(reversed(shares.items())))
 
 
-def test_all_members_are_simultaneous_so_more_selections_widen_the_bounds() -> None:
+def test_all_bounds_are_simultaneous_so_more_selections_widen_them() -> None:
     noisy = hits(0.49, flipped=0.1)
     first, full = parse_selection("first:2", 8), parse_selection("first:8", 8)
     alone = decide({first: noisy, full: hits(0.5)}, {}, HR_1)
@@ -113,20 +112,20 @@ def test_none_passed_is_said_of_selections() -> None:
     decision = decided(first_1=0.3, keep_0_7=0.3, first_8=0.5)
     assert (decision.depth, decision.selection) == (None, None)
     assert decision.sentence == (
-        "Keep all layers (depth 8): none of the smaller selections could be shown to stay within 2 % of the full "
-        "model's HR@1 of 0.5000 (95 % confidence, 10,000 users). Selections first:1 and keep:0,7 are worse by more "
-        "than 2 % for certain."
+        "Keep all layers (depth 8): none of the smaller selections is shown to be within 2 % of the full model's "
+        "HR@1 of 0.5000 (95 % confidence, 10,000 users). Selections first:1 and keep:0,7 are significantly worse, by "
+        "more than 2 %."
     )
 
 
 def test_notes_name_larger_ones_that_failed_equal_ones_that_are_worse_and_better_ones() -> None:
     decision = decided(keep_0_7=0.5, last_2=0.2, first_4=0.3, last_6=0.6, first_8=0.5)
-    assert decision.notes[0].startswith("Each selection was trained once: ")
+    assert decision.notes[0].startswith("Each selection was trained once. ")
     assert decision.notes[1:] == (
-        "Selection first:4 is larger than keep:0,7 and did not pass: quality does not rise with depth.",
-        "Selection last:2 is as large as keep:0,7 and worse by more than the margin for certain: it matters which "
+        "Selection first:4 is larger than keep:0,7 but did not pass the test: more layers are not always better here.",
+        "Selection last:2 is as large as keep:0,7 but significantly worse, by more than the margin: it matters which "
         "layers are kept.",
-        "Better than the full model on HR@1 for certain: last:6.",
+        "Significantly better than the full model on HR@1 (95 % confidence): last:6.",
     )
 
 
@@ -152,16 +151,16 @@ OTHER_BACKBONE = parse_selection("keep:0,3", 4)
 @pytest.mark.parametrize(
     ("by_selection", "message"),
     [
-        (family(keep_0_7=0.5, first_4=0.5), "with one that keeps all 8 layers; got keep:0,7 of 8, first:4 of 8"),
-        (family(first_8=0.5, last_8=0.5, first_1=0.5), "with one that keeps all 8 layers"),
-        (family(first_8=0.5) | {OTHER_BACKBONE: hits(0.5)}, "of one backbone.*keep:0,3 of 4"),
-        (family(first_8=0.5, first_2=0.5) | {2: hits(0.4)}, "each once"),
-        (family(first_8=0.5), "a decision needs the full model and a smaller depth"),
+        (ranks_of(keep_0_7=0.5, first_4=0.5), "with one that keeps all 8 layers; got keep:0,7 of 8, first:4 of 8"),
+        (ranks_of(first_8=0.5, last_8=0.5, first_1=0.5), "with one that keeps all 8 layers"),
+        (ranks_of(first_8=0.5) | {OTHER_BACKBONE: hits(0.5)}, "of one backbone.*keep:0,3 of 4"),
+        (ranks_of(first_8=0.5, first_2=0.5) | {2: hits(0.4)}, "each once"),
+        (ranks_of(first_8=0.5), "a decision needs the full model and a smaller depth"),
         ({}, r"a smaller depth; got depths \[\]"),
-        (family(first_8=0.5) | {parse_selection("keep:0,7", 8): []}, "keep:0,7 has no ranks"),
+        (ranks_of(first_8=0.5) | {parse_selection("keep:0,7", 8): []}, "keep:0,7 has no ranks"),
     ],
 )
-def test_families_without_a_single_full_model_are_refused(by_selection: dict, message: str) -> None:
+def test_selections_without_a_single_full_model_are_refused(by_selection: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         decide(by_selection, {}, HR_1)
     assert "\n" not in str(caught.value)

@@ -46,11 +46,16 @@ def test_the_difference_is_paired_by_user_and_seed() -> None:
 @pytest.mark.parametrize(
     ("student", "plain", "verdict", "said"),
     [
-        (hits(1, 1, 0, 0), hits(1, 0, 0, 0), "better", "better for certain, a difference of +0.2500 (+100.0 %)"),
-        (hits(1, 0, 0, 0), hits(1, 1, 0, 0), "worse", "worse for certain, a difference of -0.2500 (-50.0 %)"),
-        (hits(1, 0, 0, 0), hits(0, 1, 0, 0), "undecided", "undecided, since the interval holds 0, a difference of +0"),
-        (hits(1, 0, 0, 0), hits(1, 0, 0, 0), "undecided", "since every user has the same value with both, a diff"),
-        (hits(1, 0, 0, 0), hits(0, 0, 0, 0), "better", "better for certain, a difference of +0.2500 with a 90 %"),
+        (hits(1, 1, 0, 0), hits(1, 0, 0, 0), "better", "The difference is +0.2500 (+100.0 %), with a 90 %"),
+        (hits(1, 0, 0, 0), hits(1, 1, 0, 0), "worse", "The difference is -0.2500 (-50.0 %), with a 90 % "),
+        (
+            hits(1, 0, 0, 0),
+            hits(0, 1, 0, 0),
+            "undecided",
+            "undecided which of the two is better: the interval contains 0",
+        ),
+        (hits(1, 0, 0, 0), hits(1, 0, 0, 0), "undecided", "better: every user has the same value with both."),
+        (hits(1, 0, 0, 0), hits(0, 0, 0, 0), "better", "(400 users). The student is significantly better."),
     ],
 )
 def test_the_verdict_follows_from_the_interval(student: np.ndarray, plain: np.ndarray, verdict: str, said: str) -> None:
@@ -65,25 +70,27 @@ def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
     gain = alike.gain
     bounds = f"{gain.ci_low:+.4f} to {gain.ci_high:+.4f}"
     head = (
-        "Distilled, the 2 layers of ends:2 have an HR@1 of 0.5000, and 0.2500 fine-tuned without a teacher: better for "
-        f"certain, a difference of +0.2500 (+100.0 %) with a 90 % interval of {bounds} (400 users)."
+        "The distilled student (ends:2, 2 layers) has an HR@1 of 0.5000; the same layers fine-tuned without a teacher "
+        f"have 0.2500. The difference is +0.2500 (+100.0 %), with a 90 % interval of {bounds} (400 users). The student "
+        "is significantly better."
     )
-    assert alike.sentence == f"{head} Both had one budget: the same recipe, the same examples, at most as many epochs."
+    assert alike.sentence == (
+        f"{head} Both had the same training budget: the same recipe and examples, at most as many epochs."
+    )
     unlike = compare_distilled(ENDS, *tables, OPTIONS, ["it had more epochs", "it had another start"])
-    assert (
-        unlike.sentence
-        == f"{head} The trainings differ in more than the teacher: it had more epochs; it had another start."
+    assert unlike.sentence == (
+        f"{head} The trainings differ in more than the teacher: it had more epochs; it had another start."
     )
     one = compare_distilled(parse_selection("last:1", 4), *tables, OPTIONS)
-    assert one.sentence.startswith("Distilled, the one layer of last:1 has an HR@1 of 0.5000, and")
+    assert one.sentence.startswith("The distilled student (last:1, 1 layer) has an HR@1 of 0.5000; the same")
 
 
 def test_notes_say_what_the_interval_leaves_out() -> None:
     table = ranks_table(hits(1, 0, 0, 0))
     once, twice = (compare_distilled(ENDS, [table] * n, [table] * n, OPTIONS) for n in (1, 2))
-    assert "not the noise of training: each was trained once." in once.notes[0]
-    assert "covers the choice of users and the noise of training, given the one item table and" in twice.notes[0]
-    assert twice.sentence.split(" Both")[0].endswith("(400 users, 2 seeds each).")
+    assert "not training noise: each was trained once." in once.notes[0]
+    assert "covers the choice of users and training noise, but not the noise of the item table and" in twice.notes[0]
+    assert "(400 users, 2 seeds each). " in twice.sentence
 
 
 def test_the_interval_covers_what_was_asked_for() -> None:
@@ -101,7 +108,7 @@ def test_the_interval_covers_what_was_asked_for() -> None:
     assert (gain.ci_low, gain.ci_high) == pytest.approx((mean - alone, mean + alone))
     assert gain.ci_low > found["auto"].gain.ci_low
     assert (gain.seeds, gain.verdict) == (2, "better")
-    assert "as decision.cover users asks" in found["users"].notes[0]
+    assert "(decision.cover users)" in found["users"].notes[0]
 
 
 def test_one_seed_decides_nothing_where_training_is_to_be_covered() -> None:
@@ -109,7 +116,7 @@ def test_one_seed_decides_nothing_where_training_is_to_be_covered() -> None:
     found = compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, cover="training"))
     assert found.gain.ci_low > 0
     assert found.gain.verdict == "undecided"
-    assert "undecided, since one seed shows nothing of the noise of training, which decision.cover" in found.sentence
+    assert "better: one seed does not show training noise (decision.cover training)." in found.sentence
 
 
 def test_the_stored_form_is_plain() -> None:

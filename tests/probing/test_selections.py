@@ -1,4 +1,4 @@
-"""The family of selections a study looks at."""
+"""The distinct selections of a study."""
 
 from __future__ import annotations
 

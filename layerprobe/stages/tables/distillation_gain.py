@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.probing.distilled import compare_distilled
-from layerprobe.probing.wording import listed
 from layerprobe.store.distilled import write_distilled
 from layerprobe.store.model_record import read_model_record
 from layerprobe.store.run_folder import DONE, differing_keys
@@ -88,4 +88,4 @@ def _dropped(plain: LayerSelection, seeds: Sequence[int]) -> list[str]:
 
 
 def _seeds(seeds: Sequence[str]) -> str:
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {listed(seeds)}"
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {wording.listed(seeds)}"
