@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.cli.budget_flag import budget_flags
+from layerprobe.cli.closing import stage_lines, study_lines
 from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
-from layerprobe.store.layout import REPORT, StudyLayout
 
 if TYPE_CHECKING:
     from layerprobe.study.study import Study
 
-BEFORE_SWEEP = ("teach", "similarity")
+WHOLE = ("demo", "run")
+"""Commands that run all stages."""
+BEFORE_SWEEP = ("data", "items", "teach", "similarity")
 """Stages that train no variant, so what failed in an earlier run is not theirs to say."""
 
 
@@ -41,11 +43,12 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
         return _dry_run(study, known.executor)
     with executor_named(getattr(known, "executor", "local")) as executor:
         try:
-            run_stages(study, None if known.command in {"demo", "run"} else known.command, executor)
+            run_stages(study, None if known.command in WHOLE else known.command, executor)
         except (StudyError, BudgetNotMet) as error:
             raise _with_failed(study, known.command, error) from error
     if processes.is_main():
-        print("\n".join(_layer_lines(study.folder) if known.command == "similarity" else closing_lines(study.folder)))
+        is_whole = known.command in WHOLE
+        print("\n".join(study_lines(study.folder) if is_whole else stage_lines(study, known.command)))
     failed = processes.agreed(lambda: failed_line(study)) if known.command not in BEFORE_SWEEP else None
     if failed is not None:
         raise StudyError(failed)
@@ -59,16 +62,6 @@ def _with_failed(study: Study, command: str, error: LayerprobeError) -> Layerpro
 
     failed = failed_line(study) if command not in BEFORE_SWEEP and processes.is_main() else None
     return error if failed is None or failed in str(error) else type(error)(f"{error}; and {failed}")
-
-
-def _layer_lines(folder: Path) -> list[str]:
-    """Draws what the similarity stage has found, and says where it is and what follows from it later."""
-    from layerprobe.reporting.report import write_layer_report
-
-    lines = [f"layers: {write_layer_report(folder)}"]
-    if StudyLayout(folder).decision.exists():
-        lines.append("curve, decision and report are of the last run; run the study again to bring them up to date")
-    return lines
 
 
 def _dry_run(study: Study, executor: str) -> int:
@@ -125,17 +118,3 @@ def _report(known: argparse.Namespace, rest: list[str]) -> int:
     folder = Path(known.out)
     print(f"report: {write_report(folder)}")
     return 0
-
-
-def closing_lines(folder: Path) -> list[str]:
-    """Returns where the results of a study are, as far as they exist, decision first."""
-    from layerprobe.store.decision import read_decision
-
-    layout, lines = StudyLayout(folder), []
-    if layout.decision.exists():
-        decision = read_decision(folder)
-        lines.append(f"decision: {decision.sentence}")
-        if decision.budget is not None:
-            lines.append(f"budget: {decision.budget.sentence}")
-    places = {"curve": layout.curve, "student": layout.student, "report": layout.report / REPORT}
-    return lines + [f"{name}: {path}" for name, path in places.items() if path.exists()]
