@@ -91,12 +91,12 @@ def _older(study: Study, stage: str) -> str | None:
         for of, (name, path) in files.items()
         if of in later and path.exists() and written and path.stat().st_mtime_ns < max(written)
     ]
-    is_other_student = "export" in later and _is_other_student(study, stage)
-    older += ["student"] if is_other_student else []
+    blocking = [str(path) for path in _other_student(study, stage)] if "export" in later else []
+    older += ["student"] if blocking else []
     if not older:
         return None
     pronoun = "it" if len(older) == 1 else "them"
-    moved = f" (move {layout.student} away first, it is never overwritten)" if is_other_student else ""
+    moved = f", once {listed(blocking)} {'is' if len(blocking) == 1 else 'are'} moved away" if blocking else ""
     return (
         f"older than this: {listed(older)}; `layerprobe run` with the same arguments brings {pronoun} up to date{moved}"
     )
@@ -124,16 +124,21 @@ def _written(study: Study, stage: str) -> list[Path]:
     return [*(folder / DONE for folder in trained.get(stage, [])), *tables.get(stage, [])]
 
 
-def _is_other_student(study: Study, stage: str) -> bool:
-    """Tells whether `student/` is not the student that the study has now: other weights, teacher or layers."""
+def _other_student(study: Study, stage: str) -> list[Path]:
+    """Returns the folders of an older student, which are never overwritten; none where it is the one wanted now.
+
+    It is another one where it has other weights or another teacher than the trained one has now, or, right after a
+    decision, other layers than a student would get.
+    """
     from layerprobe.store.atomic import read_json
     from layerprobe.study.jobs.students import student_selection
 
     path = study.layout.student / "student.json"
     if not path.exists():
-        return False
+        return []
     facts, trained = read_json(path), next(iter(study.student_folders.values()))
+    if stage == "decide" and student_selection(study).resolved != facts["kept_layers"]:
+        return [study.layout.student, *([trained] if trained.exists() else [])]
     weights = {"teacher_sha256": study.layout.teacher, "student_sha256": trained}
-    if any((at / DONE).exists() and file_hash_of(at, WEIGHTS) != facts[name] for name, at in weights.items()):
-        return True
-    return stage == "decide" and student_selection(study).resolved != facts["kept_layers"]
+    differs = any((at / DONE).exists() and file_hash_of(at, WEIGHTS) != facts[name] for name, at in weights.items())
+    return [study.layout.student] if differs else []

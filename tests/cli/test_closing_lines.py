@@ -71,9 +71,12 @@ def test_decide_calls_a_student_of_other_layers_older(
     other = write_study(tmp_path, distill={"depth": 4})
     *_, older = last_lines(capsys, "decide", other, "--out", copied)
     assert older == (
-        f"older than this: report and student; {UP_TO_DATE} them up to date (move {copied / 'student'} away first, it "
-        "is never overwritten)"
+        f"older than this: report and student; {UP_TO_DATE} them up to date, once {copied / 'student'} and "
+        f"{copied / 'distillation' / 'student'} are moved away"
     )
+    for folder in ("student", "distillation"):
+        shutil.move(copied / folder, tmp_path / f"older-{folder}")
+    assert last_lines(capsys, "run", other, "--out", copied)[-1].startswith("report: ")
 
 
 def test_distill_tells_of_the_student_it_trained_and_not_of_the_older_one(
@@ -84,7 +87,9 @@ def test_distill_tells_of_the_student_it_trained_and_not_of_the_older_one(
     folder = copied / "distillation" / "second"
     assert trained == f"trained student: {folder} (`layerprobe export` writes the folder to deploy)"
     assert gain == read_json(copied / "distilled.json")["sentence"]
-    assert older.startswith("older than this: report and student; ")
+    assert older == (
+        f"older than this: report and student; {UP_TO_DATE} them up to date, once {copied / 'student'} is moved away"
+    )
     shutil.move(copied / "student", tmp_path / "first")
     *_, older = last_lines(capsys, "distill", second, "--out", copied)
     assert older == f"older than this: report; {UP_TO_DATE} it up to date"
