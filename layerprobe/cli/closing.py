@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def study_lines(folder: Path) -> list[str]:
-    """Returns where the results of a whole study are, as far as they exist, decision first."""
+    """Returns where the existing results of a whole study are, decision first."""
     layout = StudyLayout(folder)
     places = {"curve": layout.curve, "student": layout.student, "report": layout.report / REPORT}
     decision = _decision_lines(folder) if layout.decision.exists() else []
@@ -81,7 +81,7 @@ def _older(study: Study, stage: str) -> str | None:
     """Says which files of later stages are older than what the stage wrote last; None where none is."""
     from layerprobe.wording import listed
 
-    layout, names = study.layout, [each.name for each in STAGES]
+    layout, names = study.layout, [one.name for one in STAGES]
     written = [path.stat().st_mtime_ns for path in _written(study, stage) if path.exists()]
     later = names[names.index(stage) + 1 :]
     files = {"curve": ("curve", layout.curve), "decide": ("decision", layout.decision)}
@@ -103,7 +103,7 @@ def _older(study: Study, stage: str) -> str | None:
 
 
 def _written(study: Study, stage: str) -> list[Path]:
-    """Returns the files of a stage that tell when it last made something."""
+    """Returns the files of a stage whose age tells when it last wrote something."""
     layout = study.layout
     seeds = study.spec.probe.seeds
     trained = {
@@ -112,7 +112,7 @@ def _written(study: Study, stage: str) -> list[Path]:
         "distill": list(study.student_folders.values()),
         "data": [layout.data],
         "similarity": [layout.similarity],
-        "probe": [layout.exits, *(study.variant_folder(each, seed) for seed in seeds for each in study.selections)],
+        "probe": [layout.exits, *(study.variant_folder(layers, seed) for seed in seeds for layers in study.selections)],
     }
     tables = {
         "probe": [layout.curve],
@@ -127,8 +127,8 @@ def _written(study: Study, stage: str) -> list[Path]:
 def _other_student(study: Study, stage: str) -> list[Path]:
     """Returns the folders of an older student, which are never overwritten; none where it is the one wanted now.
 
-    It is another one where it has other weights or another teacher than the trained one has now, or, right after a
-    decision, other layers than a student would get.
+    It differs where the trained student has other weights or another teacher or, right after a decision, where the
+    student is to keep other layers.
     """
     from layerprobe.store.atomic import read_json
     from layerprobe.study.jobs.students import student_selection

@@ -1,4 +1,4 @@
-"""The guard of a study's folder: it holds one study, and goes on with that one alone.
+"""Guards a study's folder: it belongs to one study, and only that study is resumed there.
 
 Takes a study, writes `study.yaml` and `provenance.json`; refuses a folder that holds something else.
 """
@@ -37,11 +37,11 @@ FREE_KEYS = (
     "cost",
     "budget",
 )
-"""Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
+"""Keys that may change between runs: tables are computed again, and added variants are trained. All others may not."""
 
 
 def open_folder(study: Study) -> None:
-    """Makes sure the folder is new or holds this study, and removes rests of a killed run.
+    """Makes sure the folder is new or holds this study, and removes temporary files of a killed run.
 
     Raises:
         InputError: as `check_folder`.
@@ -73,25 +73,25 @@ def check_folder(study: Study) -> None:
 
 
 def is_recorded(study: Study) -> bool:
-    """Tells whether the folder says what it is a study of, and says it of this study."""
+    """Tells whether `study.yaml` is written and is this study's."""
     return study.layout.spec.exists() and not _guarded_changes(study)
 
 
 def _guarded_changes(study: Study) -> list[str]:
-    """Returns the keys that differ from the recorded study's, but for those that may always change."""
+    """Returns the keys that differ from the recorded study, without those that may always change."""
     recorded = read_yaml(study.layout.spec)
     differing = differing_keys(recorded, to_plain(study.spec), defaults_of(study.spec))
     return [name for name in differing if not _lies_in(name, FREE_KEYS)]
 
 
 def _open_keys(study: Study) -> list[str]:
-    """Returns the keys that may change as long as nothing is trained by them, as after a learning-rate test."""
+    """Returns the keys that may still change, since no model was trained with them, as after a learning-rate test."""
     trained = {"items.training": (study.layout.items,), "training": study.layout.trained}
     return [name for name, places in trained.items() if not any(place.exists() for place in places)]
 
 
 def _check_provenance(study: Study) -> None:
-    """Refuses to go on in another precision or with other weights under the same name: models would not compare."""
+    """Refuses another precision, or other weights under the same name: the models could not be compared."""
     path = study.layout.provenance
     if not path.exists():
         return
@@ -99,26 +99,25 @@ def _check_provenance(study: Study) -> None:
     trained = known.get("precision", mixed_precision())
     if trained != mixed_precision():
         raise InputError(
-            f"{study.folder} was trained with mixed precision {trained}; this run would go on with "
-            f"{mixed_precision()}, and depths could not be compared: give accelerate launch --mixed_precision "
-            f"{trained}, or choose another --out"
+            f"{study.folder} was trained with mixed precision {trained} and this run has {mixed_precision()}, so its "
+            f"models could not be compared: use accelerate launch --mixed_precision {trained}, or choose another --out"
         )
     for entry in (known, *known["continued"]):
         if entry.get("backbone", study.content) != study.content:
             raise InputError(
-                f"{study.spec.backbone.checkpoint} holds other weights than when {study.folder} was begun; put them "
-                "back (of a hub checkpoint: name the old backbone.revision), or choose another --out"
+                f"{study.spec.backbone.checkpoint} holds other weights than at the start of {study.folder}: restore "
+                "them (for a hub checkpoint, set the old backbone.revision), or choose another --out"
             )
 
 
 def record(study: Study) -> None:
-    """Writes what the folder is a study of: once its data are there, and again when all stages have passed."""
+    """Writes `study.yaml` and `provenance.json`: once the data are prepared, and again when all stages are done."""
     write_yaml(study.layout.spec, to_plain(study.spec))
     _record_provenance(study)
 
 
 def _record_provenance(study: Study) -> None:
-    """Writes where the study began; a later run under other versions or another commit is added to the list."""
+    """Writes the versions and machine of the first run; a later run with others is added to the list `continued`."""
     path = study.layout.provenance
     now = provenance("cuda" if torch.cuda.is_available() else "cpu", list(study.spec.probe.seeds))
     now |= {"precision": mixed_precision(), "processes": processes.count()}
@@ -134,5 +133,5 @@ def _record_provenance(study: Study) -> None:
 
 
 def _lies_in(name: str, keys: Sequence[str]) -> bool:
-    """Tells whether a dotted name is one of the keys or below one."""
+    """Tells whether a dotted name is one of the keys or lies below one, compared by whole names."""
     return any(name == key or name.startswith(f"{key}.") for key in keys)

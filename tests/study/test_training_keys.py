@@ -89,7 +89,7 @@ def test_a_folder_keeps_the_precision_it_was_begun_with(
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     capsys.readouterr()
     assert main(["run", str(study), "--out", str(folder)]) == 2
-    assert f"{folder} was trained with mixed precision no; this run would go on with bf16" in capsys.readouterr().err
+    assert f"{folder} was trained with mixed precision no and this run has bf16" in capsys.readouterr().err
     assert not (folder / "items").exists()
 
 
