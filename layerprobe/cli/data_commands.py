@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
-    """Writes a data folder and prints counts and order audit."""
+    """Writes a data folder and prints its counts and the audit of the order."""
     from jsonargparse import ArgumentError
 
     from layerprobe.data.prepare import FILES, DataOptions, prepare, prepare_log
@@ -75,16 +75,16 @@ def data_keys_help() -> str:
 
 
 def fact_lines(facts: dict) -> list[str]:
-    """Returns counts after every step and the order audit as lines."""
+    """Returns the counts after every step and the audit of the order, as lines."""
     lines = [StepCount(**step).line() for step in facts["steps"]]
     return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines()]
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints the formats."""
+    """Prints the formats that can be read."""
     from layerprobe.data.sources.registry import SOURCES
 
     for source in SOURCES.values():
         print(f"{source.name}\n    {source.description}\n    from {source.where}")
-    print("synthetic\n    built-in logs with a known needed depth\n    from layerprobe itself")
+    print("synthetic\n    built-in logs for which the needed depth is known\n    from layerprobe itself")
     return 0

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from layerprobe import processes
 from layerprobe.cli.budget_flag import budget_flags
+from layerprobe.cli.closing import stage_lines, study_lines
 from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
-from layerprobe.store.layout import REPORT, StudyLayout
 
 if TYPE_CHECKING:
     from layerprobe.study.study import Study
 
-BEFORE_SWEEP = ("teach", "similarity")
-"""Stages that train no variant, so what failed in an earlier run is not theirs to say."""
+WHOLE = ("demo", "run")
+"""Commands that run all stages."""
+BEFORE_SWEEP = ("data", "items", "teach", "similarity")
+"""Stages that train no variants; they do not report variants that failed in an earlier run."""
 
 
 def run_command(known: argparse.Namespace, rest: list[str]) -> int:
@@ -41,11 +43,12 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
         return _dry_run(study, known.executor)
     with executor_named(getattr(known, "executor", "local")) as executor:
         try:
-            run_stages(study, None if known.command in {"demo", "run"} else known.command, executor)
+            run_stages(study, None if known.command in WHOLE else known.command, executor)
         except (StudyError, BudgetNotMet) as error:
             raise _with_failed(study, known.command, error) from error
     if processes.is_main():
-        print("\n".join(_layer_lines(study.folder) if known.command == "similarity" else closing_lines(study.folder)))
+        is_whole = known.command in WHOLE
+        print("\n".join(study_lines(study.folder) if is_whole else stage_lines(study, known.command)))
     failed = processes.agreed(lambda: failed_line(study)) if known.command not in BEFORE_SWEEP else None
     if failed is not None:
         raise StudyError(failed)
@@ -54,38 +57,28 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _with_failed(study: Study, command: str, error: LayerprobeError) -> LayerprobeError:
-    """Returns the error that a run ended with, and which models failed before it; the main process alone says that."""
+    """Returns the error that ended a run, on the main process with the models that failed before it."""
     from layerprobe.sweep.tasks import failed_line
 
     failed = failed_line(study) if command not in BEFORE_SWEEP and processes.is_main() else None
     return error if failed is None or failed in str(error) else type(error)(f"{error}; and {failed}")
 
 
-def _layer_lines(folder: Path) -> list[str]:
-    """Draws what the similarity stage has found, and says where it is and what follows from it later."""
-    from layerprobe.reporting.report import write_layer_report
-
-    lines = [f"layers: {write_layer_report(folder)}"]
-    if StudyLayout(folder).decision.exists():
-        lines.append("curve, decision and report are of the last run; run the study again to bring them up to date")
-    return lines
-
-
 def _dry_run(study: Study, executor: str) -> int:
-    """Prints what a run would take, and refuses it after that where it does not fit."""
+    """Prints the time and memory a run needs, then refuses it where they do not fit."""
     from layerprobe.pipeline.dry_run.plan import plan
 
     if executor != "local":
-        raise InputError(f"--dry-run measures this machine alone: leave --executor {executor} out")
-    found = plan(study)
+        raise InputError(f"--dry-run measures only this machine: leave --executor {executor} out")
+    estimate = plan(study)
     if processes.is_main():
-        print("\n".join(found.lines), flush=True)
-    found.require_fit()
+        print("\n".join(estimate.lines), flush=True)
+    estimate.require_fit()
     return 0
 
 
 def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - the type would import torch for `--help`
-    """Returns the study that the command names, or None where it only asked for its keys to be printed."""
+    """Returns the study of the command, or None where `--print_config` only prints its keys."""
     from layerprobe.study.demo import demo_spec
     from layerprobe.study.parser import load_spec
     from layerprobe.study.spec import to_plain
@@ -108,34 +101,20 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
 
 
 def _report(known: argparse.Namespace, rest: list[str]) -> int:
-    """Draws the report from files; needs the study's name for its folder and nothing of torch."""
+    """Draws the report from the study's files, without loading torch; the study's name gives its folder."""
     from layerprobe.reporting.report import write_report
     from layerprobe.store.atomic import read_yaml
 
     if rest or known.path or known.budget:
-        raise InputError("report reads the study's folder and takes --out alone")
+        raise InputError("report reads the study's folder and takes no option but --out")
     path = Path(known.study)
     if known.out is None and not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
     if known.out is None:
-        found = read_yaml(path)
-        if not isinstance(found, dict):
+        spec = read_yaml(path)
+        if not isinstance(spec, dict):
             raise InputError(f"{path} must hold keys and values of a study")
-        known.out = f"runs/{found.get('name', 'study')}"
+        known.out = f"runs/{spec.get('name', 'study')}"
     folder = Path(known.out)
     print(f"report: {write_report(folder)}")
     return 0
-
-
-def closing_lines(folder: Path) -> list[str]:
-    """Returns where the results of a study are, as far as they exist, decision first."""
-    from layerprobe.store.decision import read_decision
-
-    layout, lines = StudyLayout(folder), []
-    if layout.decision.exists():
-        decision = read_decision(folder)
-        lines.append(f"decision: {decision.sentence}")
-        if decision.budget is not None:
-            lines.append(f"budget: {decision.budget.sentence}")
-    places = {"curve": layout.curve, "student": layout.student, "report": layout.report / REPORT}
-    return lines + [f"{name}: {path}" for name, path in places.items() if path.exists()]

@@ -16,7 +16,7 @@ from layerprobe.store.atomic import read_json, write_json
 
 DONE = "done.json"
 ABSENT = object()
-"""Stands for the value of a key that is not there; equal to no value, null included."""
+"""The value of a missing key: equal to no value, not even null."""
 
 
 def hash_value(value: Any) -> str:
@@ -46,11 +46,11 @@ def is_done(folder: Path, key: str, derived: bool = False) -> bool:
     Args:
         folder: where the stage writes.
         key: hash of everything its result depends on.
-        derived: whether a result of another key may be made anew, as tables may that take little time.
+        derived: whether a result of another key may be computed again: True for tables, which take little time.
 
     Raises:
-        InputError: the folder holds the finished result of another key and is not derived, or a file it lists is
-            missing or changed.
+        InputError: the folder holds the finished result of another key and is not derived, or a file that
+            `done.json` lists is missing or changed.
     """
     marker = folder / DONE
     if not marker.exists():
@@ -92,9 +92,9 @@ def differing_keys(old: Any, new: Any, defaults: Any = None, prefix: str = "") -
     has always differs.
 
     Args:
-        old: what a folder holds, perhaps written by an older version.
-        new: what is wanted now.
-        defaults: plain values of the options at their defaults; keys that neither side has do not matter.
+        old: values stored in a folder, perhaps by an older version.
+        new: values of this run.
+        defaults: defaults of the options as plain values; it may hold keys that neither side has.
         prefix: dotted name of what is compared.
 
     >>> differing_keys({"a": {"b": 1}}, {"a": {"b": 1, "c": 3}, "d": 4}, {"a": {"b": 2, "c": 3}, "d": 5})

@@ -37,7 +37,7 @@ FREE_KEYS = (
     "cost",
     "budget",
 )
-"""Keys that may change between runs: derived stages are rebuilt, added variants trained, the others guarded."""
+"""Keys that may change between runs: tables are computed again, and added variants are trained. All others may not."""
 
 
 def open_folder(study: Study) -> None:
@@ -134,5 +134,5 @@ def _record_provenance(study: Study) -> None:
 
 
 def _lies_in(name: str, keys: Sequence[str]) -> bool:
-    """Tells whether a dotted name is one of the keys or below one."""
+    """Tells whether a dotted name is one of the keys or lies below one, compared by whole names."""
     return any(name == key or name.startswith(f"{key}.") for key in keys)

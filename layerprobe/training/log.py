@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class TrainingLog:
-    """Appends rows to `log.jsonl`; on resume the rows after the saved point are cut off, so none is there twice."""
+    """Appends rows to `log.jsonl`; on resume, rows after the saved point are removed, so no row appears twice."""
 
     def __init__(self, folder: Path, keep_rows: int = 0) -> None:
         self.path = folder / LOG
@@ -45,15 +45,15 @@ class TrainingLog:
 
 def in_notebook() -> bool:
     """Tells whether this process is the kernel of a notebook."""
-    module = sys.modules.get("IPython")  # a kernel has loaded it; nobody else has to
+    module = sys.modules.get("IPython")  # loaded in every kernel; not imported here, since it need not be installed
     shell = None if module is None else module.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
 
 
 def say(text: str) -> None:
-    """Prints one line of progress, above any progress bar; the main process alone speaks.
+    """Prints one line of progress, above any progress bar; only the main process prints.
 
-    It goes to standard error, but in a notebook to standard output: there standard error looks like a failure.
+    It goes to standard error. In a notebook it goes to standard output, since standard error is shown in red there.
     """
     if not processes.is_main():
         return
@@ -63,16 +63,16 @@ def say(text: str) -> None:
 
 
 def shown(items: Iterable[T], total: int, label: str, start: int = 0) -> Iterator[T]:
-    """Yields `items` with a bar on a terminal or in a notebook, or a line every 15 seconds in a log.
+    """Yields `items` with a progress bar on a terminal or in a notebook, or with a line every 15 seconds in a log.
 
-    A notebook gets lines as well where ipywidgets is missing: a bar of characters would stand in standard error.
+    A notebook without ipywidgets gets lines too: a bar of characters would be written to standard error, in red.
     """
     if not processes.is_main():
         yield from items
         return
     widgets = in_notebook()
     if HAS_WIDGETS if widgets else sys.stderr.isatty():
-        # A widget stays in the saved notebook, so none is made for what ends at once.
+        # A widget stays in the saved notebook, so steps that end within a second get none.
         delay = WIDGET_SECONDS if widgets else 0
         yield from tqdm(items, total=total, initial=start, desc=label, leave=False, delay=delay)
         return

@@ -1,7 +1,7 @@
 """Model folders: one model trained, ranked and described, the same files whether SASRec, teacher, variant or student.
 
 Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`, `ranks.parquet`, `metrics.json`, and
-`done.json` last. A folder without `done.json` is gone on with; a finished one is skipped.
+`done.json` last. A folder without `done.json` is resumed; a finished one is skipped.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class ModelJob:
         point: its name in tables.
         folder: where its files go.
         spec: everything its result depends on, as plain values.
-        build: makes the model; called only if there is something left to do.
+        build: makes the model; called only where the model is not finished.
         training: recipe.
         max_len: newest items read in training.
         parameters: counts parameters by part.
         objective: makes the loss terms of the built model; None is plain next-item training.
-        ranked: the part of the built model that is ranked; the model itself but for a student with extra heads.
-        defaults: defaults of the options in `spec`: what a model of an older version had of those it does not name.
+        ranked: returns the part of the built model that is ranked: all of it, except for a student with extra heads.
+        defaults: defaults of the options in `spec`; an older model that does not name an option had its default.
     """
 
     point: Point
@@ -90,7 +90,7 @@ class ModelJob:
 
 
 def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
-    """Brings a model folder to its finished state; does nothing where it is finished.
+    """Trains and ranks a model and writes its folder; does nothing where the folder is finished.
 
     Args:
         job: the model.
@@ -106,7 +106,7 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
     trainer = _trainer(job, ranking, tracking)
     model, result = trainer.model, trainer.run()
     if trainer.engine.sharded:
-        del trainer, model  # slices and moments make room for the whole
+        del trainer, model  # frees the slices and moments: the whole model needs their memory
         model = load_trained(job.folder, job.build)
     ranked = job.ranked(model)
     ranks, speed = timed_ranks(ranked, ranking)
@@ -117,11 +117,11 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
 
 
 def train_until(job: ModelJob, epochs: int, ranking: Ranking, tracking: Tracking = UNTRACKED) -> None:
-    """Brings a model to the end of an epoch, or to its early stop; does nothing where it is as far or finished.
+    """Trains a model to the end of an epoch or to its early stop; does nothing where it is already that far.
 
     Args:
         job: the model.
-        epochs: epochs that must be done.
+        epochs: number of epochs to reach.
         ranking: how its validation users are ranked.
         tracking: trackers that follow its training.
 
@@ -134,7 +134,7 @@ def train_until(job: ModelJob, epochs: int, ranking: Ranking, tracking: Tracking
 
 
 def has_reached(job: ModelJob, epochs: int) -> bool:
-    """Tells whether a half-trained model has done so many epochs or was stopped early.
+    """Tells whether a half-trained model has reached this number of epochs or was stopped early.
 
     Raises:
         InputError: it is a training of another specification.
@@ -161,7 +161,7 @@ def _trainer(job: ModelJob, ranking: Ranking, tracking: Tracking) -> Trainer:
 
 
 def is_finished(job: ModelJob) -> bool:
-    """Tells whether the folder holds the finished model; removes what a finished training left behind.
+    """Tells whether the folder holds the finished model; removes the resume file that a killed process may have left.
 
     Raises:
         InputError: it holds the finished model of another specification, or one of its files is missing or changed.

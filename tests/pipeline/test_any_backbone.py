@@ -139,7 +139,7 @@ def test_a_study_does_not_go_on_with_other_weights_under_the_same_name(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     second = write_study(tmp_path, probe={"depths": [1, 2]}, **changes)
     assert main(["probe", str(second), "--out", str(out)]) == 2
-    assert "holds other weights than when" in capsys.readouterr().err
+    assert "holds other weights than at the start of" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     (folder / "model.safetensors").write_bytes(original)
     assert main(["probe", str(second), "--out", str(out)]) == 0

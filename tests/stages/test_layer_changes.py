@@ -119,7 +119,7 @@ def test_other_options_are_measured_anew_and_what_was_of_the_old_ones_goes(
     assert len(planned) == 1
     assert "done" not in planned[0]
     assert main(["similarity", str(path), "--out", str(study)]) == 0
-    assert "run the study again to bring them up to date" in capsys.readouterr().out
+    assert "older than this: curve, decision and report; " in capsys.readouterr().out
     assert set(pd.read_csv(study / "similarity" / "importance.csv")[columns.N_ROWS]) == {30}
     assert not (study / "similarity" / "student.parquet").exists()
     assert main(["run", str(path), "--out", str(study)]) == 0

@@ -142,7 +142,7 @@ def test_a_cluster_that_is_not_there_is_said_with_how_to_start_one(
 def test_options_that_do_not_go_together_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "--dry-run measures this machine alone: leave --executor ray out" in refused(tmp_path, capsys, "--dry-run")
+    assert "--dry-run measures only this machine: leave --executor ray out" in refused(tmp_path, capsys, "--dry-run")
     monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(processes, "join", lambda: None)
     monkeypatch.setattr(processes, "is_main", lambda: True)
