@@ -65,9 +65,9 @@ class CrossProducts:
 
     def sums(self) -> Sums:
         """Returns the sums over all rows about their mean; refuses constant states."""
-        squared, own = self._squared_norms(), self._own()
-        norms = torch.stack([weights @ block[:, -1] for weights, block in zip(squared, own, strict=True)])
-        for index, (frame, block) in enumerate(zip(self.frames, own, strict=True)):
+        squared, self_blocks = self._squared_norms(), self._self_blocks()
+        norms = torch.stack([weights @ block[:, -1] for weights, block in zip(squared, self_blocks, strict=True)])
+        for index, (frame, block) in enumerate(zip(self.frames, self_blocks, strict=True)):
             dim, shift = len(frame.shift), frame.shift
             # The sum of |x + shift|^2: the size of the values before the frame moved them.
             size = block[-2, -1] + 2 * shift @ block[:dim, -1] + self.n_rows * shift @ shift
@@ -79,12 +79,13 @@ class CrossProducts:
         total = torch.stack([cross.square().sum() for cross in self.centred()]) - inner
         return linear_sums(self.plan, self.n_rows, total, norms, inner)
 
-    def _own(self) -> list[torch.Tensor]:
+    def _self_blocks(self) -> list[torch.Tensor]:
+        """The cross-products of each state with itself."""
         return [self._blocks[place] for place in self.plan.own.tolist()]
 
     def _squared_norms(self) -> list[torch.Tensor]:
         """The weights of [x, 0.., |x|^2, 1] in |x - m|^2, for each state: [-2 m, 0.., 1, |m|^2]."""
-        means = [_features(block[-1] / self.n_rows) for block in self._own()]
+        means = [_features(block[-1] / self.n_rows) for block in self._self_blocks()]
         ends = [torch.stack([torch.ones_like(mean[0]), mean @ mean]) for mean in means]
         return [torch.cat([-2 * mean[:-2], end]) for mean, end in zip(means, ends, strict=True)]
 

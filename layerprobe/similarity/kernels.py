@@ -87,7 +87,8 @@ def _rows(states: Sequence[torch.Tensor], plan: PairPlan, fraction: float) -> Ro
     if not 0 < fraction < float("inf"):
         raise InputError(f"fraction, the bandwidth in median distances, must be a number above 0; got {fraction}")
     gaussians = [_gaussian(index, spread, fraction) for index, spread in enumerate(centred(states))]
-    kernels, row_sums = [kernel for kernel, _ in gaussians], torch.stack([sums for _, sums in gaussians])  # [S, rows]
+    kernels = [kernel for kernel, _ in gaussians]
+    row_sums = torch.stack([sums for _, sums in gaussians])  # [S, rows]
     n_rows = row_sums.shape[1]
     products, crossed = gram_rows(kernels, n_rows, row_sums.device, row_sums)
     first, second = plan.first, plan.second

@@ -79,15 +79,15 @@ def from_plain(plain: Any, record: type[Record]) -> Record:
     return record(**{name: _as(types[name], value) for name, value in plain.items()})
 
 
-def _as(wanted: Any, value: Any) -> Any:
+def _as(annotation: Any, value: Any) -> Any:
     """Returns plain values as the records or tuples of records that a field is annotated with."""
-    if get_origin(wanted) in (Union, UnionType):
-        if value is None and NoneType in get_args(wanted):
+    if get_origin(annotation) in (Union, UnionType):
+        if value is None and NoneType in get_args(annotation):
             return None
         # Unions of records are `X | None`, so the first type that is not None is the record.
-        (wanted,) = [option for option in get_args(wanted) if option is not NoneType][:1]
-    if is_dataclass(wanted):
-        return from_plain(value, wanted)  # pyright: ignore[reportArgumentType] - a type here, not an instance
-    if get_origin(wanted) is tuple and isinstance(value, list):
-        return tuple(_as(get_args(wanted)[0], entry) for entry in value)
+        (annotation,) = [option for option in get_args(annotation) if option is not NoneType][:1]
+    if is_dataclass(annotation):
+        return from_plain(value, annotation)  # pyright: ignore[reportArgumentType] - a type here, not an instance
+    if get_origin(annotation) is tuple and isinstance(value, list):
+        return tuple(_as(get_args(annotation)[0], entry) for entry in value)
     return value
