@@ -1,8 +1,8 @@
 """The processes of one launch: which one this is, and what they have to agree on.
 
 `accelerate launch` (or torchrun) starts several processes of the same command. All of them train and rank together;
-the first, the main process, alone reads logs and writes files. Without a launcher there is one process and every
-function here is free. torch is imported only where there is something to agree on.
+only the first, the main process, reads logs and writes files. Without a launcher there is one process and every
+function here costs nothing. torch is imported only where there are several.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ T = TypeVar("T")
 ON = ("1", "true", "yes")
 _JOINED = _SLICED = False
 REFUSED = (
-    ("ACCELERATE_MIXED_PRECISION", ("fp16", "fp8"), "take no or bf16: in fp16 gradients overflow at this task's rates"),
-    ("ACCELERATE_USE_DEEPSPEED", ON, "take distributed_type MULTI_GPU or FSDP"),
-    ("ACCELERATE_USE_MEGATRON_LM", ON, "take distributed_type MULTI_GPU or FSDP"),
-    ("FSDP_VERSION", ("1",), "take fsdp_version 2"),
+    ("ACCELERATE_MIXED_PRECISION", ("fp16", "fp8"), "use no or bf16: in fp16 gradients overflow at this task's rates"),
+    ("ACCELERATE_USE_DEEPSPEED", ON, "use distributed_type MULTI_GPU or FSDP"),
+    ("ACCELERATE_USE_MEGATRON_LM", ON, "use distributed_type MULTI_GPU or FSDP"),
+    ("FSDP_VERSION", ("1",), "use fsdp_version 2"),
     ("FSDP_OFFLOAD_PARAMS", ON, "leave fsdp_offload_params out"),
-    ("FSDP_ACTIVATION_CHECKPOINTING", ON, "take backbone.gradient_checkpointing"),
-    ("ACCELERATE_DYNAMO_BACKEND", ("inductor", "eager", "aot_eager", "cudagraphs"), "take training.compile"),
+    ("FSDP_ACTIVATION_CHECKPOINTING", ON, "use backbone.gradient_checkpointing"),
+    ("ACCELERATE_DYNAMO_BACKEND", ("inductor", "eager", "aot_eager", "cudagraphs"), "use training.compile"),
 )
-"""What a launcher may ask for by its environment, the values that are refused, and what to do in place of it."""
+"""Environment variables of a launcher, the values that are refused, and what to do instead."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = timedelta(days=7)
-"""How long a process waits for the others: preparing a large log on the main process may take its time."""
+"""How long a process waits for the others: preparing a large log on the main process may take long."""
 
 
 def count() -> int:
@@ -59,7 +59,7 @@ def is_main() -> bool:
 
 
 def slice_models() -> bool:
-    """Tells whether the launcher asks for models in slices (FSDP); with one process there is nothing to slice."""
+    """Tells whether the launcher is set to keep models in slices (FSDP); with one process there is nothing to slice."""
     return count() > 1 and (_SLICED or _is_on("ACCELERATE_USE_FSDP"))
 
 
@@ -68,29 +68,29 @@ def join() -> None:
 
     Raises:
         InputError: more processes were launched on this machine than it has devices, or the launcher's configuration
-            asks for something that would be ignored.
+            has an option that would be ignored.
     """
     global _SLICED, _JOINED
     for name, wanted, instead in REFUSED:
         if os.environ.get(name, "").lower() in wanted:
-            raise InputError(f"the launcher asks for {name}={os.environ[name]}, which is not supported; {instead}")
+            raise InputError(f"the launcher sets {name}={os.environ[name]}, which is not supported; {instead}")
     if count() == 1 or _JOINED:
         return
     import torch
     from accelerate import PartialState
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", count()))
     use_cpu = not torch.cuda.is_available() or _is_on("ACCELERATE_USE_CPU")
     devices, kind = (os.cpu_count() or 1, "processor cores") if use_cpu else (torch.cuda.device_count(), "GPUs")
-    if here > devices:
+    if on_machine > devices:
         raise InputError(
-            f"a launch needs a device per process; {here} processes were launched on a machine with {devices} {kind}: "
-            f"launch at most {devices}"
+            f"a launch needs a device per process; {on_machine} processes were launched on a machine with {devices} "
+            f"{kind}: launch at most {devices}"
         )
     if use_cpu:
-        os.environ["ACCELERATE_USE_CPU"] = "true"  # else Accelerate takes each process for a launch of its own
-    # The slices are made by training.sharding: Accelerate, left alone with this, would slice SASRec as well, and
-    # transformers would read weights in the first process alone.
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # else Accelerate treats each process as a separate launch
+    # training.sharding makes the slices. With these variables set, Accelerate would slice SASRec as well, and
+    # transformers would read weights only in the first process.
     _SLICED = slice_models()
     os.environ.pop("ACCELERATE_USE_FSDP", None)
     os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)
@@ -114,16 +114,16 @@ def _is_on(name: str) -> bool:
 
 
 def _end_with_launcher() -> None:
-    """Lets this process end when its launcher is killed: started again, the command must not find a second writer.
+    """Lets this process end when its launcher is killed: if the command is started again, there must be one writer.
 
-    The launcher stops its processes when it can; a launcher that is killed outright cannot. Linux alone offers this.
+    The launcher stops its processes when it can; a launcher that is killed cannot. Only Linux offers this.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait() -> None:
-    """Waits until every process is here."""
+    """Waits until every process has called this function."""
     if count() > 1:
         _state().wait_for_everyone()
 
@@ -134,7 +134,7 @@ def agreed(decide: Callable[[], T]) -> T:
         return decide()
     from accelerate.utils import broadcast_object_list
 
-    _state()
+    _state()  # raises if join() was not called
     answer: list[Any] = [decide() if is_main() else None]
     return broadcast_object_list(answer)[0]
 
@@ -153,6 +153,7 @@ def summed(values: np.ndarray) -> np.ndarray:
     import torch
     from accelerate.utils import reduce
 
+    # On the process's device: GPUs exchange data only from their own memory.
     total: Any = reduce(torch.from_numpy(values).to(_state().device), "sum")
     return total.cpu().numpy()
 

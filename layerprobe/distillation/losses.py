@@ -23,7 +23,7 @@ TERMS = ("cosine", "norm", "multiple")
 @dataclass(frozen=True)
 @checked
 class DistillationWeights:
-    """Weights of the terms beside cross-entropy; a weight of 0 leaves the term out. Defaults: the paper's."""
+    """Weights of the terms that are added to cross-entropy; 0 leaves a term out. Defaults: the paper's."""
 
     cosine: float = 1.0
     """Weight of 1 - cosine of aligned states (lambda 1)."""
@@ -58,6 +58,7 @@ def cosine_term(student: torch.Tensor, teacher: torch.Tensor, reduction: Reducti
         teacher: the same shape.
         reduction: over blocks.
     """
+    # Positions first, so that the two reductions differ by the number of blocks only: [blocks, read] to [blocks].
     return _over_blocks((1 - cosine_similarity(student, teacher, dim=-1)).mean(dim=1), reduction)
 
 
@@ -66,6 +67,7 @@ def norm_term(student: torch.Tensor, teacher: torch.Tensor, reduction: Reduction
 
     Called "feature norm regularisation" in the paper: a distance of vectors, not a difference of norms.
     """
-    squared = (student - teacher).pow(2).sum(dim=-1)
+    squared = (student - teacher).pow(2).sum(dim=-1)  # [blocks, read]
+    # The root has an infinite slope at 0: equal states would get a gradient of NaN.
     distance = squared if reduction == "paper" else squared.clamp_min(1e-12).sqrt()
     return _over_blocks(distance.mean(dim=1), reduction)

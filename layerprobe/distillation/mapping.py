@@ -1,7 +1,7 @@
 """Which states of teacher and student belong together: one function for alignment and multiple supervision.
 
-The paper cuts both models into B blocks of equal length; block k ends at `hidden[k L / B]`. Its released code divided
-L + 1 by B for one of the two uses, so the two disagreed.
+The paper cuts both models into B blocks of equal length; block k ends at `hidden[k L / B]`. Its released code divides
+L + 1 by B in one of the two uses, so there the two disagree.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def block_map(teacher_depth: int, student_depth: int, blocks: int | None = None)
     """
     if not 1 <= student_depth <= teacher_depth:
         raise InputError(f"the student's depth must lie in 1..{teacher_depth}, the teacher's; got {student_depth}")
-    chosen = gcd(teacher_depth, student_depth) if blocks is None else blocks
-    if chosen < 1 or teacher_depth % chosen or student_depth % chosen:
+    n_blocks = gcd(teacher_depth, student_depth) if blocks is None else blocks
+    if n_blocks < 1 or teacher_depth % n_blocks or student_depth % n_blocks:
         raise InputError(
-            f"distill.blocks must divide both depths, {teacher_depth} and {student_depth}; got {chosen}; "
+            f"distill.blocks must divide both depths, {teacher_depth} and {student_depth}; got {n_blocks}; "
             f"{gcd(teacher_depth, student_depth)} and its divisors do"
         )
     return BlockMap(
-        teacher=tuple(k * teacher_depth // chosen for k in range(1, chosen + 1)),
-        student=tuple(k * student_depth // chosen for k in range(1, chosen + 1)),
+        teacher=tuple(k * teacher_depth // n_blocks for k in range(1, n_blocks + 1)),
+        student=tuple(k * student_depth // n_blocks for k in range(1, n_blocks + 1)),
     )

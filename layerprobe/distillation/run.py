@@ -1,7 +1,7 @@
 """Block-wise distillation: a student is trained on next items and on its frozen teacher's block states.
 
-Every requested term is logged, checked to be finite and non-zero at every step, and proven at the first step to send a
-gradient into the student's layers. A missing term stops the run: it never falls back to plain training.
+Every requested term is logged, checked to be finite and non-zero at every step, and at the first step checked to have a
+gradient in the student's layers. A missing term stops the run: it never falls back to plain training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StudentInTraining(SequenceModel):
         super().__init__()
         self.student = student
         self.max_len = student.max_len
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # drawing the heads must not change the random numbers of the caller
             torch.manual_seed(seed)
             self.block_heads = nn.ModuleList(
                 nn.Linear(student.head.in_features, student.head.out_features, bias=False) for _ in range(blocks - 1)
@@ -60,8 +60,8 @@ class BlockDistillation:
     """The objective L = CE + cosine, norm and multiple-supervision terms (arXiv 2405.17890, section on distillation).
 
     Raises:
-        InputError: multiple supervision is asked for with one block, which has no inner block to supervise.
-        DistillationTermError: a requested term is zero, not finite, or sends no gradient to the student's layers.
+        InputError: multiple supervision has a weight and there is one block, so no inner block to supervise.
+        DistillationTermError: a requested term is zero, not finite, or has no gradient in the student's layers.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BlockDistillation:
     ) -> None:
         if weights.multiple > 0 and blocks.blocks < 2:
             raise InputError(
-                "distill.weights.multiple supervises the inner blocks and there is one block only; "
+                "distill.weights.multiple supervises the inner blocks, and there is only one block; "
                 "set it to 0 or choose more blocks"
             )
         self.weights, self.blocks, self.cache, self.loss = weights, blocks, cache, loss
@@ -95,18 +95,18 @@ class BlockDistillation:
 
     def _terms(self, model: StudentInTraining, batch: SequenceBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Returns the terms and the student's block states they were made of."""
-        vectors, hidden = model.student.read_with_hidden(batch)
-        states = hidden[list(self.blocks.student)]
+        vectors, hidden = model.student.read_with_hidden(batch)  # [read, dim], [depth + 1, read, width]
+        states = hidden[list(self.blocks.student)]  # [blocks, read, width]
         items, drawn = model.item_vectors(), batch.sampled
         terms = {"cross_entropy": next_item_loss(vectors, items, batch.targets, self.loss, drawn)}
         if self.weights.cosine > 0 or self.weights.norm > 0:
-            teacher = self.cache.at(batch.flat)
+            teacher = self.cache.at(batch.flat)  # [blocks, read, width]
             if self.weights.cosine > 0:
                 terms["cosine"] = cosine_term(states, teacher, self.weights.reduction)
             if self.weights.norm > 0:
                 terms["norm"] = norm_term(states, teacher, self.weights.reduction)
         if self.weights.multiple > 0:
-            inner = [
+            inner = [  # all blocks but the last, whose head is the model's own
                 next_item_loss(head(state), items, batch.targets, self.loss, drawn)
                 for head, state in zip(model.block_heads, states[:-1], strict=True)
             ]
@@ -117,15 +117,16 @@ class BlockDistillation:
     def _prove_gradients(self, model: StudentInTraining, batch: SequenceBatch) -> None:
         """Stops the run unless each requested term has a gradient in the student's layers.
 
-        In front of a frozen backbone it is the input map that learns through the layers. A sharded student's
-        parameters are put together for a moment only, so there the gradient is looked for in what its layers put out.
+        With a frozen backbone it is the input map that learns through the layers. A sharded student's parameters are
+        gathered only for a moment, so there the gradient is checked in the output of its layers.
         """
         inside = [value for value in model.student.network.parameters() if value.requires_grad]
         trained = inside or list(model.student.input_adapter.parameters())
         sharded = isinstance(trained[0], DTensor)
         for name in self.weights.asked():
-            with torch.random.fork_rng():  # the proof must not move the dropout of the step itself
+            with torch.random.fork_rng():  # the check must not change the dropout masks of the step itself
                 terms, states = self._terms(model, batch)
-            found = torch.autograd.grad(terms[name], [states] if sharded else trained, allow_unused=True)
-            if not any(gradient is not None and gradient.abs().max() > 0 for gradient in found):
-                raise DistillationTermError(f"distillation term {name} sends no gradient to the student's layers")
+            # autograd.grad, not backward: the gradients of the step itself must stay empty.
+            gradients = torch.autograd.grad(terms[name], [states] if sharded else trained, allow_unused=True)
+            if not any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients):
+                raise DistillationTermError(f"distillation term {name} has no gradient in the student's layers")

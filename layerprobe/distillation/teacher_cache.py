@@ -25,7 +25,8 @@ class TeacherCache:
 
     def at(self, flat: torch.Tensor) -> torch.Tensor:
         """Returns the teacher's states at sequence positions `flat`, [blocks, read, width]."""
-        return self.states[self.slot[flat.cpu()]].transpose(0, 1).to(flat.device)
+        # Only the batch's states are moved to the device: the cache itself stays in the CPU's memory.
+        return self.states[self.slot[flat.cpu()]].transpose(0, 1).to(flat.device)  # [blocks, read, width]
 
 
 def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, ...]) -> TeacherCache:
@@ -33,8 +34,8 @@ def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, 
     slot = torch.full((len(batches.split.sequences.items),), -1)
     kept: list[torch.Tensor] = []
     filled = 0
-    batches = replace(batches, sampler=None)
-    plan = batches.plan(0)
+    batches = replace(batches, sampler=None)  # states do not depend on the items of the loss
+    plan = batches.plan(0)  # every epoch has the same examples, in another order
     teacher.eval()
     with torch.inference_mode():
         for chosen in shown(plan, len(plan), "teacher states"):
@@ -42,5 +43,5 @@ def cache_teacher(teacher: Recommender, batches: TrainBatches, ends: tuple[int, 
                 states = teacher.hidden(batch.to(teacher.device))[list(ends)].cpu()  # [blocks, read, width]
                 slot[batch.flat] = torch.arange(filled, filled + len(batch.flat))
                 filled += len(batch.flat)
-                kept.append(states.transpose(0, 1).contiguous())
+                kept.append(states.transpose(0, 1).contiguous())  # [read, blocks, width]: one position, one stretch
     return TeacherCache(torch.cat(kept), slot)

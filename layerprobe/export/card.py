@@ -47,8 +47,8 @@ Versions: {", ".join(f"{name} {version}" for name, version in facts["versions"].
 
 ## Limits
 
-It knows the items of its catalogue and no others. Its numbers hold for the data named above and for the protocol of
-each row; a sampled protocol is not an estimate of the full one.
+It knows only the items of its catalogue. Its numbers hold for the data named above and for the protocol of each row; a
+sampled protocol is not an estimate of the full one.
 """
 
 

@@ -1,9 +1,9 @@
-"""The deployable student: a folder of plain files that stock tools load and nothing in it runs.
+"""The deployable student: a folder of plain files that stock tools load, without any code.
 
     README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet
 
-`backbone/` is a stock Hugging Face folder (LoRA merged); `config.json` says how the parts are put together;
-`student.json` says where they come from and how good they are. The folder appears whole or not at all.
+`backbone/` is a stock Hugging Face folder (LoRA merged); `config.json` says how the parts fit together; `student.json`
+says where they come from and how good they are. The folder is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class StudentSource:
 def write_student(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
     """Writes the student's folder, reloads it and compares scores before it gets its name.
 
-    The student is written in float32, whatever precision its frozen weights were held in. A folder that already holds
-    this very student is left alone.
+    The student is written in float32, whatever precision its frozen weights had. A folder that already holds this
+    student is left unchanged.
 
     Raises:
         InputError: `folder` holds another student or something else.
-        StudyError: the reloaded student scores differently, by more than 1e-5.
+        StudyError: the scores of the reloaded student differ by more than 1e-5.
     """
     if folder.exists():
         _require_same(folder, source)
@@ -88,15 +88,16 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     expected = _scores(model, batch)
     with disk_full_said(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, so that the last rename stays on one disk and is atomic.
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with disk_full_said(folder):
             _write_parts(model, catalogue, source, temporary)
-        found = _scores(load_student_model(temporary), batch)
-        gap = (found - expected).abs().max().item()
-        if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):
+        reloaded = _scores(load_student_model(temporary), batch)
+        gap = (reloaded - expected).abs().max().item()
+        if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):  # `not <=`: true for NaN as well
             raise StudyError(f"the exported student must score as the trained one; scores differ by up to {gap:.2g}")
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o755)  # a temporary folder is readable by its owner only
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,7 +107,7 @@ def _require_same(folder: Path, source: StudentSource) -> None:
     path = folder / "student.json"
     stored = read_json(path).get("student_sha256") if path.exists() else None
     if stored != source.student_sha256:
-        raise InputError(f"{folder} holds something else than this student; move it away to export again")
+        raise InputError(f"{folder} does not hold this student; move it away to export again")
 
 
 @quiet()
@@ -163,21 +164,21 @@ def load_student_model(folder: Path) -> Recommender:
     """Puts the parts of a student's folder together, in evaluation mode.
 
     Raises:
-        InputError: the folder is no student, is of a newer format, or its weights do not fit.
+        InputError: the folder is not a student, is of a newer format, or its weights do not fit.
     """
     path = folder / "config.json"
     if not path.exists() or read_json(path).get("model_type") != "layerprobe-student":
-        raise InputError(f"a student is a folder that `layerprobe export` wrote; {folder} is none")
+        raise InputError(f"a student is a folder that `layerprobe export` wrote; {folder} is not one")
     missing = [name for name in ("recommender.safetensors", "items.parquet") if not (folder / name).exists()]
     if missing:
-        raise InputError(f"{folder} is no whole student: {missing[0]} is missing; export it again")
+        raise InputError(f"{folder} is not a complete student: {missing[0]} is missing; export it again")
     config = read_json(path)
     if config["format"] > FORMAT:
         raise InputError(
             f"{folder} has format {config['format']}; this version reads up to {FORMAT}: update layerprobe"
         )
     weights, _ = read_tensors(folder / "recommender.safetensors")
-    learned = config.get("prefix_vectors", 0)
+    learned = config.get("prefix_vectors", 0)  # absent in students of older versions
     expected = TENSORS | ({PREFIX_VECTORS} if learned else set())
     if set(weights) != expected:
         raise InputError(
@@ -189,11 +190,11 @@ def load_student_model(folder: Path) -> Recommender:
     prompt = PromptTokens(prefix, suffix, learned)
     model = Recommender(backbone, backbone, weights.pop("item_table"), RecommenderOptions(config["max_len"]), prompt)
     for name, value in weights.items():
-        own = model.get_parameter(name)
-        if own.shape != value.shape:
-            raise InputError(f"{folder}: {name} must have shape {tuple(own.shape)}; got {tuple(value.shape)}")
+        parameter = model.get_parameter(name)
+        if parameter.shape != value.shape:  # `copy_` would broadcast a wrong shape without an error
+            raise InputError(f"{folder}: {name} must have shape {tuple(parameter.shape)}; got {tuple(value.shape)}")
         with torch.no_grad():
-            own.copy_(value)
+            parameter.copy_(value)
     return model.eval()
 
 
@@ -232,13 +233,14 @@ class Student:
             got = repr(history) if isinstance(history, str) else "none"
             raise InputError(f"history must be a list of item ids, at least one; got {got}")
         indices = self.catalogue.index_of(list(history))
-        scores = _scores(self.model, history_batch([indices], self.model.max_len))[0]
-        scores[0] = -torch.inf
-        if self.remove_history:
+        scores = _scores(self.model, history_batch([indices], self.model.max_len))[0]  # [n_items + 1]
+        scores[0] = -torch.inf  # padding
+        if self.remove_history:  # the whole history, also where the model reads only its newest items
             scores[torch.from_numpy(indices)] = -torch.inf
         best = scores.topk(k)
-        found = [(int(index), float(value)) for index, value in zip(best.indices, best.values, strict=True)]
-        rows = [(self.catalogue.item_ids[i - 1], self.catalogue.label(i), s) for i, s in found if s > -np.inf]
+        ranked = [(int(index), float(value)) for index, value in zip(best.indices, best.values, strict=True)]
+        # Fewer than k rows where the history leaves fewer items.
+        rows = [(self.catalogue.item_ids[i - 1], self.catalogue.label(i), s) for i, s in ranked if s > -np.inf]
         return pd.DataFrame(rows, columns=[columns.ITEM, columns.TITLE, "score"])
 
 
@@ -246,7 +248,7 @@ def load_student(folder: str | os.PathLike[str]) -> Student:
     """Loads a student's folder, ready to recommend.
 
     Raises:
-        InputError: the folder is no student or does not fit together.
+        InputError: the folder is not a student or its parts do not fit together.
     """
     folder = as_folder("student", folder)
     model = load_student_model(folder)
@@ -254,6 +256,7 @@ def load_student(folder: str | os.PathLike[str]) -> Student:
     catalogue = load_catalogue(folder / "items.parquet")
     if catalogue.n_items != len(model.item_table) - 1:
         raise InputError(
-            f"{folder} is of two kinds: {catalogue.n_items} items, {len(model.item_table) - 1} item vectors"
+            f"{folder} must have one vector per item; got {catalogue.n_items} items and {len(model.item_table) - 1} "
+            "vectors: export it again"
         )
     return Student(model, catalogue, config["remove_history"])

@@ -1,4 +1,4 @@
-"""States without their mean row, for the measures that do not see a shift or the scale."""
+"""States without their mean row, for the measures that ignore a shift and the scale."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def centred_states(hidden: States, min_rows: int, measure: str) -> list[torch.Te
 
 def _centred(index: int, state: torch.Tensor, measure: str) -> torch.Tensor:
     frame = Frame.of(state)
-    spread = frame(state)
-    squares = spread.square().sum(dim=0)
+    spread = frame(state)  # [rows, dim], column means 0
+    squares = spread.square().sum(dim=0)  # [dim]
+    # The sum of squares before the mean was taken off: rounding is judged against the numbers that were rounded.
     size = squares + len(spread) * frame.shift.square()
-    spread = torch.where(squares <= ROUNDING**2 * size, 0.0, spread)
+    spread = torch.where(squares <= ROUNDING**2 * size, 0.0, spread)  # constant columns hold rounding error only
     if not spread.any():
         raise constant_state(measure, index, len(spread))
     return spread

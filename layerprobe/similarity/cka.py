@@ -1,4 +1,4 @@
-"""Linear CKA between states: do the rows stand to each other as they stood in the other state?
+"""Linear CKA between states: are rows as similar to each other in one state as in the other?
 
 Takes states [rows, dim], hands on one value per pair of states. The debiased estimator is the default: the biased one
 reads .98 on independent data of 64 rows and 4096 columns. One pass serves all pairs, in one of two exact forms:
@@ -38,7 +38,7 @@ from layerprobe.similarity.states import Pairs, PairScores, States, checked_stat
 Form = Literal["auto", "feature", "gram"]
 
 _SMALL_PRODUCTS = 2.5
-"""An operation in products of [states, entries] takes this many times what one in products of states takes, measured
+"""An operation in products of [states, entries] takes this many times as long as one in products of states, measured
 for 17 states on one thread: the former wait for memory."""
 
 
@@ -99,7 +99,7 @@ def cka_matrix(hidden: States, form: Form = "auto") -> np.ndarray:
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows. The feature form makes no float64
-            copy of them; for states that do not fit in memory either, see `cka_sums.CKASums`.
+            copy of them; for states that do not fit in memory at all, see `cka_sums.CKASums`.
         form: `feature`, `gram`, or `auto`, the one with fewer operations.
 
     Raises:
@@ -115,7 +115,7 @@ def cka_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "auto") -
 
     Row i's part in the score is `n CKA - (n-1) CKA without row i`: every term is recomputed without the row, centring
     included, in closed form. Their variance over n is the jackknife variance of CKA. For independent states that
-    variance is too large, about twofold, since the estimator is degenerate there: intervals err on the wide side.
+    variance is about twice too large, since the estimator is degenerate there: intervals are rather too wide.
 
     Why not a bootstrap of the rows: a row drawn twice is its own perfect neighbour, so every resample of a U-statistic
     is biased upwards; with 64 rows of 4096 columns it reads .98 where the truth is 0.
@@ -137,8 +137,8 @@ def cka_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "auto") -
 def cka_biased_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "auto") -> PairScores:
     """Returns the biased linear CKA (`linear_cka_biased`) of pairs of states with its exact jackknife pseudo-values.
 
-    The intervals made of them are about the biased value and lie above the truth with it: when rows are few beside
-    the columns they can exclude 0 for independent states.
+    Their intervals are about the biased value and, like it, lie above the truth: with few rows for the number of
+    columns they can exclude 0 for independent states.
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows, at least 3 of them.
@@ -157,11 +157,11 @@ def cka_biased_pairs(hidden: States, pairs: Pairs | None = None, form: Form = "a
 def _sums(states: Sequence[torch.Tensor], plan: PairPlan, form: Form) -> Sums:
     if _uses_features(states, plan, form, passes=1):
         return feature_sums(states, plan)
-    spreads = centred(states)
+    spreads = centred(states)  # S matrices [rows, dim]
     n_rows, device = len(spreads[0]), spreads[0].device
-    norms = _squared_norms(spreads)
+    norms = _squared_norms(spreads)  # [S, rows]
     total = gram_totals([linear_kernel(spread) for spread in spreads], n_rows, device)
-    inner = norms @ norms.T
+    inner = norms @ norms.T  # [S, S], like `total`: all pairs in one product, then those of the plan
     pairs = plan.first, plan.second
     return linear_sums(plan, n_rows, total[pairs], norms.sum(dim=1), inner[pairs])
 
@@ -170,11 +170,13 @@ def _row_sums(states: Sequence[torch.Tensor], plan: PairPlan, form: Form) -> Row
     if _uses_features(states, plan, form, passes=2):
         return feature_rows(states, plan)
     spreads = centred(states)
-    norms = _squared_norms(spreads)
+    norms = _squared_norms(spreads)  # [S, rows]
+    # The rows of centred linear kernels sum to minus the diagonal, so the sums with row sums need no second pass.
     products, _ = gram_rows([linear_kernel(spread) for spread in spreads], len(spreads[0]), spreads[0].device)
-    mixed = torch.stack([spread @ (spread.T @ norms.T) for spread in spreads])
-    mixed = mixed[plan.first, :, plan.second] + mixed[plan.second, :, plan.first]
-    inner = norms[plan.first] * norms[plan.second]
+    # X (X' n) and not (X X') n: no matrix [rows, rows].
+    mixed = torch.stack([spread @ (spread.T @ norms.T) for spread in spreads])  # [S, rows, S]
+    mixed = mixed[plan.first, :, plan.second] + mixed[plan.second, :, plan.first]  # [computed, rows]
+    inner = norms[plan.first] * norms[plan.second]  # [computed, rows]
     return linear_rows(plan, products[:, plan.first, plan.second].T + inner, norms, mixed)
 
 
@@ -184,13 +186,13 @@ def _squared_norms(spreads: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _uses_features(states: Sequence[torch.Tensor], plan: PairPlan, form: Form, passes: int) -> bool:
-    """Whether the feature form is asked for or costs less; `passes`: 1 for totals, 2 for rows."""
+    """Whether the feature form is named or costs less; `passes`: 1 for totals, 2 for rows."""
     if form not in ("auto", "feature", "gram"):
         raise InputError(f"form must be auto, feature or gram; got {form!r}")
     if form != "auto":
         return form == "feature"
     # Multiplications: half of rows^2 x dim for each state's Gram matrix, half of rows^2 for each ordered pair of
-    # states; against rows x dim_a x dim_b for each pair asked for. Parts of rows double both but the Gram matrices.
+    # states; against rows x dim_a x dim_b for each planned pair. Row parts double both, but not the Gram matrices.
     n_rows, dims = len(states[0]), [state.shape[1] for state in states]
     gram = n_rows * (sum(dims) + passes * _SMALL_PRODUCTS * len(dims) ** 2) / 2
     return passes * sum(dims[a] * dims[b] for a, b in plan) < gram

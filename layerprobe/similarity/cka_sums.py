@@ -17,9 +17,9 @@ from layerprobe.similarity.states import States, checked_states
 class CKASums:
     """Debiased linear CKA of all pairs of states over any number of rows, a batch at a time.
 
-    One pass, exact: whatever the sizes and the order of the batches, `matrix()` is that of all rows at once, to
-    rounding. (The mean of CKA over batches is not: it has a bias and a noise of its own.) Memory does not grow with
-    the rows; the cross-products take 4 x (sum of dims)^2 bytes.
+    One pass, exact: for any sizes and order of the batches, `matrix()` is that of all rows at once, up to rounding.
+    (The mean of CKA over batches is not: it has its own bias and noise.) Memory does not grow with the rows; the
+    cross-products take 4 x (sum of dims)^2 bytes.
 
     >>> import torch
     >>> states = torch.tensor([[[1.0], [-1.0], [1.0], [-1.0]], [[1.0], [1.0], [-1.0], [-1.0]]])
@@ -41,10 +41,10 @@ class CKASums:
                 the same number of states with the same dims.
 
         Raises:
-            InputError: states of other dims than those before, no rows, or values that are not finite.
+            InputError: states of other dims than in earlier batches, no rows, or values that are not finite.
         """
         states = checked_states(hidden, 1)
-        if self._cross is None:
+        if self._cross is None:  # the first batch sets the frames; any frame near the mean is exact
             self._cross = CrossProducts([Frame.of(state) for state in states], pair_plan(len(states)))
         dims, expected = [state.shape[1] for state in states], [len(frame.shift) for frame in self._cross.frames]
         if dims != expected:

@@ -1,6 +1,6 @@
-"""What may fool a similarity measure, per state: outlier rows and rogue dimensions, as numbers in `states.csv`.
+"""What can mislead a similarity measure, per state: outlier rows and rogue dimensions, as numbers in `states.csv`.
 
-A few rows with a huge coordinate lift CKA towards 1 whatever the others do (Davari et al. 2022, arXiv 2210.16156); a
+A few rows with a huge coordinate raise CKA towards 1 whatever the others do (Davari et al. 2022, arXiv 2210.16156); a
 coordinate that is large in every row does the same to plain cosines (Timkey and van Schijndel 2021, arXiv 2109.04404).
 """
 
@@ -40,12 +40,14 @@ def state_table(hidden: States) -> pd.DataFrame:
 
 def _facts(layer: int, state: torch.Tensor) -> dict[str, float]:
     n, dim = state.shape
+    # No number below depends on the scale, and squares of huge entries would overflow.
     state = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    distances = (state - state.mean(dim=0)).square().sum(dim=1)
+    distances = (state - state.mean(dim=0)).square().sum(dim=1)  # [rows]
     outlier = distances > OUTLIER * distances.median()
     total = float(distances.sum())
-    lengths = state.norm(dim=1, keepdim=True)
-    added = (state / lengths.where(lengths > 0, 1)).mean(dim=0).square()
+    lengths = state.norm(dim=1, keepdim=True)  # [rows, 1]
+    # The mean cosine of all pairs of rows is the squared norm of the mean unit row, so it splits over dimensions.
+    added = (state / lengths.where(lengths > 0, 1)).mean(dim=0).square()  # [dim]
     together = float(added.sum())
     return {
         columns.LAYER: layer,
@@ -55,5 +57,5 @@ def _facts(layer: int, state: torch.Tensor) -> dict[str, float]:
         columns.OUTLIER_SPREAD: float(distances[outlier].sum()) / total if total else 0.0,
         columns.ROGUE_DIMS: int((added > ROGUE).sum()),
         columns.ROGUE_SHARE: float(added.max()) / together if together else 0.0,
-        columns.MEAN_COSINE: (n * together - 1) / (n - 1),
+        columns.MEAN_COSINE: (n * together - 1) / (n - 1),  # without each row's cosine with itself, which is 1
     }

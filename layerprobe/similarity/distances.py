@@ -25,9 +25,9 @@ _ROUNDING = 1e-12
 def rsa(x: torch.Tensor, y: torch.Tensor) -> float:
     """Returns the Spearman correlation of the distances between rows in x and in y, in [-1, 1].
 
-    1: the distances are ordered alike, as after a rotation, shift and scaling of all rows, or any change that keeps
-    their order. Independent states scatter around 0. It weighs all pairs of rows alike, so it says more about far rows
-    than about neighbours; an outlier row moves its own rows - 1 distances and no others.
+    1: the distances have the same order, as after a rotation, shift and scaling of all rows, or any change that keeps
+    their order. Independent states scatter around 0. All pairs of rows count equally, so it says more about far rows
+    than about neighbours; an outlier row changes its own rows - 1 distances and no others.
 
     Source: Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2:4. The distance is free there (theirs is 1 -
     Pearson correlation); ours is the Euclidean distance, so that shift and rotation change nothing. Distances whose
@@ -39,7 +39,7 @@ def rsa(x: torch.Tensor, y: torch.Tensor) -> float:
 
     Raises:
         InputError: fewer than 4 rows, different rows, values that are not finite, a constant state, or rows that are
-            all equally far apart, with or without one of them.
+            all equally far apart, with all of them or after one is left out.
 
     >>> x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])  # distances 1 3 7 2 6 4, ranks 1 3 6 2 5 4
     >>> round(rsa(x, 5 - 2 * x), 12)
@@ -63,7 +63,7 @@ def rsa_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `rsa`; or pairs of states that are not there.
+        InputError: as for `rsa`; or pairs of states that do not exist.
     """
     states = centred_states(hidden, MIN_ROWS, "RSA")
     return score_pairs([_standard_ranks(index, state) for index, state in enumerate(states)], pairs, _correlation)
@@ -87,11 +87,12 @@ class _Ranks:
 def _standard_ranks(index: int, state: torch.Tensor) -> _Ranks:
     n = len(state)
     first, second = torch.triu_indices(n, n, offset=1, device=state.device)
-    ranks = _mean_ranks(*_squared_distances(state, first, second))
+    # Squared distances have the same ranks as distances.
+    ranks = _mean_ranks(*_squared_distances(state, first, second))  # [rows (rows - 1) / 2]
     ranks -= ranks.mean()
-    if float(ranks.abs().max()) < 0.25:  # ranks that differ lie further apart
+    if float(ranks.abs().max()) < 0.25:  # ranks that differ are at least 1 apart, so one is 1/2 from the mean
         raise InputError(f"RSA needs distances that differ; the {n} rows of state {index} are all equally far apart")
-    matrix = state.new_zeros(n, n)
+    matrix = state.new_zeros(n, n)  # [rows, rows], so that a row's distances are one row of it
     matrix[first, second] = ranks / ranks.norm()
     matrix += matrix.T.clone()
     sums = matrix.sum(dim=1)
@@ -108,9 +109,9 @@ def _squared_distances(
     state: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The squared distances of the pairs of rows and the size of the numbers they were computed from."""
-    # Around the median row, since an outlier draws the mean away and every row would take its rounding error.
+    # Around the median row: an outlier moves the mean, and every row would get its rounding error.
     state = state - state.median(dim=0).values
-    squares = state.square().sum(dim=1)
+    squares = state.square().sum(dim=1)  # [rows]
     sizes = squares[first] + squares[second]
     return sizes - 2 * (state @ state.T)[first, second], sizes
 
@@ -120,24 +121,25 @@ def _mean_ranks(values: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     ordered, order = values.sort()
     sizes = sizes[order]
     apart = ordered.diff() > _ROUNDING * torch.maximum(sizes[1:], sizes[:-1])
-    group = torch.cat([apart.new_zeros(1), apart]).cumsum(dim=0)
+    group = torch.cat([apart.new_zeros(1), apart]).cumsum(dim=0)  # number of the run of ties each value is in
     counts = group.bincount()
-    means = counts.cumsum(dim=0) - (counts + 1) / 2
+    means = counts.cumsum(dim=0) - (counts + 1) / 2  # a run's ranks end at cumsum - 1; this is their mean
     ranks = torch.empty_like(values)
     ranks[order] = means[group].to(values.dtype)
     return ranks
 
 
 def _without_each(products: torch.Tensor, sums_a: torch.Tensor, sums_b: torch.Tensor) -> torch.Tensor:
-    """The sum of products around the means of what is left without each row's distances, [rows]."""
+    """The sum of products around the means after each row's distances are left out, [rows]."""
     n = len(products)
     n_left = (n - 1) * (n - 2) / 2
+    # All ranks sum to 0, so without row i the sums are minus its own, and the product of the means needs no other pass.
     return products.sum() / 2 - products - sums_a * sums_b / n_left
 
 
 def _correlation(a: _Ranks, b: _Ranks) -> tuple[torch.Tensor, torch.Tensor]:
     n = len(a.sums)
-    products = torch.einsum("ij,ij->i", a.matrix, b.matrix)
-    value = products.sum() / 2
+    products = torch.einsum("ij,ij->i", a.matrix, b.matrix)  # [rows], without a product matrix in memory
+    value = products.sum() / 2  # both triangles hold each distance
     without = _without_each(products, a.sums, b.sums) / (a.without * b.without).sqrt()
     return value.clamp(-1, 1), n * value - (n - 1) * without

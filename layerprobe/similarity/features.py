@@ -1,7 +1,7 @@
 """The feature form of linear CKA: cross-products of features, added up over slices of rows.
 
-Takes states as they are; hands on the sums that `hsic` turns into CKA. No rows x rows matrix and no float64 copy of all
-states exists, so that it is exact on every user there is.
+Takes states as they are; hands on the sums that `hsic` turns into CKA. There is no rows x rows matrix and no float64
+copy of all states, so all users of a log can be used.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _ENTRIES = 2**20
 class CrossProducts:
     """Sums over rows of products of columns of two states, for all pairs of a plan.
 
-    Each state gets two columns more: its rows' squared norms and ones. The cross-products of [x, |x|^2, 1] hold all
+    Each state gets two more columns: its rows' squared norms and ones. The cross-products of [x, |x|^2, 1] hold all
     that is needed once the mean m is known, since x - m and |x - m|^2 = |x|^2 - 2 m x + |m|^2 are linear in them.
-    The frames take off a mean of some of the rows beforehand, against cancellation.
+    The frames subtract a mean of some of the rows beforehand, against cancellation.
 
     Attributes:
         frames: what brings each state near its mean, in the order of the states.
@@ -40,12 +40,12 @@ class CrossProducts:
         """Adds rows of the states."""
         for parts in self.slices(states):
             for block, (a, b) in zip(self._blocks, self.plan, strict=True):
-                block.addmm_(parts[a].T, parts[b])
+                block.addmm_(parts[a].T, parts[b])  # [width_a, width_b], added in place
         self.n_rows += len(states[0])
 
     def slices(self, states: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         """Yields a slice of rows at a time: for each state [x, 0.., |x|^2, 1] in its frame, float64."""
-        step = max(1, _ENTRIES // sum(state.shape[1] for state in states))
+        step = max(1, _ENTRIES // sum(state.shape[1] for state in states))  # a slice of all states stays in the cache
         for start in range(0, len(states[0]), step):
             framed = zip(self.frames, states, strict=True)
             yield [_augmented(frame(state[start : start + step])) for frame, state in framed]
@@ -53,35 +53,39 @@ class CrossProducts:
     def centred(self) -> Iterator[torch.Tensor]:
         """Yields X'Y about the mean of all rows for each pair of the plan, 0 in the columns added to x and y."""
         for block in self._blocks:
-            yield _features(_features(block - block[:, -1:] * (block[-1:] / self.n_rows)).T).T
+            # The last column and row are sums of x and of y, so this takes off n m_x m_y'.
+            yield _features(_features(block - block[:, -1:] * (block[-1:] / self.n_rows)).T).T  # [width_a, width_b]
 
     def third_moments(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yields the sums of x |y|^2 and of |x|^2 y about the mean of all rows for each pair of the plan."""
         squared, n = self._squared_norms(), self.n_rows
         for block, (a, b) in zip(self._blocks, self.plan, strict=True):
-            left, right = block @ squared[b], squared[a] @ block
+            left, right = block @ squared[b], squared[a] @ block  # [width_a], [width_b]
             yield _features(left - block[:, -1] * (left[-1] / n)), _features(right - block[-1] * (right[-1] / n))
 
     def sums(self) -> Sums:
         """Returns the sums over all rows about their mean; refuses constant states."""
-        squared, own = self._squared_norms(), self._own()
-        norms = torch.stack([weights @ block[:, -1] for weights, block in zip(squared, own, strict=True)])
-        for index, (frame, block) in enumerate(zip(self.frames, own, strict=True)):
+        squared, self_blocks = self._squared_norms(), self._self_blocks()
+        norms = torch.stack([weights @ block[:, -1] for weights, block in zip(squared, self_blocks, strict=True)])
+        for index, (frame, block) in enumerate(zip(self.frames, self_blocks, strict=True)):
             dim, shift = len(frame.shift), frame.shift
+            # The sum of |x + shift|^2: the size of the values before the frame moved them.
             size = block[-2, -1] + 2 * shift @ block[:dim, -1] + self.n_rows * shift @ shift
             refuse_constant(index, self.n_rows, float(norms[index]), float(size))
             _refuse_overflow(index, block)
         pairs = zip(self._blocks, self.plan, strict=True)
-        inner = torch.stack([squared[a] @ block @ squared[b] for block, (a, b) in pairs])
+        inner = torch.stack([squared[a] @ block @ squared[b] for block, (a, b) in pairs])  # [computed]
+        # tr KQ = |X'Y|^2 over all entries; without the diagonals of K and Q their products `inner` go.
         total = torch.stack([cross.square().sum() for cross in self.centred()]) - inner
         return linear_sums(self.plan, self.n_rows, total, norms, inner)
 
-    def _own(self) -> list[torch.Tensor]:
+    def _self_blocks(self) -> list[torch.Tensor]:
+        """The cross-products of each state with itself."""
         return [self._blocks[place] for place in self.plan.own.tolist()]
 
     def _squared_norms(self) -> list[torch.Tensor]:
-        """The weights of [x, 0.., |x|^2, 1] in |x - m|^2, for each state."""
-        means = [_features(block[-1] / self.n_rows) for block in self._own()]
+        """The weights of [x, 0.., |x|^2, 1] in |x - m|^2, for each state: [-2 m, 0.., 1, |m|^2]."""
+        means = [_features(block[-1] / self.n_rows) for block in self._self_blocks()]
         ends = [torch.stack([torch.ones_like(mean[0]), mean @ mean]) for mean in means]
         return [torch.cat([-2 * mean[:-2], end]) for mean, end in zip(means, ends, strict=True)]
 
@@ -96,7 +100,7 @@ def feature_rows(states: Sequence[torch.Tensor], plan: PairPlan) -> RowSums:
     cross = _cross_products(states, plan)
     cross.sums()  # refuses constant states
     pairs = list(zip(plan, cross.centred(), cross.third_moments(), strict=True))
-    products, norms, mixed = [], [], []
+    products, norms, mixed = [], [], []  # per slice [computed, slice], [states, slice], [computed, slice]
     for parts in cross.slices(states):
         products.append(torch.stack([((parts[a] @ block) * parts[b]).sum(dim=1) for (a, b), block, _ in pairs]))
         mixed.append(torch.stack([parts[a] @ left + parts[b] @ right for (a, b), _, (left, right) in pairs]))
@@ -116,7 +120,7 @@ def _width(dim: int) -> int:
 
 
 def _augmented(rows: torch.Tensor) -> torch.Tensor:
-    augmented = rows.new_zeros(len(rows), _width(rows.shape[1]))
+    augmented = rows.new_zeros(len(rows), _width(rows.shape[1]))  # [rows, width]; the padding columns add 0
     augmented[:, : rows.shape[1]] = rows
     augmented[:, -2] = rows.square().sum(dim=1)
     augmented[:, -1] = 1
@@ -132,6 +136,6 @@ def _refuse_overflow(index: int, block: torch.Tensor) -> None:
 
 
 def _features(augmented: torch.Tensor) -> torch.Tensor:
-    """The same with 0 in place of the last two entries along the first axis, the squared norm and the one."""
+    """Sets the last two entries along the first axis, the squared norm and the one, to 0 in place."""
     augmented[-2:] = 0
     return augmented

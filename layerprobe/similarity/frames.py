@@ -1,4 +1,4 @@
-"""Shift and scale of states before measures that ignore both; floating point does not."""
+"""Shift and scale of states before measures that ignore both: floating point does not ignore them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from layerprobe.errors import InputError
 from layerprobe.similarity.states import as_float64
 
-# Spread this small against the size of the values it was computed from is rounding error.
+# Spread this small relative to the values it was computed from is rounding error.
 ROUNDING = 1e-12
 _EXPONENTS = 1000
 _ROWS = 4096
@@ -33,8 +33,10 @@ class Frame:
     def of(rows: torch.Tensor) -> Frame:
         """Returns the frame that centres these rows [rows, dim] of one state, read some at a time."""
         largest = max(abs(float(end)) for end in rows.aminmax())
+        # A power of two changes the exponent only. Without it squares of huge entries overflow and tiny ones vanish.
         scale = 2.0 ** -min(max(math.frexp(largest)[1], -_EXPONENTS), _EXPONENTS)
-        sums = [(as_float64(some) * scale).sum(dim=0) for some in rows.split(_ROWS)]
+        # Some rows at a time, so that no float64 copy of the whole state is made.
+        sums = [(as_float64(part) * scale).sum(dim=0) for part in rows.split(_ROWS)]
         return Frame(scale, torch.stack(sums).sum(dim=0) / len(rows))
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """CKA of pairs of states, with and without each row, from a few sums over their kernel matrices.
 
-Takes the sums that the Gram form, the feature form or a kernel found; hands on scores. Everything here is closed form
-and costs next to nothing: K and Q are the kernel matrices [rows, rows] of two states, their diagonals set to 0, and
-no K is ever needed whole.
+Takes the sums that the Gram form, the feature form or a kernel computed; hands on scores. Everything here is in closed
+form and costs very little: K and Q are the kernel matrices [rows, rows] of two states, their diagonals set to 0, and
+no K is ever needed as a whole.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ MIN_ROWS = 4
 """The unbiased estimator divides by rows - 3."""
 
 _ROUNDING = 1e-12
-"""A self-HSIC this small against the entries it was computed from is rounding error."""
+"""A self-HSIC this small relative to the entries it was computed from is rounding error."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairPlan:
-    """What to compute for the pairs asked for: each unordered pair once, and every state with itself.
+    """What to compute for the requested pairs: each unordered pair once, and every state with itself.
 
     Attributes:
         first: index a of each pair to compute, a <= b, shape (computed,).
         second: its index b.
         own: where in that order each state's pair with itself lies, shape (states,).
-        asked: where each pair asked for lies, shape (pairs,).
+        asked: where each requested pair lies, shape (pairs,).
     """
 
     first: torch.Tensor
@@ -55,9 +55,10 @@ def pair_plan(n_states: int, pairs: Pairs | None = None) -> PairPlan:
         InputError: as for `checked_pairs`.
     """
     first, second = checked_pairs(n_states, pairs)
-    every = torch.arange(n_states)
+    every_state = torch.arange(n_states)
+    # One number per unordered pair. A state with itself has s * n_states + s: it is the denominator of its CKA.
     code = torch.minimum(first, second) * n_states + torch.maximum(first, second)
-    computed, place = torch.cat([every * (n_states + 1), code]).unique(return_inverse=True)
+    computed, place = torch.cat([every_state * (n_states + 1), code]).unique(return_inverse=True)
     return PairPlan(computed // n_states, computed % n_states, place[:n_states], place[n_states:])
 
 
@@ -70,7 +71,7 @@ class Sums:
         total: tr KQ, shape (computed,).
         row_sums: 1'K1 of each state, shape (states,).
         inner: 1'KQ1, shape (computed,).
-        diagonal: sum over rows of the products of the kernels' diagonals, which the biased HSIC counts besides,
+        diagonal: sum over rows of the products of the kernels' diagonals, which only the biased HSIC counts,
             shape (computed,).
         scale: mean square of an entry of each state's K, by which rounding error is told from spread, shape (states,).
     """
@@ -103,7 +104,7 @@ class RowSums:
 
     def over_all(self, plan: PairPlan) -> Sums:
         """Returns the sums over all rows."""
-        inner = (self.row_sums @ self.row_sums.T)[plan.first, plan.second]
+        inner = (self.row_sums @ self.row_sums.T)[plan.first, plan.second]  # [computed]
         total, row_sums, diagonal = (part.sum(dim=1) for part in (self.products, self.row_sums, self.diagonal))
         return Sums(self.row_sums.shape[1], total, row_sums, inner, diagonal, self.scale)
 
@@ -138,21 +139,23 @@ def linear_rows(plan: PairPlan, products: torch.Tensor, norms: torch.Tensor, mix
 
 
 def debiased_cka(plan: PairPlan, sums: Sums) -> np.ndarray:
-    """Returns the CKA of the pairs asked for from unbiased HSICs, in [-1, 1], shape (pairs,)."""
-    return _asked(plan, _debiased(plan, sums)).numpy()
+    """Returns the CKA of the requested pairs from unbiased HSICs, in [-1, 1], shape (pairs,)."""
+    return _requested(plan, _debiased(plan, sums)).numpy()
 
 
 def biased_cka(plan: PairPlan, sums: Sums) -> np.ndarray:
-    """Returns the biased CKA of the pairs asked for, in [0, 1]; the kernels must be centred, shape (pairs,)."""
-    return _asked(plan, _ratio(plan, sums.total + sums.diagonal)).numpy()
+    """Returns the biased CKA of the requested pairs, in [0, 1]; the kernels must be centred, shape (pairs,)."""
+    return _requested(plan, _ratio(plan, sums.total + sums.diagonal)).numpy()
 
 
 def debiased_scores(plan: PairPlan, rows: RowSums) -> PairScores:
-    """Returns the debiased CKA of the pairs asked for with its exact jackknife pseudo-values.
+    """Returns the debiased CKA of the requested pairs with its exact jackknife pseudo-values.
 
     Leaving row i out takes its row and column from K and Q, so every sum loses terms that `rows` holds.
     """
     sums, n = rows.over_all(plan), rows.row_sums.shape[1]
+    # Every argument is [computed or states, rows]: column i holds the sums without row i. Row and column i of a
+    # symmetric matrix go, hence the factors 2; `inner` also loses row i from the other rows' sums, which is `crossed`.
     hsic = _unbiased_hsic(
         plan,
         n - 1,
@@ -165,13 +168,14 @@ def debiased_scores(plan: PairPlan, rows: RowSums) -> PairScores:
 
 
 def biased_scores(plan: PairPlan, rows: RowSums) -> PairScores:
-    """Returns the biased linear CKA of the pairs asked for with its exact jackknife pseudo-values.
+    """Returns the biased linear CKA of the requested pairs with its exact jackknife pseudo-values.
 
-    Leaving row i out of centred states makes X'Y to X'Y - n / (n-1) x_i y_i', the new centring included.
+    Leaving row i out of centred states turns X'Y into X'Y - n / (n-1) x_i y_i', the new centring included.
     """
     sums, n = rows.over_all(plan), rows.row_sums.shape[1]
     weight = n / (n - 1)
-    whole = sums.total + sums.diagonal
+    whole = sums.total + sums.diagonal  # |X'Y|^2, [computed]
+    # |X'Y - w x_i y_i'|^2, multiplied out; [computed, rows]
     without = whole[:, None] - 2 * weight * (rows.products + rows.diagonal) + weight**2 * rows.diagonal
     _require_spread(without[plan.own], whole[plan.own], n, "after one of them is left out")
     return _pseudo_values(plan, _ratio(plan, whole), _ratio(plan, without))
@@ -179,7 +183,7 @@ def biased_scores(plan: PairPlan, rows: RowSums) -> PairScores:
 
 def square(values: np.ndarray) -> np.ndarray:
     """Returns the values of all pairs a <= b of S states as a symmetric matrix [S, S]."""
-    n_states = round(((8 * len(values) + 1) ** 0.5 - 1) / 2)
+    n_states = round(((8 * len(values) + 1) ** 0.5 - 1) / 2)  # from S (S + 1) / 2 pairs
     first, second = (index.numpy() for index in layer_pairs(n_states))
     matrix = np.empty((n_states, n_states))
     matrix[first, second] = matrix[second, first] = values
@@ -201,8 +205,8 @@ def _unbiased_hsic(
     return (total + mean_term - 2 / (n - 2) * inner) / (n * (n - 3))
 
 
-def _require_spread(own: torch.Tensor, size: torch.Tensor, n_rows: int, what: str) -> None:
-    lowest = own.reshape(len(own), -1).amin(dim=1)
+def _require_spread(self_hsic: torch.Tensor, size: torch.Tensor, n_rows: int, what: str) -> None:
+    lowest = self_hsic.reshape(len(self_hsic), -1).amin(dim=1)  # [states], over the left-out rows where there are any
     flat = (lowest <= _ROUNDING * size).nonzero()[:, 0].tolist()
     if flat:
         raise InputError(
@@ -212,15 +216,17 @@ def _require_spread(own: torch.Tensor, size: torch.Tensor, n_rows: int, what: st
 
 
 def _ratio(plan: PairPlan, hsic: torch.Tensor) -> torch.Tensor:
-    own = hsic[plan.own]
-    return (hsic / (own[plan.first] * own[plan.second]).sqrt()).clamp(-1, 1)
+    self_hsic = hsic[plan.own]
+    # Clamped, since rounding can lift equal states above 1.
+    return (hsic / (self_hsic[plan.first] * self_hsic[plan.second]).sqrt()).clamp(-1, 1)
 
 
-def _asked(plan: PairPlan, values: torch.Tensor) -> torch.Tensor:
+def _requested(plan: PairPlan, values: torch.Tensor) -> torch.Tensor:
+    """Returns the values of the requested pairs, in their order."""
     return values[plan.asked].cpu()
 
 
 def _pseudo_values(plan: PairPlan, values: torch.Tensor, without: torch.Tensor) -> PairScores:
     n = without.shape[1]
-    pseudo = n * values[:, None] - (n - 1) * without
-    return PairScores(_asked(plan, values).numpy(), _asked(plan, pseudo).T.numpy())
+    pseudo = n * values[:, None] - (n - 1) * without  # [computed, rows]
+    return PairScores(_requested(plan, values).numpy(), _requested(plan, pseudo).T.numpy())  # [pairs], [rows, pairs]

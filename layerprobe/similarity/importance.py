@@ -1,4 +1,4 @@
-"""`ImportanceTable`: how much each layer does to the states, and each run of layers, with intervals over users.
+"""Importance: how much each layer, and each run of layers, changes the states, with intervals over users.
 
 Takes `hidden` [L + 1, rows, dim], one row per user; hands on `importance.csv` (one row per measure and layer),
 `blocks.csv` (one row per run of layers) and the kept layers of the measured selections `bi`, `angular` and `cka`.
@@ -25,14 +25,14 @@ LAYER_MEASURES = {
 """Importance of layer i, and the measure of hidden[i] and hidden[i + 1] behind it: its distance from the value of equal
 states. 0: the layer changes nothing the measure sees; the lowest are the candidates for removal.
 
-- `block-influence`: 1 - mean cosine (ShortGPT, arXiv 2403.03853, equation 1). Blind to a change of length, fooled by
-  a coordinate that is large in every row.
-- `block-influence-centred`: the same after each state's mean row is taken off. What all users share, such as a rogue
-  dimension or the offset a normalisation layer takes away, no longer hides what a layer does to the differences.
+- `block-influence`: 1 - mean cosine (ShortGPT, arXiv 2403.03853, equation 1). It does not see a change of length and is
+  misled by a coordinate that is large in every row.
+- `block-influence-centred`: the same after each state's mean row is subtracted. What all users share, such as a rogue
+  dimension or the offset a normalisation layer removes, no longer hides what a layer does to the differences.
 - `block-influence-standardised`: the same with every dimension on one scale, so that no gain of a normalisation layer
   counts.
 - `angular`: mean angle / pi (Gromov et al., arXiv 2403.17887).
-- `cka-drop`: 1 - debiased linear CKA. Blind to rotation and scale, so a layer that only turns counts for nothing."""
+- `cka-drop`: 1 - debiased linear CKA. It ignores rotation and scale, so a layer that only rotates has importance 0."""
 NEEDED = tuple(LAYER_MEASURES.values())
 """Measures whose scores of all pairs the functions below read."""
 FORMS = {"bi": "block-influence", "cka": "cka-drop"}
@@ -74,15 +74,15 @@ def kept_layers(found: dict[str, PairScores], n_states: int) -> dict[str, Kept]:
         InputError: an importance is NaN.
     """
     first, second = (index.numpy() for index in layer_pairs(n_states))
-    next_to = second == first + 1
+    next_to = second == first + 1  # the pairs around a single layer, in the order of the layers
     orders = {form: removal_order(_distances(LAYER_MEASURES[name], found)[next_to]) for form, name in FORMS.items()}
     square = np.zeros((n_states, n_states))
     square[first, second] = _distances(columns.ANGULAR, found)
     return {**{form: kept_by_order(order) for form, order in orders.items()}, columns.ANGULAR: kept_by_runs(square)}
 
 
-def _distances(measure: str, found: dict[str, PairScores]) -> np.ndarray:
-    return abs(MEASURES[measure].same - found[measure].estimates)
+def _distances(measure: str, scores: dict[str, PairScores]) -> np.ndarray:
+    return abs(MEASURES[measure].same - scores[measure].estimates)  # also where the measure itself is a distance
 
 
 def _runs(measure: str, scores: PairScores, hidden: States, resampling: Resampling) -> pd.DataFrame:
@@ -91,6 +91,7 @@ def _runs(measure: str, scores: PairScores, hidden: States, resampling: Resampli
     is_run = second > first
     same = MEASURES[measure].same
     sign = 1.0 if same == 0 else -1.0
+    # 1 - score, or the score of a distance. Row parts are centred before they are resampled, so they keep `same`.
     away = PairScores(sign * (scores.estimates - same), sign * scores.row_parts)
     low, high = resampling.bounds(away, 0.0)
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""CKA with a Gaussian kernel: do near rows stay near, whatever the far ones do?
+"""CKA with a Gaussian kernel: do near rows stay near? Far rows matter little.
 
 Takes states [rows, dim], hands on one value per pair of states. The kernel matrices are made a slice of rows at a time
 by `gram`; only the median distance needs all distances of one state at once.
@@ -17,7 +17,7 @@ from layerprobe.similarity.gram import Kernel, gram_rows
 from layerprobe.similarity.hsic import MIN_ROWS, PairPlan, RowSums, debiased_cka, debiased_scores, pair_plan
 from layerprobe.similarity.states import Pairs, PairScores, States, checked_states
 
-# Squared distances this small beside squared norms are rounding error.
+# Squared distances this small relative to squared norms are rounding error.
 _ROUNDING = 1e-14
 
 FRACTION = 0.8
@@ -27,8 +27,8 @@ FRACTION = 0.8
 def rbf_cka(x: torch.Tensor, y: torch.Tensor, fraction: float = FRACTION) -> float:
     """Returns the debiased CKA of two states with Gaussian kernels, in [-1, 1].
 
-    1: all distances equal up to one factor. Independent data scatter around 0. Unlike linear CKA it looks at how near
-    rows lie to each other, the more so the smaller the bandwidth, and far outliers have a bounded part in it.
+    1: all distances equal up to one factor. Independent data scatter around 0. Unlike linear CKA it looks at near rows,
+    the more so the smaller the bandwidth, and the influence of far outliers is bounded.
 
     `K[i, j] = exp(-|x_i - x_j|^2 / (2 s^2))` with s = fraction x median of all distances between two rows, each state
     its own s; CKA of K and Q as for `linear_cka`. The median makes it invariant to scale; it is invariant to rotation
@@ -38,8 +38,8 @@ def rbf_cka(x: torch.Tensor, y: torch.Tensor, fraction: float = FRACTION) -> flo
     and .8). We differ in the unbiased HSIC of Song et al. 2012 and so in values below theirs.
 
     Pitfalls: the value depends on the fraction, so compare values of one fraction only. A large fraction gives linear
-    CKA again (Alvarez 2021, arXiv 2112.09305). In a small one each row has but a few neighbours and the value is
-    noisy; in many dimensions, where all distances are alike, that comes early. Where half of all distances are 0
+    CKA again (Alvarez 2021, arXiv 2112.09305). With a small one each row has only a few neighbours and the value is
+    noisy; in many dimensions, where all distances are similar, this starts early. Where half of all distances are 0
     there is no bandwidth. Time is rows^2 x dim for each state: a few thousand users are enough.
 
     Args:
@@ -66,8 +66,8 @@ def rbf_cka(x: torch.Tensor, y: torch.Tensor, fraction: float = FRACTION) -> flo
 def rbf_cka_pairs(hidden: States, pairs: Pairs | None = None, fraction: float = FRACTION) -> PairScores:
     """Returns the debiased CKA with Gaussian kernels of pairs of states with its exact jackknife pseudo-values.
 
-    The bandwidths are those of all rows and stay as they are when a row is left out: what one row does to the median
-    of all distances is not in the intervals.
+    The bandwidths are those of all rows and are held fixed when a row is left out: the influence of one row on the
+    median of all distances is not in the intervals.
 
     Args:
         hidden: states [S, rows, dim] or a sequence of matrices with the same rows, at least 5 of them.
@@ -86,16 +86,18 @@ def rbf_cka_pairs(hidden: States, pairs: Pairs | None = None, fraction: float = 
 def _rows(states: Sequence[torch.Tensor], plan: PairPlan, fraction: float) -> RowSums:
     if not 0 < fraction < float("inf"):
         raise InputError(f"fraction, the bandwidth in median distances, must be a number above 0; got {fraction}")
-    found = [_gaussian(index, spread, fraction) for index, spread in enumerate(centred(states))]
-    kernels, row_sums = [kernel for kernel, _ in found], torch.stack([sums for _, sums in found])
+    gaussians = [_gaussian(index, spread, fraction) for index, spread in enumerate(centred(states))]
+    kernels = [kernel for kernel, _ in gaussians]
+    row_sums = torch.stack([sums for _, sums in gaussians])  # [S, rows]
     n_rows = row_sums.shape[1]
     products, crossed = gram_rows(kernels, n_rows, row_sums.device, row_sums)
     first, second = plan.first, plan.second
-    products = products[:, first, second].T
-    squares = products[plan.own].sum(dim=1)
+    products = products[:, first, second].T  # from [rows, S, S] to [computed, rows]
+    squares = products[plan.own].sum(dim=1)  # [S]
     _refuse_no_neighbours(squares)
-    mixed = crossed[first, :, second] + crossed[second, :, first]
+    mixed = crossed[first, :, second] + crossed[second, :, first]  # [computed, rows]
     scale = squares / (n_rows * (n_rows - 1))
+    # The diagonal of a Gaussian kernel is exp(0) = 1.
     return RowSums(products, row_sums, mixed, torch.ones_like(products), scale)
 
 
@@ -110,26 +112,26 @@ def _refuse_no_neighbours(squares: torch.Tensor) -> None:
 
 def _gaussian(index: int, state: torch.Tensor, fraction: float) -> tuple[Kernel, torch.Tensor]:
     """The kernel of one state, and the sums of its rows without the diagonal."""
-    # Distances come from products, so what lies far from 0 loses digits: the median is near most rows, also where
-    # outliers move the mean.
+    # Distances come from products, so values far from 0 lose digits: the median is near most rows, even where outliers
+    # move the mean.
     rows = state - state.median(dim=0).values
-    norms = rows.square().sum(dim=1, keepdim=True)
+    norms = rows.square().sum(dim=1, keepdim=True)  # [rows, 1]
     ones = torch.ones_like(norms)
     left, right = torch.cat([-2 * rows, norms, ones], dim=1), torch.cat([rows, ones, norms], dim=1)
     squares = (left @ right.T).clamp_(min=0).fill_diagonal_(torch.inf)  # |x|^2 + |y|^2 - 2 x y, in one product
     rate = -0.5 / (fraction * _median_distance(index, squares, float(norms.mean()))) ** 2
 
-    def kernel(some: slice, others: slice, out: torch.Tensor) -> None:
-        torch.mm(left[some], right[others].T, out=out)
-        out.mul_(rate).clamp_(max=0).exp_()
+    def kernel(row_slice: slice, column_slice: slice, out: torch.Tensor) -> None:
+        torch.mm(left[row_slice], right[column_slice].T, out=out)
+        out.mul_(rate).clamp_(max=0).exp_()  # rounding can make a squared distance slightly negative
 
     return kernel, squares.mul_(rate).exp_().sum(dim=1)
 
 
 def _median_distance(index: int, squares: torch.Tensor, size: float) -> float:
-    """The median of the distances between two rows; refuses one that is 0 or rounding error beside `size`."""
+    """The median of the distances between two rows; refuses one that is 0 or rounding error relative to `size`."""
     upper = torch.ones_like(squares, dtype=torch.bool).triu_(diagonal=1)
-    median = float(np.median(squares[upper].sqrt().cpu().numpy()))
+    median = float(np.median(squares[upper].sqrt().cpu().numpy()))  # numpy's: torch takes the lower of two middle ones
     if median**2 <= _ROUNDING * size:
         raise InputError(
             f"a Gaussian kernel needs a median distance above 0; in state {index} half of all pairs of "

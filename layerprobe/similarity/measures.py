@@ -1,12 +1,13 @@
 """The registry: every way to compare two states, by the name it has in tables, figures and studies.
 
 Each measure has a function of two plain matrices, which says what the number means, its range, source and pitfalls,
-and one of a list of states and pairs that does the work of a state once. Which to read:
+and one of a list of states and pairs that does the work of each state once. Which to read:
 
-- `cka` first: blind to rotation and scale, centred, unbiased. `mutual-knn`, `rsa` and `cknna` ask whether neighbours
-  or distances are kept and feel outlier rows less; `procrustes` whether one state is a turned copy of the other.
+- `cka` first: it ignores rotation and scale, is centred and unbiased. `mutual-knn`, `rsa` and `cknna` ask whether
+  neighbours or distances are kept, and outlier rows move them less; `procrustes` asks whether one state is a rotated
+  copy of the other.
 - `cosine`, its centred and standardised forms and `angular` compare coordinates as they are, so they fit layers of one
-  residual stream and say nothing about two models trained apart.
+  residual stream and say nothing about two models trained separately.
 - `svcca` and `pwcca` need many more rows than dimensions. `cka-biased` is there to compare with published maps.
 """
 
@@ -63,7 +64,7 @@ class Measure:
         pairs: values and row parts of pairs of a list of states, all pairs a <= b by default.
         low, high: the range.
         same: the value of a state and itself: 1, and 0 for a distance.
-        same_space: whether coordinates are compared as they are, so that both states need one dim and one basis.
+        same_space: whether coordinates are compared as they are, so that both states need the same dim and basis.
         above_dim: whether it needs more rows than dimensions.
         least_rows: rows it needs in any case, with its usual options.
     """
@@ -94,7 +95,7 @@ MEASURES: dict[str, Measure] = {
     "cknna": Measure(cknna, cknna_pairs, -1, 1, least_rows=NEIGHBOURS + 2),
 }
 DEFAULT_MEASURES: tuple[MeasureName, ...] = ("cka", "cosine", "cosine-centred", "mutual-knn")
-"""What a study draws unless told otherwise: each holds at any number of rows and dimensions."""
+"""What a study draws by default: each is valid for any number of rows and dimensions."""
 
 
 def measures_named(names: Sequence[str]) -> dict[str, Measure]:
@@ -111,7 +112,7 @@ def measures_named(names: Sequence[str]) -> dict[str, Measure]:
 
 
 def require_rows(names: Sequence[str], n_rows: int, dim: int) -> None:
-    """Checks, before states are computed, that the measures can be taken of so many rows and dimensions.
+    """Checks, before states are computed, that the measures are defined for these numbers of rows and dimensions.
 
     Raises:
         InputError: a measure needs more rows.

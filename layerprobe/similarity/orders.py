@@ -17,15 +17,15 @@ Kept = list[list[int]]
 
 
 def removal_order(values: Sequence[float] | np.ndarray) -> list[int]:
-    """Returns the layers in the order in which they are removed: the least important first, of equals the deepest.
+    """Returns the layers in the order in which they are removed: the least important first; of equal ones the deepest.
 
-    Why the deepest: what it changes is read by the fewest other layers.
+    Why the deepest: the fewest other layers read what it changes.
 
     Args:
         values: importance of each layer, [L].
 
     Raises:
-        InputError: a value is NaN. A layer that could not be measured must not look like one that may go.
+        InputError: a value is NaN. A layer that could not be measured must not look like one that can be removed.
 
     >>> removal_order([0.3, 0.1, 0.1])
     [2, 1, 0]
@@ -33,11 +33,11 @@ def removal_order(values: Sequence[float] | np.ndarray) -> list[int]:
     values = np.asarray(values, dtype=np.float64)
     if np.isnan(values).any():
         raise InputError(f"importance must be a number for every layer; layer {np.isnan(values).argmax()} has none")
-    return np.lexsort((-np.arange(len(values)), values)).tolist()
+    return np.lexsort((-np.arange(len(values)), values)).tolist()  # by value, then the deepest first
 
 
 def kept_by_order(order: Sequence[int]) -> Kept:
-    """Returns the layers kept at depth 0..L when layers go one after the other.
+    """Returns the layers kept at depth 0..L when layers are removed one after the other.
 
     >>> kept_by_order([2, 0, 1])
     [[], [1], [0, 1], [0, 1, 2]]
@@ -47,7 +47,7 @@ def kept_by_order(order: Sequence[int]) -> Kept:
 
 
 def kept_by_runs(distances: np.ndarray) -> Kept:
-    """Returns the layers kept at depth 0..L when the run of layers with the smallest distance goes, of equals the last.
+    """Returns the layers kept at depth 0..L when the run with the smallest distance is removed; of equal ones the last.
 
     The sets are not nested: the best run of three need not hold the best run of two.
 
@@ -64,20 +64,21 @@ def kept_by_runs(distances: np.ndarray) -> Kept:
     for depth in range(n_layers + 1):
         length = n_layers - depth
         starts = np.arange(depth + 1)
+        # argmin takes the first of equal values, so the reversed row gives the last start.
         start = int(depth - distances[starts, starts + length][::-1].argmin()) if length else n_layers
         kept.append([layer for layer in range(n_layers) if not start <= layer < start + length])
     return kept
 
 
 def greedy_order(n_layers: int, value_of: Callable[[tuple[int, ...]], float]) -> list[int]:
-    """Removes, one after the other, the layer without which the model is worth most; of equals the deepest.
+    """Removes, one after the other, the layer without which the model scores highest; of equal ones the deepest.
 
     Source: Song et al. 2024 (SLEB), arXiv 2402.09025, algorithm 1, with the recommender's own metric in place of the
-    language model's loss, and no layer protected. L (L + 1) / 2 - 1 sets are valued, `value_of(())` not among them.
+    language model's loss, and no layer protected. L (L + 1) / 2 - 1 sets are evaluated, `value_of(())` not among them.
 
     Args:
         n_layers: L.
-        value_of: worth of the model that keeps these layers, ascending; higher is better.
+        value_of: quality of the model that keeps these layers, ascending; higher is better.
 
     Returns:
         All layers, the first removed first.
@@ -87,9 +88,9 @@ def greedy_order(n_layers: int, value_of: Callable[[tuple[int, ...]], float]) ->
     """
     kept, order = tuple(range(n_layers)), []
     while len(kept) > 1:
-        rests = [tuple(other for other in kept if other != layer) for layer in kept]
-        values = [value_of(rest) for rest in rests]
+        candidates = [tuple(other for other in kept if other != layer) for layer in kept]
+        values = [value_of(candidate) for candidate in candidates]
         best = max(range(len(kept)), key=lambda place: (values[place], place))
         order.append(kept[best])
-        kept = rests[best]
+        kept = candidates[best]
     return [*order, *kept]

@@ -22,7 +22,7 @@ FIRST_WITH_SECOND: Pairs = (torch.tensor([0]), torch.tensor([1]))
 def score_pairs(
     kept: Sequence[Kept], pairs: Pairs | None, score: Callable[[Kept, Kept], tuple[torch.Tensor, torch.Tensor]]
 ) -> PairScores:
-    """Returns the scores of the pairs asked for, by default all pairs a <= b, one after the other.
+    """Returns the scores of the requested pairs, by default all pairs a <= b, one after the other.
 
     Args:
         kept: what the measure keeps of each state.
@@ -35,5 +35,5 @@ def score_pairs(
     first, second = checked_pairs(len(kept), pairs)
     scores = [score(kept[a], kept[b]) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     estimates = torch.stack([estimate for estimate, _ in scores])
-    row_parts = torch.stack([parts for _, parts in scores], dim=1)
+    row_parts = torch.stack([parts for _, parts in scores], dim=1)  # [rows, pairs]
     return PairScores(estimates.cpu().numpy(), row_parts.cpu().numpy())

@@ -1,6 +1,6 @@
-"""The states that layers are compared by: one row per sampled validation user, at every depth.
+"""The states that layers are compared on: one row per sampled validation user, at every depth.
 
-Takes a model and a split, hands on `hidden` [L + 1, users, dim]. Nothing here looks at a test target or a test history.
+Takes a model and a split, hands on `hidden` [L + 1, users, dim]. Nothing here reads a test target or a test history.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SampleOptions:
     seed: int = 0
     """Seed of the sample and of the positions."""
     batch_size: int = 256
-    """Users that are read at a time."""
+    """Users per forward pass."""
 
     def __post_init__(self) -> None:
         if self.rows < 5 or self.batch_size < 1 or self.seed < 0:
@@ -75,14 +75,15 @@ def sampled_users(split: Split, rows: int, seed: int) -> np.ndarray:
     """Returns the rows of the users that layers are compared on: a seeded sample of the evaluated ones, ascending."""
     evaluated = split.evaluated
     generator = np.random.default_rng(seed)
+    # The beginning of one permutation: a smaller sample with the same seed is a part of a larger one.
     return np.sort(evaluated[generator.permutation(len(evaluated))[:rows]])
 
 
 def sampled_states(model: Recommender, split: Split, options: SampleOptions) -> SampledStates:
     """Returns the states of a sample of validation users at one position each.
 
-    One position each, also where any item or prompt position may be taken: rows of one user depend on each other, and
-    intervals over users would come out too narrow.
+    One position each, even where any item or prompt position may be used: rows of one user depend on each other, and
+    intervals over users would be too narrow.
 
     Args:
         model: in evaluation mode.
@@ -90,20 +91,21 @@ def sampled_states(model: Recommender, split: Split, options: SampleOptions) -> 
         options: which users, and where.
     """
     users = sampled_users(split, options.rows, options.seed)
+    # A share of the history per user, drawn once for all: positions do not depend on the batches.
     shares = torch.from_numpy(np.random.default_rng(options.seed).random(len(users)))
     parts = []
     with torch.inference_mode():
         for batch, place in valid_batches(split, users, model.max_len, options.batch_size):
             batch = batch.to(model.device)
             if options.positions == "last-item":
-                parts.append(model.hidden_at_items(batch).cpu())
+                parts.append(model.hidden_at_items(batch).cpu())  # [L + 1, batch, dim]
                 continue
             is_item, before = options.positions == "items", model.prompt.n_before
             counts = batch.lengths if is_item else model.n_places(batch)
             pos = (shares[place].to(model.device) * counts).long() + (before if is_item else 0)
             parts.append(model.hidden_anywhere(batch, pos).cpu())
     label = f"{PLACES[options.positions]} of {len(users):,} validation histories"
-    return SampledStates(torch.cat(parts, dim=1), users, label)
+    return SampledStates(torch.cat(parts, dim=1), users, label)  # [L + 1, users, dim]
 
 
 def states(model: Recommender, split: Split, options: SampleOptions | None = None) -> SampledStates:

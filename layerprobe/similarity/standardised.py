@@ -1,4 +1,4 @@
-"""The cosine that no scale of a dimension can move: rows compared after every dimension is put on one scale."""
+"""The cosine that ignores the scale of each dimension: rows are compared after every dimension has variance 1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from layerprobe.similarity.vectors import mean_cosines, require_one_dim, unit_st
 def standardised_cosine(x: torch.Tensor, y: torch.Tensor) -> float:
     """Returns the mean cosine of `x[i]` and `y[i]` once each dimension has mean 0 and variance 1 over rows, in [-1, 1].
 
-    Why: what reads a residual stream reads it through a normalisation whose gain scales each dimension, so how loud a
-    dimension is says little of what it does. The plain cosine sees the loud ones, and the centred one the loud ones
-    that vary; here every dimension that varies counts alike, and any gain and offset per dimension change nothing.
+    Why: a residual stream is read through a normalisation whose gain scales each dimension, so the size of a dimension
+    says little about its effect. The plain cosine sees the large dimensions, the centred one the large ones that vary;
+    here every dimension that varies counts equally, and a gain and offset per dimension change nothing.
 
-    Pitfall: dimensions that hardly vary count as much as the others, so noise in them does, too.
+    Pitfall: dimensions that hardly vary count as much as the others, and so does noise in them.
 
     Source: our own; the remedy of Timkey and van Schijndel 2021, arXiv 2109.04404, who standardise.
 
@@ -43,10 +43,10 @@ def standardised_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> Pai
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `standardised_cosine`; or pairs of states that are not there.
+        InputError: as for `standardised_cosine`; or pairs of states that do not exist.
     """
     states = centred_states(hidden, 2, "a standardised cosine")
     require_one_dim(states)
-    lengths = [state.norm(dim=0) for state in states]
+    lengths = [state.norm(dim=0) for state in states]  # [dim] each; a constant dimension has 0 and stays 0
     scaled = [state / length.where(length > 0, 1) for state, length in zip(states, lengths, strict=True)]
     return mean_cosines(unit_states(scaled), pairs)

@@ -1,4 +1,4 @@
-"""What every measure may assume of its input: finite float64 matrices, one per state, with the same rows.
+"""What every measure may assume about its input: finite float64 matrices, one per state, with the same rows.
 
 Takes the states a hidden-state pass hands on, `hidden` [L + 1, rows, dim] or a sequence of matrices [rows, dim]; hands
 checked matrices to the measures and, from them, one score per pair of states to the tables.
@@ -21,11 +21,11 @@ Pairs = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """A measure over pairs of states, in the order of the pairs asked for; by default `layer_pairs(S)` of S states.
+    """A measure over pairs of states, in the order of the requested pairs; by default `layer_pairs(S)` of S states.
 
     Attributes:
         estimates: float64, one score per pair, shape (pairs,).
-        row_parts: float64, the part each row has in the score: their mean over rows is the score, up to a bias of order
+        row_parts: float64, each row's part of the score: their mean over rows is the score, up to a bias of order
             1 / rows, and resampling them resamples it; shape (rows, pairs).
     """
 
@@ -40,7 +40,7 @@ def layer_pairs(n_states: int) -> Pairs:
 
 
 def checked_pairs(n_states: int, pairs: Pairs | None = None) -> Pairs:
-    """Returns the pairs asked for, by default all pairs a <= b, on the CPU.
+    """Returns the requested pairs, by default all pairs a <= b, on the CPU.
 
     Raises:
         InputError: they are not two equally long lists, or one names a state outside 0..n_states - 1.
@@ -71,7 +71,7 @@ def as_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
 
 
 def checked_states(hidden: States, min_rows: int = 1) -> list[torch.Tensor]:
-    """Returns the states as tensors, checked, for measures that cast a slice of rows at a time; arrays may be given.
+    """Returns the states as tensors, checked, for measures that cast a slice of rows at a time; arrays are accepted.
 
     Raises:
         InputError: no state, a state that is not a matrix, different row counts, fewer than `min_rows` rows, no

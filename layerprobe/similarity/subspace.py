@@ -1,8 +1,8 @@
 """Measures that fit one state onto another: Procrustes by a rotation, SVCCA and PWCCA by any linear map.
 
 Take states [rows, dim], hand on one value per pair of states. None of them is debiased: independent Gaussian states of
-one dim, far below the rows, read about `8 / (3 pi) sqrt(dim / rows)` = .85 sqrt(dim / rows), so read them against the
-permutation null, with rows well above dim.
+the same dim, far below the rows, read about `8 / (3 pi) sqrt(dim / rows)` = .85 sqrt(dim / rows). So compare values
+with the permutation null, and use many more rows than dims.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def procrustes_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `procrustes`; or pairs of states that are not there.
+        InputError: as for `procrustes`; or pairs of states that do not exist.
     """
     states = centred_states(hidden, MIN_ROWS, "Procrustes")
     return score_pairs([_in_row_span(state) / state.norm() for state in states], pairs, _procrustes)
@@ -79,8 +79,8 @@ def svcca(x: torch.Tensor, y: torch.Tensor) -> float:
     """Returns the mean canonical correlation of the leading directions of x and y, in [0, 1].
 
     1: the smaller of the two leading subspaces lies in the other. Each state is cut to the fewest singular directions
-    with 99 % of its variance; within them large and small directions count alike, and any linear map of them changes
-    nothing. So a state of one dominant direction is compared by that direction alone.
+    with 99 % of its variance; within them large and small directions count equally, and any linear map of them changes
+    nothing. So a state of one dominant direction is compared by that direction only.
 
     Source: Raghu et al. 2017, arXiv 1706.05806, section 2.
 
@@ -112,7 +112,7 @@ def svcca_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `svcca`; or pairs of states that are not there.
+        InputError: as for `svcca`; or pairs of states that do not exist.
     """
     return score_pairs(_all_bases(hidden, "SVCCA", SVCCA_VARIANCE), pairs, partial(_cca, _equal_weights))
 
@@ -158,7 +158,7 @@ def pwcca_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `pwcca`; or pairs of states that are not there.
+        InputError: as for `pwcca`; or pairs of states that do not exist.
     """
     return score_pairs(_all_bases(hidden, "PWCCA"), pairs, partial(_cca, _projection_weights))
 
@@ -166,15 +166,16 @@ def pwcca_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
 def _in_row_span(state: torch.Tensor) -> torch.Tensor:
     if state.shape[1] <= len(state):
         return state
-    return torch.linalg.qr(state.T, mode="r").R.T
+    return torch.linalg.qr(state.T, mode="r").R.T  # [rows, rows]: the same inner products of rows in fewer columns
 
 
 def _procrustes(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     n = len(x)
-    left, values, right = torch.linalg.svd(x.T @ y, full_matrices=False)
-    found = values > _RANK * values[0]
+    left, values, right = torch.linalg.svd(x.T @ y, full_matrices=False)  # of a matrix [dim_x, dim_y]
+    # Singular vectors of rounding error point anywhere; as parts of a row they would be noise.
+    is_real = values > _RANK * values[0]
     value = values.sum()
-    shares = ((x @ left[:, found]) * (y @ right[found].T)).sum(dim=1)
+    shares = ((x @ left[:, is_real]) * (y @ right[is_real].T)).sum(dim=1)  # x_i' U V' y_i, [rows]
     lengths = (x.square().sum(dim=1) + y.square().sum(dim=1)) / 2
     return value.clamp_max(1), value + n * (shares - value * lengths)
 
@@ -206,7 +207,7 @@ def _all_bases(hidden: States, measure: str, variance: float | None = None) -> l
 
 def _basis(state: torch.Tensor, variance: float | None) -> _Basis:
     """The fewest singular directions with that share of the variance, or all; never those of rounding error."""
-    left, values, right = torch.linalg.svd(state, full_matrices=False)
+    left, values, right = torch.linalg.svd(state, full_matrices=False)  # [rows, dim], [dim], [dim, dim]
     kept = int((values > _RANK * values[0]).sum())
     if variance is not None:
         shares = values.square().cumsum(dim=0) / values.square().sum()
@@ -226,12 +227,13 @@ def _cca(
     weights_of: Callable[[torch.Tensor, _Basis], torch.Tensor], x: _Basis, y: _Basis
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean canonical correlation; `weights_of` takes the turn [rank, k] from x's directions to its variates."""
+    # Between orthonormal bases the singular values are the canonical correlations: no covariance is inverted.
     turn_x, rho, turn_y = torch.linalg.svd(x.directions.T @ y.directions, full_matrices=False)
-    rho = rho.clamp_max(1)
+    rho = rho.clamp_max(1)  # [k], k the lower of the two ranks
     weights = weights_of(turn_x, x)
     weights = weights / weights.sum()
-    scale = len(x.directions) ** 0.5
+    scale = len(x.directions) ** 0.5  # to variance 1: the directions have norm 1 over the rows
     u, v = x.directions @ (scale * turn_x), y.directions @ (scale * turn_y.T)
-    influence = u * v - rho * (u.square() + v.square()) / 2
+    influence = u * v - rho * (u.square() + v.square()) / 2  # [rows, k]
     value = weights @ rho
     return value, value + influence @ weights

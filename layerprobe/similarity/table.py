@@ -1,7 +1,7 @@
 """The tidy tables of a study's `similarity/` folder: states compared with each other, with chance, with a student.
 
 Takes `hidden` [L + 1, rows, dim], one row per user; hands on one row per measure and pair of states, with intervals
-over users. What single layers matter is in `similarity.importance`.
+over users. The importance of single layers is in `similarity.importance`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from layerprobe.similarity.states import PairScores, States, layer_pairs
 
 LEAST_PERMUTATIONS = 20
 SHUFFLED_ENTRIES = 2**26
-"""Shuffled copies of a state are made as many at a time as together hold so many numbers, half a gigabyte; or as many
-as there are states."""
+"""Numbers that the shuffled copies of a state made at a time hold together, half a gigabyte; at least as many copies
+are made as there are states."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ as there are states."""
 class Resampling:
     """How intervals are drawn: percentiles of resamples of the users.
 
-    Every measure hands on one part per user whose mean is the score up to a bias of order 1 / users, and the parts are
-    resampled, not the users: a user drawn twice would be his own nearest neighbour and lift every measure.
+    Every measure gives one part per user whose mean is the score up to a bias of order 1 / users. The parts are
+    resampled, not the users: a user drawn twice would be the nearest neighbour of itself and raise every measure.
     Users must be independent rows: several positions of one user make the intervals too narrow.
     """
 
@@ -45,12 +45,13 @@ class Resampling:
     """Seed of the resamples; calls with equal users, resamples and seed share them."""
 
     def bounds(self, scores: PairScores, low: float = -np.inf, high: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
-        """Returns low and high of each score's interval, cut at the measure's range.
+        """Returns low and high of each score's interval, clipped to the measure's range.
 
         Raises:
             InputError: n_boot or alpha is out of range.
         """
-        parts = scores.row_parts - scores.row_parts.mean(axis=0)
+        # Around the estimate, not around the parts' mean: jackknife parts have a small bias.
+        parts = scores.row_parts - scores.row_parts.mean(axis=0)  # [rows, pairs]
         below, above = mean_intervals(parts, self.alpha, self.n_boot, self.seed)
         return (scores.estimates + below).clip(low, high), (scores.estimates + above).clip(low, high)
 
@@ -97,7 +98,7 @@ def square_table(
     """Returns `pair_scores` of these states as `similarity_table` does."""
     n_states = len(hidden)
     first, second = (index.numpy() for index in layer_pairs(n_states))
-    pair = np.empty((n_states, n_states), dtype=np.int64)
+    pair = np.empty((n_states, n_states), dtype=np.int64)  # which score each cell of the square takes
     pair[first, second] = pair[second, first] = np.arange(len(first))
     layers = np.indices((n_states, n_states)).reshape(2, -1)
     table = _rows(found, pair.ravel(), (layers[0], layers[1]), resampling)
@@ -128,9 +129,10 @@ def student_table(
     """
     first = torch.arange(len(teacher)).repeat_interleave(len(student))
     second = torch.arange(len(student)).repeat(len(teacher))
-    both, pairs = [*teacher, *student], (first, second + len(teacher))
-    found = {name: measure.pairs(both, pairs) for name, measure in measures_named(measures).items()}
-    table = _rows(found, np.arange(len(first)), (first.numpy(), second.numpy()), resampling)
+    # One list of states, so that a measure does the work of each state once for all of its pairs.
+    states, pairs = [*teacher, *student], (first, second + len(teacher))
+    scores = {name: measure.pairs(states, pairs) for name, measure in measures_named(measures).items()}
+    table = _rows(scores, np.arange(len(first)), (first.numpy(), second.numpy()), resampling)
     return table.assign(**_facts(teacher, rows_label))
 
 
@@ -143,7 +145,7 @@ def null_table(
 ) -> pd.DataFrame:
     """Returns what each measure reads between a state and the last one when the last one's rows are shuffled.
 
-    Shuffled rows belong to other users, so all that is left is chance and what the measure makes of n and dim: about 0
+    Shuffled rows belong to other users, so what is left is chance and the measure's bias for this n and dim: about 0
     for `cka`, k / (n - 1) for `mutual-knn`, far above 0 for `cka-biased`, `procrustes`, `svcca` and `pwcca`.
 
     Args:
@@ -174,10 +176,11 @@ def null_table(
 
 def _shuffled(measure: Measure, hidden: States, n_permutations: int, seed: int) -> np.ndarray:
     """Returns the values of all states but the last with shuffled copies of the last, [n_permutations, L]."""
-    generator = torch.Generator().manual_seed(seed)
-    n_states, found = len(hidden), []
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same shuffles on every device
+    n_states, values = len(hidden), []
     states = [hidden[k] for k in range(n_states)]
     rows, dim = states[-1].shape
+    # Copies at a time: each one more saves passes over the fixed states, and costs a state's memory.
     at_once = max(n_states, SHUFFLED_ENTRIES // (rows * max(rows, dim)))
     for start in range(0, n_permutations, at_once):
         n_copies = min(at_once, n_permutations - start)
@@ -185,8 +188,8 @@ def _shuffled(measure: Measure, hidden: States, n_permutations: int, seed: int) 
         first = torch.arange(n_states - 1).repeat(n_copies)
         second = torch.arange(n_copies).repeat_interleave(n_states - 1) + n_states - 1
         scores = measure.pairs([*states[:-1], *(states[-1][order] for order in orders)], (first, second))
-        found.append(scores.estimates.reshape(n_copies, n_states - 1))
-    return np.concatenate(found)
+        values.append(scores.estimates.reshape(n_copies, n_states - 1))
+    return np.concatenate(values)
 
 
 def _null_rows(name: str, values: np.ndarray, alpha: float) -> pd.DataFrame:
@@ -206,12 +209,12 @@ def _null_rows(name: str, values: np.ndarray, alpha: float) -> pd.DataFrame:
 
 
 def _rows(
-    found: dict[str, PairScores], pair: np.ndarray, layers: tuple[np.ndarray, np.ndarray], resampling: Resampling
+    by_measure: dict[str, PairScores], pair: np.ndarray, layers: tuple[np.ndarray, np.ndarray], resampling: Resampling
 ) -> pd.DataFrame:
     """Returns one row per measure and entry of `pair`, which says whose score it takes."""
     tables = []
-    for name, measure in measures_named(tuple(found)).items():
-        scores = found[name]
+    for name, measure in measures_named(tuple(by_measure)).items():
+        scores = by_measure[name]
         low, high = resampling.bounds(scores, measure.low, measure.high)
         numbers = {columns.VALUE: scores.estimates, columns.CI_LOW: low, columns.CI_HIGH: high}
         table = pd.DataFrame({columns.MEASURE: name, columns.LAYER_A: layers[0], columns.LAYER_B: layers[1]})

@@ -1,7 +1,7 @@
 """Measures that compare a row with itself in another state: cosine, angular distance, block influence.
 
-Takes states [rows, dim], hands on one value per pair of states or per layer. All of them see direction only; a large
-coordinate shared by every row ("rogue dimension") lifts the plain ones towards 1, the centred cosine does not see it.
+Takes states [rows, dim], hands on one value per pair of states or per layer. All of them see direction only. A large
+coordinate shared by every row ("rogue dimension") raises the plain ones towards 1; the centred cosine ignores it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from layerprobe.errors import InputError
 from layerprobe.similarity.pairing import score_pairs
 from layerprobe.similarity.states import Pairs, PairScores, States, as_states
 
-# A centred row this small against the state's uncentred size is rounding error of the mean.
+# A centred row this small relative to the state's uncentred size is rounding error of the mean.
 _ROUNDING = 1e-12
 
 
@@ -80,8 +80,8 @@ def angular_distance(x: torch.Tensor, y: torch.Tensor) -> float:
 def block_influence(hidden: States) -> np.ndarray:
     """Returns `BI_i = 1 - mean cos(hidden[i], hidden[i + 1])` per layer i, float64 [L], each in [0, 2].
 
-    0 means the layer turned no vector; the lowest are the candidates for removal. It is blind to a change of length
-    and cannot tell a needed small turn from a needless one.
+    0 means the layer rotated no vector; the lowest are the candidates for removal. It does not see a change of length
+    and cannot tell a small rotation that is needed from one that is not.
 
     Source: Men et al. 2024 (ShortGPT), arXiv 2403.03853, equation 1; here over the rows given, in float64.
 
@@ -108,7 +108,7 @@ def cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `cosine`; or pairs of states that are not there.
+        InputError: as for `cosine`; or pairs of states that do not exist.
     """
     return mean_cosines(_units_of_one_dim(hidden), pairs)
 
@@ -124,7 +124,7 @@ def centred_cosine_pairs(hidden: States, pairs: Pairs | None = None) -> PairScor
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `centred_cosine`; or pairs of states that are not there.
+        InputError: as for `centred_cosine`; or pairs of states that do not exist.
     """
     return mean_cosines(_units_of_one_dim(hidden, centred=True), pairs)
 
@@ -137,7 +137,7 @@ def angular_pairs(hidden: States, pairs: Pairs | None = None) -> PairScores:
         pairs: the pairs to score; None for all pairs a <= b.
 
     Raises:
-        InputError: as for `cosine`; or pairs of states that are not there.
+        InputError: as for `cosine`; or pairs of states that do not exist.
     """
     return _mean_of_rows(_units_of_one_dim(hidden), _row_angles, pairs)
 
@@ -162,14 +162,16 @@ def mean_cosines(units: list[torch.Tensor], pairs: Pairs | None) -> PairScores:
 
 
 def require_one_dim(states: list[torch.Tensor]) -> None:
-    """Refuses states of different dims, whose coordinates cannot be compared one by one.
+    """Raises for states of different dims, whose coordinates cannot be compared one by one.
 
     Raises:
         InputError: dims differ.
     """
     widths = sorted({state.shape[1] for state in states})
     if len(widths) > 1:
-        raise InputError(f"cosines need states of one dim; got {widths}: compare states of different dims with CKA")
+        raise InputError(
+            f"cosines need states of the same dim; got {widths}: compare states of different dims with CKA"
+        )
 
 
 def _mean_of_rows(
@@ -184,7 +186,7 @@ def _mean_of_rows(
 
 def _row_angles(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     shares = 2 / math.pi * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
-    return shares.clamp_max(1)
+    return shares.clamp_max(1)  # [rows]
 
 
 def _row_cosines(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -192,7 +194,7 @@ def _row_cosines(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def _half_squared_gaps(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return (u - v).square().sum(dim=1) / 2
+    return (u - v).square().sum(dim=1) / 2  # [rows]; 1 - cos without the cancellation of 1 - u v
 
 
 def _units_of_one_dim(hidden: States, centred: bool = False) -> list[torch.Tensor]:
@@ -206,9 +208,9 @@ def _unit_rows(index: int, state: torch.Tensor, centred: bool) -> torch.Tensor:
     scaled = state / state.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
     floor = 0.0
     if centred:
-        floor = _ROUNDING * float(scaled.norm(dim=1).max())
+        floor = _ROUNDING * float(scaled.norm(dim=1).max())  # the size before the mean is subtracted
         scaled = scaled - scaled.mean(dim=0)
-    lengths = scaled.norm(dim=1, keepdim=True)
+    lengths = scaled.norm(dim=1, keepdim=True)  # [rows, 1]
     n_zero = int((lengths <= floor).sum())
     if n_zero:
         what = "rows equal to the mean row" if centred else "zero vectors"

@@ -40,12 +40,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with disk_full_said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder: a rename is atomic only within one file system.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, 0o644)  # temporary files are readable by their owner only
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -53,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_full_said(path: Path) -> Iterator[None]:
-    """Turns the errors of a full disk while writing `path` into one line; other errors pass.
+    """Turns the errors of a full disk while writing `path` into one line; other errors pass through.
 
     Raises:
         NoSpace: the disk is full, or a quota or size limit is reached.
@@ -64,16 +65,16 @@ def disk_full_said(path: Path) -> Iterator[None]:
         if error.errno not in NO_SPACE:
             raise
         raise _not_written(path, os.strerror(error.errno)) from error
-    except SafetensorError as error:
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        if found is None or int(found[1]) not in NO_SPACE:
+    except SafetensorError as error:  # the library gives the system's error number only as a part of its text
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        if match is None or int(match[1]) not in NO_SPACE:
             raise
-        raise _not_written(path, os.strerror(int(found[1]))) from error
+        raise _not_written(path, os.strerror(int(match[1]))) from error
 
 
 def _not_written(path: Path, reason: str) -> NoSpace:
     return NoSpace(
-        f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same command "
+        f"could not write {path}: {reason}; an earlier version of it is unchanged: free space and run the same command "
         "again"
     )
 
@@ -82,8 +83,8 @@ def _not_written(path: Path, reason: str) -> NoSpace:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside `path` and puts it in the place of `path` when the block ends without an error.
 
-    Old and new files never lie together. Killed between the two renames there is neither, so this is for what can be
-    made again.
+    Old and new files are never mixed. If the process is killed between the two renames, neither folder is there, so use
+    this only for what can be made again.
     """
     with disk_full_said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o755)
-            if path.exists():
+            if path.exists():  # a folder cannot be renamed onto one that is not empty
                 os.replace(path, old)
             os.replace(temporary, path)
         finally:
@@ -101,15 +102,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def is_rest(path: Path) -> bool:
-    """Tells whether a file or folder is a half-written one of ours."""
+    """Tells whether a file or folder is one of ours that was only partly written."""
     return path.name.startswith(".") and (path.name.endswith(".tmp") or path.name.startswith(".student."))
 
 
 def remove_rests(folder: Path) -> None:
-    """Removes what killed writers left half-written in `folder` and below; nobody else may be writing there."""
-    for rest in list(folder.rglob(".*")):
-        if is_rest(rest) and rest.exists():  # it may have gone with the folder around it
-            shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+    """Removes what killed writers left in `folder` and below; no other process may be writing there."""
+    for path in list(folder.rglob(".*")):
+        if is_rest(path) and path.exists():  # it may have been removed with the folder around it
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -154,6 +155,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     """Writes named tensors as safetensors, with string metadata in the header."""
     from safetensors.torch import save_file
 
+    # Contiguous: safetensors refuses views with gaps.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata=dict(metadata or {}))
@@ -163,7 +165,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     """Writes named arrays as safetensors: the bytes `write_tensors` would write, without loading torch."""
     from safetensors.numpy import save_file
 
-    plain = {name: np.ascontiguousarray(values) for name, values in arrays.items()}  # it writes the memory as it lies
+    plain = {name: np.ascontiguousarray(values) for name, values in arrays.items()}  # memory is written as it is
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata=dict(metadata or {}))
 

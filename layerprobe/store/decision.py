@@ -1,4 +1,4 @@
-"""`DecisionRecord`: the content of `decision.json`, for those who write it and those who read it."""
+"""`DecisionRecord`: the content of `decision.json`, for the code that writes it and the code that reads it."""
 
 from __future__ import annotations
 

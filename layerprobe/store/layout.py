@@ -1,6 +1,6 @@
-"""Where the files of a study lie: every folder and file name once, for those who write them and those who read them.
+"""Where the files of a study are: every folder and file name once, for the code that writes them and that reads them.
 
-Takes the study's folder, hands on paths. Nothing here looks at the disk, and nothing needs torch.
+Takes the study's folder, hands on paths. Nothing here reads a file, and nothing needs torch.
 """
 
 from __future__ import annotations
@@ -125,12 +125,12 @@ class StudyLayout:
 
     @property
     def null(self) -> Path:
-        """What the measures read by chance."""
+        """Values of the measures on shuffled rows: chance."""
         return self.similarity / "null.csv"
 
     @property
     def states(self) -> Path:
-        """What may fool a measure, per state."""
+        """What can mislead a measure, per state."""
         return self.similarity / "states.csv"
 
     @property
@@ -154,7 +154,7 @@ class StudyLayout:
         return self.similarity / "greedy.csv"
 
     def cuts(self, rows: int, seed: int) -> Path:
-        """What the teacher is worth cut to sets of layers, on a sample of users."""
+        """Quality of the teacher cut to sets of layers, on a sample of users."""
         return self.similarity / f"cuts-{rows}-{seed}.parquet"
 
     @property
@@ -189,7 +189,7 @@ class StudyLayout:
 
     @property
     def front(self) -> Path:
-        """Who is on the Pareto front."""
+        """Which models are on the Pareto front."""
         return self.costs / "front.csv"
 
     @property

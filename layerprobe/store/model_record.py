@@ -1,4 +1,4 @@
-"""`ModelRecord`: the content of a model folder's `metrics.json`, for those who write it and those who read it."""
+"""`ModelRecord`: the content of a model folder's `metrics.json`, for the code that writes it and that reads it."""
 
 from __future__ import annotations
 

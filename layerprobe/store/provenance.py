@@ -25,9 +25,9 @@ def _version(name: str) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Returns the commit of the checkout the package lies in and whether it has uncommitted changes."""
+    """Returns the commit of the checkout that holds the package and whether it has uncommitted changes."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists():  # an installed package; git would search the folders above and name another commit
         return {"commit": None, "dirty": None}
     commit = _git(root, "rev-parse", "HEAD")
     status = _git(root, "status", "--porcelain", "--untracked-files=no")
@@ -36,10 +36,10 @@ def git_state() -> dict[str, Any]:
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # git is absent, or refuses the folder: no reason to stop a study
         return None
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def provenance(device: str, seeds: list[int]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """JSON files with a fixed content, read and written as frozen dataclasses, so that no key is spelled twice.
 
-A record's fields are the keys of its file, in order. A field with a default may be absent: files of an older version
-do not know it. Absent without a default, or unknown, is refused in one line.
+A record's fields are the keys of its file, in order. A field with a default may be absent, since files of an older
+version do not have it. A key that is absent without a default, or unknown, is an error of one line.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def read_record(path: Path, record: type[Record], again: str) -> Record:
         again: what to do about a damaged file, such as "run the decide stage again".
 
     Raises:
-        InputError: the file is missing, no JSON, or its keys are not those of the record.
+        InputError: the file is missing, is not JSON, or its keys are not those of the record.
     """
     if not path.is_file():
         raise InputError(f"{path} is missing; {again}")
     try:
         plain = read_json(path)
     except ValueError as error:
+        # Errors have one line; a JSON error's text may have several.
         raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}); {again}") from error
     try:
         return from_plain(plain, record)
@@ -58,19 +59,19 @@ def from_plain(plain: Any, record: type[Record]) -> Record:
     """Returns the record of plain values.
 
     Raises:
-        InputError: they are no mapping, lack a key without a default, or have one that is no field.
+        InputError: they are not a mapping, lack a key without a default, or have a key that is not a field.
     """
     if not isinstance(plain, dict):
         raise InputError(f"{record.__name__} must be a mapping; got {plain!r}")
-    known: Any = fields(record)  # pyright: ignore[reportArgumentType] - a dataclass by contract
-    types = get_type_hints(record)
-    names = {entry.name for entry in known}
+    entries: Any = fields(record)  # pyright: ignore[reportArgumentType] - a dataclass by contract
+    types = get_type_hints(record)  # resolves annotations, which are text in these modules
+    names = {entry.name for entry in entries}
     unknown = [name for name in plain if name not in names]
     if unknown:
         raise InputError(f"the key {unknown[0]} is not known")
     missing = [
         entry.name
-        for entry in known
+        for entry in entries
         if entry.name not in plain and entry.default is MISSING and entry.default_factory is MISSING
     ]
     if missing:
@@ -78,14 +79,15 @@ def from_plain(plain: Any, record: type[Record]) -> Record:
     return record(**{name: _as(types[name], value) for name, value in plain.items()})
 
 
-def _as(wanted: Any, value: Any) -> Any:
+def _as(annotation: Any, value: Any) -> Any:
     """Returns plain values as the records or tuples of records that a field is annotated with."""
-    if get_origin(wanted) in (Union, UnionType):
-        if value is None and NoneType in get_args(wanted):
+    if get_origin(annotation) in (Union, UnionType):
+        if value is None and NoneType in get_args(annotation):
             return None
-        (wanted,) = [each for each in get_args(wanted) if each is not NoneType][:1]
-    if is_dataclass(wanted):
-        return from_plain(value, wanted)  # pyright: ignore[reportArgumentType] - a type here, not an instance
-    if get_origin(wanted) is tuple and isinstance(value, list):
-        return tuple(_as(get_args(wanted)[0], entry) for entry in value)
+        # Unions of records are `X | None`, so the first type that is not None is the record.
+        (annotation,) = [option for option in get_args(annotation) if option is not NoneType][:1]
+    if is_dataclass(annotation):
+        return from_plain(value, annotation)  # pyright: ignore[reportArgumentType] - a type here, not an instance
+    if get_origin(annotation) is tuple and isinstance(value, list):
+        return tuple(_as(get_args(annotation)[0], entry) for entry in value)
     return value

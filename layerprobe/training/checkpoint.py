@@ -1,4 +1,4 @@
-"""Training state on disk: one safetensors file, replaced atomically, from which training goes on to the last bit.
+"""Training state on disk: one safetensors file, replaced atomically. A resumed training ends with the same bits.
 
 Nothing is pickled. Random numbers need no state: every step seeds its own generator from (seed, step).
 """
@@ -26,7 +26,7 @@ RESUME = "resume.safetensors"
 
 @dataclass
 class Progress:
-    """Where a training stands; everything but the tensors."""
+    """How far a training has come; everything but the tensors."""
 
     step: int = 0
     epoch: int = 0
@@ -46,14 +46,15 @@ def save_resume(
 ) -> None:
     """Writes parameters, optimiser moments, progress and what is trained (`spec`) to `resume.safetensors`.
 
-    Every process calls it, since slices of a sharded model are put together; the main process writes.
+    Every process calls it, since the slices of a sharded model are gathered; the main process writes.
     """
     tensors = gathered(_state(model, optimizer))
     if processes.is_main():
         write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
-        for other in folder.glob("best-*.safetensors"):
-            if other != best_file(folder, progress.best_epoch):
-                other.unlink()
+        # Only after the resume file names the new best epoch: until then a kill needs the old one.
+        for path in folder.glob("best-*.safetensors"):
+            if path != best_file(folder, progress.best_epoch):
+                path.unlink()
 
 
 def _state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
@@ -61,11 +62,14 @@ def _state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator
         yield f"model.{name}", value
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            yield f"optimizer.{index}.{name}", torch.as_tensor(value)
+            yield f"optimizer.{index}.{name}", torch.as_tensor(value)  # an entry may be a plain number
 
 
 def best_file(folder: Path, epoch: int) -> Path:
-    """Returns where the best epoch's parameters lie. The name holds the epoch: the resume file says which counts."""
+    """Returns the file of the best epoch's parameters. The name holds the epoch; the resume file says which one counts.
+
+    So the two files agree even if the process is killed between writing one and the other.
+    """
     return folder / f"best-{epoch}.safetensors"
 
 
@@ -76,7 +80,7 @@ def load_resume(
     spec: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Restores what `save_resume` wrote; a fresh `Progress` where there is nothing to resume.
+    """Restores what `save_resume` wrote; returns a new `Progress` where there is nothing to resume.
 
     Args:
         folder: where the file lies.
@@ -86,7 +90,7 @@ def load_resume(
         defaults: defaults of the options in `spec`, for a file of a version that did not know all of them.
 
     Raises:
-        InputError: what lies there is a training of another specification; the message names the keys that differ.
+        InputError: the file is of a training with another specification; the message names the keys that differ.
         StudyError: its parameters do not fit the model.
     """
     path = folder / RESUME
@@ -94,17 +98,18 @@ def load_resume(
         return Progress()
     tensors, metadata = read_tensors(path)
     _refuse_other(path, metadata, spec, defaults)
-    own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    stored = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
-        _load(model, own)
+        _load(model, stored)
     except ValueError as error:
-        raise StudyError(f"{path} is of another model: {error}; delete {folder} to train anew") from error
+        raise StudyError(f"{path} is of another model: {error}; delete {folder} to train again") from error
+    # In the order of the groups, by which the optimiser numbers its state.
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, entry = name.split(".", 2)
-            state.setdefault(int(index), {})[entry] = like(value, parameters[int(index)])
+            state.setdefault(int(index), {})[entry] = like(value, parameters[int(index)])  # sliced as its parameter is
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**json.loads(metadata["progress"]))
 
@@ -112,11 +117,12 @@ def load_resume(
 def _refuse_other(
     path: Path, metadata: Mapping[str, str], spec: Mapping[str, Any], defaults: Mapping[str, Any] | None
 ) -> None:
+    # Through JSON and back, so that a tuple here equals the list in the file.
     differing = differing_keys(json.loads(metadata["spec"]), json.loads(json.dumps(spec)), defaults)
     if differing:
         raise InputError(
             f"{path} is a half-trained model of another specification; these keys differ: {', '.join(differing[:5])}; "
-            f"nothing is mixed: delete {path.parent.parent} to train anew"
+            f"it is not resumed: delete {path.parent.parent} to train again"
         )
 
 
@@ -131,7 +137,7 @@ def saved_progress(
         defaults: as of `load_resume`.
 
     Raises:
-        InputError: it is a training of another specification.
+        InputError: the training has another specification.
     """
     if not (folder / RESUME).exists():
         return Progress()
@@ -148,7 +154,7 @@ def save_best(folder: Path, model: torch.nn.Module, epoch: int) -> None:
 
 
 def keep_best(folder: Path, epoch: int) -> None:
-    """Makes the best epoch's parameters the model's own file; does nothing where that has been done."""
+    """Renames the best epoch's parameters to the model's file; does nothing if that was done before."""
     if best_file(folder, epoch).exists():
         best_file(folder, epoch).replace(folder / MODEL)
 
@@ -167,10 +173,10 @@ def load_model(path: Path, model: torch.nn.Module) -> None:
 
 
 def drop_resume(folder: Path) -> None:
-    """Deletes the resume file of a finished training; the model's own file stays."""
+    """Deletes the resume file of a finished training; the model's file stays."""
     (folder / RESUME).unlink(missing_ok=True)
 
 
 def _load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    own = trainable_state(model)
-    load_trainable_state(model, {name: like(value, own.get(name, value)) for name, value in tensors.items()})
+    state = trainable_state(model)  # a name that the model lacks is passed on, so that the loader can name it
+    load_trainable_state(model, {name: like(value, state.get(name, value)) for name, value in tensors.items()})

@@ -1,7 +1,8 @@
 """One training loop for every model: SASRec, teachers, variants and students.
 
 Takes a `SequenceModel`, training batches and an objective; hands on the best parameters by valid NDCG@10 as
-`checkpoint/model.safetensors` with `log.jsonl` beside it. Killed at any moment, it goes on to the same result.
+`checkpoint/model.safetensors` with `log.jsonl` beside it. A training that was killed at any moment can be resumed and
+ends with the same result.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LOG_EVERY = 20
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training came to. `best_valid` is NDCG@10 (full ranking) of validation users at `best_epoch`."""
+    """Result of a training. `best_valid` is NDCG@10 (full ranking) of validation users at `best_epoch`."""
 
     best_epoch: int
     best_valid: float
@@ -55,9 +56,8 @@ class Trainer:
         validate: returns the valid NDCG@10 that picks the best epoch; called once before training too.
         folder: where `checkpoint/` and `log.jsonl` are written.
         objective: returns the loss terms of a batch, `loss` among them; all are logged.
-        label: how progress lines call this training.
-        spec: everything the result depends on, as plain values; a half-trained model of another one is never gone on
-            with.
+        label: name of this training in progress lines.
+        spec: everything the result depends on, as plain values; a half-trained model of another one is never resumed.
         defaults: defaults of the options in `spec`, for a half-trained model of an older version.
         tracking: trackers that get the rows of the log too.
     """
@@ -83,21 +83,21 @@ class Trainer:
         return self._finish(self.folder / CHECKPOINT)
 
     def pause_after(self, epochs: int) -> None:
-        """Trains like `run` until `epochs` epochs are done, and leaves the saved point from which `run` goes on.
+        """Trains like `run` until `epochs` epochs are done, and leaves the saved point from which `run` resumes.
 
-        Rates and batches are those of the whole training, so a paused model ends with the bits of one that was not.
+        Rates and batches are those of the whole training, so a paused model ends with the same bits as any other.
         """
         self._train(min(epochs, self.options.epochs))
         self.engine.close()
 
     def _train(self, epochs: int) -> None:
         checkpoint = self.folder / CHECKPOINT
-        processes.wait()
+        processes.wait()  # nobody reads the saved point while another process still writes it
         self.progress = load_resume(checkpoint, self.model, self.engine.optimizer, self.spec, self.defaults)
         self.log = TrainingLog(self.folder, self.progress.log_rows)
         with closing(self.tracking.start(self.label, self.spec)) as self.tracked:
             if self.progress.log_rows:
-                say(f"{self.label}: goes on at step {self.progress.step}")
+                say(f"{self.label}: resumed at step {self.progress.step}")
             else:
                 self._after_epoch(checkpoint)  # untrained: the pipeline works, and a best model exists from the start
             while self.progress.epoch < epochs and not self.progress.stopped:
@@ -107,29 +107,30 @@ class Trainer:
     def _epoch(self, checkpoint: Path) -> None:
         self.model.train()
         plan = self.batches.plan(self.progress.epoch)
-        done = self.progress.step - self.progress.epoch * self.steps_per_epoch
+        done = self.progress.step - self.progress.epoch * self.steps_per_epoch  # steps of this epoch before a resume
         label = f"{self.label}, epoch {self.progress.epoch + 1} of {self.options.epochs}"
         started = saved = time.monotonic()
-        for chosen in shown(plan[done:], len(plan), label, done):
-            self._step(chosen)
+        for examples in shown(plan[done:], len(plan), label, done):
+            self._step(examples)
             now = time.monotonic()
             self.progress.train_seconds += now - started
             started = now
             if self._is_time(now - saved):
                 self._save(checkpoint)
-                saved = started = time.monotonic()
+                saved = started = time.monotonic()  # the time of saving is no time of training
         self.progress.epoch += 1
 
     def _is_time(self, since: float) -> bool:
-        """Tells whether to save; the slices of a sharded model can only be saved by all processes at once."""
+        """Tells whether to save; all processes must save a sharded model together, so they agree on the moment."""
         return processes.agreed(lambda: since > SAVE_SECONDS) if self.engine.sharded else since > SAVE_SECONDS
 
-    def _step(self, chosen: np.ndarray) -> None:
+    def _step(self, examples: np.ndarray) -> None:
         step = self.progress.step
         rate = learning_rate_at(step, self.options.epochs * self.steps_per_epoch, self.options)
-        portions = self.batches.portions(chosen, processes.index(), processes.count(), step)
+        portions = self.batches.portions(examples, processes.index(), processes.count(), step)
+        # The seed is a function of the step, so a resumed training draws the same dropout masks.
         values = self.engine.backward(portions, self.batches.seed * 1_000_003 + step)
-        self._check(values, rate)
+        self._check(values, rate)  # before the update: parameters that are not finite are never saved
         self.engine.update(rate)
         self.progress.step += 1
         if step % LOG_EVERY == 0:
@@ -145,10 +146,11 @@ class Trainer:
             )
 
     def _after_epoch(self, checkpoint: Path) -> None:
-        found = self.validate(self.engine.readable())
-        valid = processes.agreed(lambda: found)  # a last bit that differs must not part the processes
+        score = self.validate(self.engine.readable())
+        valid = processes.agreed(lambda: score)  # one decision for all, even if a last bit differs
         if valid > self.progress.best_valid:
             self.progress.best_valid, self.progress.best_epoch = valid, self.progress.epoch
+            # Before the resume file that names it, which is written at the end of this function.
             save_best(checkpoint, self.model, self.progress.epoch)
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience

@@ -1,8 +1,8 @@
 """What a trained model costs on this machine: time and memory of answering requests, memory of a training step.
 
-Takes models by how they are loaded, hands on milliseconds and bytes. Models are timed in turn, in several rounds, so
-that a slow minute of the machine hits all of them alike; each is loaded anew for a round, so that one at a time lies in
-memory. A model that this machine has too little memory for stays without costs.
+Takes functions that load models, hands on milliseconds and bytes. Models are timed in turn, in several rounds, so that
+a slow minute of the machine affects all of them; each is loaded again in every round, so that only one is in memory at
+a time. A model that needs more memory than this machine has gets no costs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model to be timed: what progress lines call it, and what loads it, trained and in evaluation mode."""
+    """A model to be timed: its name in progress lines, and what loads it, trained and in evaluation mode."""
 
     label: str
     load: Callable[[], SequenceModel]
@@ -50,7 +50,7 @@ class ServedModel:
 
 @dataclass
 class Served:
-    """What answering requests took a model: milliseconds of calls by batch size, and bytes."""
+    """Costs of answering requests with a model: milliseconds of calls by batch size, and bytes."""
 
     calls: dict[int, list[float]] = field(default_factory=lambda: {ONE: [], MANY: []})
     weights: int = 0
@@ -67,7 +67,7 @@ def serve(models: Sequence[ServedModel], split: Split, calls: int, remove_histor
 
     Args:
         models: what is timed.
-        split: whose test users ask.
+        split: its test users make the requests.
         calls: calls of one user per model.
         remove_history: whether items that a user has met are left out of the answer.
 
@@ -78,40 +78,41 @@ def serve(models: Sequence[ServedModel], split: Split, calls: int, remove_histor
     served: list[Served | None] = [Served() for _ in models]
     for turn in range(ROUNDS):
         for place, model in enumerate(models):
-            so_far = served[place]
-            if so_far is not None:
-                once = partial(_serve_once, model, requests, remove_history, turn, so_far)
+            measured = served[place]
+            if measured is not None:  # None: it was out of memory in an earlier round
+                once = partial(_serve_once, model, requests, remove_history, turn, measured)
                 served[place] = _with_memory(model.label, once)
     return served
 
 
 def _serve_once(
-    served: ServedModel, requests: Mapping[int, list[Request]], removes: bool, turn: int, so_far: Served
+    served: ServedModel, requests: Mapping[int, list[Request]], removes: bool, turn: int, measured: Served
 ) -> Served:
-    """Adds one round to what was measured of a model; it is gone from memory before the next one is loaded."""
+    """Adds one round to the measurements of a model; it leaves memory before the next one is loaded."""
     model = as_served(served.load())
-    for size, asked in requests.items():
-        so_far.calls[size] += time_requests(model, asked[turn::ROUNDS], removes).tolist()
-    if turn == 0:
+    for size, of_size in requests.items():
+        measured.calls[size] += time_requests(model, of_size[turn::ROUNDS], removes).tolist()
+    if turn == 0:  # bytes do not vary between rounds as times do
         longest = max(requests[MANY], key=_longest)
-        so_far.weights = model_bytes(model).weights
-        so_far.scoring = peak_bytes(lambda: answer(model, longest, removes), model.device)
-    return so_far
+        measured.weights = model_bytes(model).weights
+        measured.scoring = peak_bytes(lambda: answer(model, longest, removes), model.device)
+    return measured
 
 
 def _with_memory(label: str, measure: Callable[[], T]) -> T | None:
-    """Returns what is measured, or None, which is said, where memory is too small for it."""
+    """Returns what is measured; None, with a progress line, if memory is too small for it."""
     try:
         return measure()
     except OUT_OF_MEMORY as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+    # Outside the handler: the error's traceback refers to the model, and would keep it in memory.
     release_memory()
     say(f"cost: {label} is left out, out of memory ({reason})")
     return None
 
 
 def as_served(model: SequenceModel) -> SequenceModel:
-    """Merges LoRA, as export does. A quantized backbone keeps it beside: merged, it would be rounded once more."""
+    """Merges LoRA, as export does. A quantized backbone keeps it separate: merging would round it once more."""
     if isinstance(model, Recommender) and not getattr(model.backbone, "is_quantized", False):
         model.network = merged(cast("PreTrainedModel | PeftModel", model.network))
     return model
@@ -122,16 +123,16 @@ def _longest(request: Request) -> int:
 
 
 def trained_bytes(job: ModelJob, split: Split) -> int | None:
-    """Returns `training_bytes`, or None where memory is too small; in a launch that ends the run, since all wait."""
+    """Returns `training_bytes`, or None if memory is too small; in a launch that ends the run, since others wait."""
     measure = partial(training_bytes, job, split)
     return _with_memory(job.point.label, measure) if processes.count() == 1 else measure()
 
 
 def training_bytes(job: ModelJob, split: Split) -> int | None:
-    """Returns what a process holds at the peak of a training step: weights, moments, and the step's own.
+    """Returns the bytes a process holds at the peak of a training step: weights, moments, and those of the step itself.
 
     All processes of a launch take the step together. None where they hold slices of the model: what one of them holds
-    then depends on the launch. Layers are not compiled, which costs minutes and is for speed.
+    then depends on the launch. Layers are not compiled: that takes minutes and changes speed only.
     """
     model = job.build()
     size = model_bytes(model)
@@ -140,4 +141,5 @@ def training_bytes(job: ModelJob, split: Split) -> int | None:
         return None
     batches = train_batches(split, job.max_len, training, job.point.seed, model.extra_positions)
     backward, update = step_bytes(Engine(model, next_item_objective_with(training.loss), training), batches)
+    # Activations are gone when the update starts, but the gradients are still there.
     return size.held + max(backward, size.trained + update)

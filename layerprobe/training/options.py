@@ -44,17 +44,17 @@ class TrainingOptions:
     loss: LossOptions = field(default_factory=LossOptions)
     """What a target's score is compared with: all items, or a draw of them for very large catalogues."""
     stride: int | None = None
-    """Null trains on a user's newest `max_len` items alone; a number slides windows back over older ones, so many items
-    at a time. With `all` every item is a target once; with `last` and 1 every prefix is an example of its own."""
+    """Null trains on a user's newest `max_len` items only; a number slides windows back over older ones by that many
+    items. With `all` every item is a target once; with `last` and 1 every prefix is an example of its own."""
     max_tokens: int | None = None
     """Most positions, padding and repeated prompt included, that one forward pass holds. A step that holds more is cut
-    into several and their gradients are added up: same loss, less memory. Null: a step is one pass."""
+    into several passes whose gradients are added up: same loss, less memory. Null: a step is one pass."""
     compile: bool = False
     """Whether layers go through torch.compile, which costs a minute at first and needs a compiler."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "stride", "max_tokens"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:  # None is allowed, 0 is not
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise InputError(
@@ -77,7 +77,7 @@ class TrainingOptions:
 def learning_rate_at(step: int, total_steps: int, options: TrainingOptions) -> float:
     """Returns the learning rate of optimiser step `step` (0-based) out of `total_steps`."""
     if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
+        return options.learning_rate * (step + 1) / options.warmup_steps  # + 1: the first step has a rate above 0
     if options.schedule == "constant":
         return options.learning_rate
     progress = (step - options.warmup_steps) / max(1, total_steps - options.warmup_steps)

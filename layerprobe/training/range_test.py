@@ -1,7 +1,7 @@
 """`range_test`: what the loss does while the learning rate rises from far too small to far too large.
 
-Takes a fresh model and its training batches, hands on a `RangeTest`: the table of steps and why it ended. What follows
-from the table for the choice of a rate is `rate_advice`.
+Takes a new model and its training batches, hands on a `RangeTest`: the table of steps and why it ended. `rate_advice`
+derives the choice of a rate from the table.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from layerprobe.training.options import TrainingOptions
 Ending = Literal["end", "rose", "not finite"]
 FEWEST_STEPS = 10
 WINDOWS = 20
-"""The smoothed loss averages over about one in so many of the steps, a constant share of the range."""
+"""The smoothed loss averages over about the steps divided by this number, a constant share of the range."""
 RISE = 1.25
-"""The test ends where the smoothed loss is so many times what it was at the start. The loss of next items starts near
-ln(n_items), that of a guess among all: a model clearly worse than a guess has been broken by the rate, and larger rates
-show no more. It is not 1, so that the noise of the first steps does not end the test, and not 4 or more, as for losses
-that fall to near 0, since a broken model may stay below twice its start for a long while."""
+"""The test ends when the smoothed loss is this many times its value at the start. The loss of next items starts near
+ln(n_items), the loss of a random guess: a model clearly worse than that has diverged, and larger rates show nothing
+more. It is not 1, so that the noise of the first steps does not end the test. It is not 4 or more, as for losses that
+fall to near 0, since a diverged model may stay below twice its start for a long time."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RateRange:
     """Which learning rates are tried.
 
     Raises:
-        InputError: the range is empty or reaches 0, or the steps are too few to see a shape.
+        InputError: the range is empty or reaches 0, or there are too few steps.
     """
 
     low: float = 1e-6
@@ -47,7 +47,7 @@ class RateRange:
     high: float = 1.0
     """The last rate."""
     steps: int = 200
-    """Optimiser steps; each one's rate is the same factor above the one before."""
+    """Optimiser steps; the rate grows by the same factor from each to the next."""
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < math.inf:
@@ -62,20 +62,20 @@ class RateRange:
 
     @property
     def window(self) -> int:
-        """Steps that the smoothed loss averages over, about."""
+        """Number of steps that the smoothed loss averages over, about."""
         return max(1, self.steps // WINDOWS)
 
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """What a range test came to.
+    """Result of a range test.
 
     Attributes:
         table: `columns.RATE_RANGE`, one row per step until it ended. `loss` is that of the step's batch before the
-            update with the step's rate, so it shows what the rates before did. Only the last row may not be finite.
+            update with the step's rate, so it shows the effect of earlier rates. Only the last row may not be finite.
         ending: `end`: all rates were tried; `rose`: the smoothed loss exceeded `RISE` times that of the start;
             `not finite`: loss or gradient was NaN or infinite.
-        tried: the rates asked for.
+        tried: the rates of the test.
     """
 
     table: pd.DataFrame
@@ -98,19 +98,19 @@ def range_test(
 ) -> RangeTest:
     """Trains `model` with a rate that grows by the same factor each step, and records its loss.
 
-    A loss or gradient that is not finite ends the test and is no error: it is what the test is there to find. Batches,
+    A loss or gradient that is not finite ends the test and is not an error: the test exists to find it. Batches,
     dropout masks and optimiser are those of the training with the same seed, whose first step is the test's first.
 
     Args:
-        model: fresh; afterwards it is spent.
-        batches: training batches, seeded; where one epoch is too short the test goes on with the next.
+        model: a new one; it cannot be used afterwards.
+        batches: training batches, seeded; where one epoch is too short the test continues with the next.
         objective: returns the loss terms of a batch, `loss` among them.
         options: optimiser and gradient bound; its own rate, warm-up, schedule and epochs are not used.
         tried: the rates.
-        label: how progress lines call it.
+        label: its name in progress lines.
 
     Source: Smith, Cyclical learning rates for training neural networks, arXiv 1506.01186, section 3.3. We differ: the
-    rate rises geometrically, since useful rates span decades, and the loss is watched, not the accuracy.
+    rate rises geometrically, since useful rates span decades, and the loss is recorded, not the accuracy.
     """
     engine = Engine(model, objective, options)
     model.train()
@@ -118,13 +118,13 @@ def range_test(
     ending: Ending = "end"
     average = Average(1 - 1 / tried.window)
     steps = enumerate(zip(tried.rates.tolist(), _steps(batches), strict=False))
-    for step, (rate, chosen) in shown(steps, tried.steps, label):
-        portions = batches.portions(chosen, processes.index(), processes.count(), step)
-        values = engine.backward(portions, batches.seed * 1_000_003 + step)
+    for step, (rate, examples) in shown(steps, tried.steps, label):
+        portions = batches.portions(examples, processes.index(), processes.count(), step)
+        values = engine.backward(portions, batches.seed * 1_000_003 + step)  # the seed of the training's own step
         loss, norm = values["loss"], values[GRAD_NORM]
         row = (step, rate, loss, average.add(loss), norm)
         rows.append(dict(zip(columns.RATE_RANGE, row, strict=True)))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and math.isfinite(norm)):  # checked first: NaN is not greater than anything
             ending = "not finite"
             break
         if _has_risen(rows, tried.window):
@@ -143,13 +143,14 @@ class Average:
 
     def add(self, value: float) -> float:
         """Returns the average with `value` in it."""
+        # Divided by the weights so far: a plain moving average starts at 0 and would look like a rising loss.
         self.total = self.keep * self.total + (1 - self.keep) * value
         self.weight = self.keep * self.weight + (1 - self.keep)
         return self.total / self.weight
 
 
 def _steps(batches: TrainBatches) -> Iterator[np.ndarray]:
-    """Yields the steps of one epoch after another."""
+    """Yields the steps of one epoch after another, without end."""
     for epoch in count():
         yield from batches.plan(epoch)
 

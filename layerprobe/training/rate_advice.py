@@ -1,4 +1,4 @@
-"""`read_range`: which learning rate a range test advises, and how a study's own rate stands to it.
+"""`read_range`: which learning rate a range test suggests, and how a study's own rate compares with it.
 
 Takes the table of a `RangeTest`, hands on a `RateAdvice` and sentences for people.
 """
@@ -15,35 +15,35 @@ from layerprobe.training.range_test import RangeTest, start_loss
 
 Verdict = Literal["too large", "risky", "safe", "slow", "untested"]
 MARGIN = 3.0
-"""A rate is safe up to so small a part of the rate at which the loss turns: a whole training meets more bad batches
-than a test, and the smoothed loss turns some steps late."""
+"""Rates up to the turn divided by this number are safe: a whole training has more bad batches than a test, and the
+smoothed loss turns some steps late."""
 SLOW = 10.0
-"""A rate so many times below the suggested one is called slow."""
+"""A rate this many times below the suggested one is called slow."""
 FLAT = 0.05
-"""The loss turns where all but this share of its fall is made. The smallest loss itself may lie a decade further on, on
-a flat and noisy floor, or where a broken model came down once more by chance."""
+"""The loss turns where all but this share of its fall is made. The smallest loss itself may be at a rate ten times as
+high, on a flat and noisy floor, or where a diverged model came down once more by chance."""
 CLEAR = 6.0
-"""A fall counts from so many standard deviations of the smoothed loss on: the lowest of many values is looked at, and
-the start it is compared with is as noisy."""
+"""A fall counts if it is at least this many standard deviations of the smoothed loss: it is measured at the lowest of
+many values, and the start it is compared with is as noisy."""
 
 
 @dataclass(frozen=True)
 class RateAdvice:
-    """Peak learning rates that a test speaks for."""
+    """Peak learning rates that a test supports."""
 
     steepest: float
     """Where the smoothed loss falls fastest over the logarithm of the rate."""
     turn: float | None
-    """Where the smoothed loss has fallen as good as all the way, see `FLAT`; None: it fell up to the last rate."""
+    """Where the smoothed loss has made nearly all of its fall, see `FLAT`; None: it fell up to the last rate."""
     largest_safe: float
     """A third of the turn, or the last rate where there is no turn."""
     suggested: float | None
-    """`steepest`, or `largest_safe` where that is smaller; None where no turn was seen, since more may be to come."""
+    """`steepest`, or `largest_safe` where that is smaller; None where no turn was seen: higher rates may be better."""
     from_edge: bool
-    """Whether the loss fell fastest at the first rates, so that smaller ones may do as well."""
+    """Whether the loss fell fastest at the first rates, so that smaller ones may be as good."""
 
     def verdict(self, rate: float) -> Verdict:
-        """Says how a learning rate stands to the test."""
+        """Says how a learning rate compares with the test."""
         if self.turn is None or self.suggested is None:
             return "untested" if rate > self.largest_safe else "safe"
         if rate > self.turn:
@@ -54,17 +54,18 @@ class RateAdvice:
 
 
 def read_range(test: RangeTest) -> RateAdvice | None:
-    """Returns what the test advises; None where the smoothed loss never falls clearly below its start.
+    """Returns what the test suggests; None where the smoothed loss never falls clearly below its start.
 
     The slope at a rate is that of a straight line through the smoothed losses around it, as far each way as the loss is
-    smoothed. Only rates up to the turn are looked at.
+    smoothed. Only rates up to the turn are used.
     """
+    # The last row of a diverged test is not finite.
     finite = test.table[np.isfinite(test.table[[columns.LOSS, columns.GRAD_NORM]]).all(axis=1)]
     loss, smoothed, rates = (
         finite[name].to_numpy() for name in (columns.LOSS, columns.SMOOTHED, columns.LEARNING_RATE)
     )
     window = test.tried.window
-    if len(loss) <= 2 * window:
+    if len(loss) <= 2 * window:  # too short for a start and a fall
         return None
     clear = CLEAR * _noise(loss, window)
     lowest = window + int(smoothed[window:].argmin())
@@ -72,20 +73,23 @@ def read_range(test: RangeTest) -> RateAdvice | None:
     if fall <= clear:
         return None
     turned = test.ending != "end" or smoothed[-1] - smoothed[lowest] > clear
+    # The first rate that is nearly at the bottom: the minimum itself moves with the noise of a flat floor.
     last = int(np.flatnonzero(smoothed <= smoothed[lowest] + FLAT * fall)[0]) if turned else lowest
     steepest = int(_slopes(smoothed[: last + 1], np.log(rates[: last + 1]), window).argmin())
     turn = float(rates[last]) if turned else None
     largest_safe = float(rates[-1]) if turn is None else turn / MARGIN
-    found = float(rates[steepest])
-    suggested = None if turn is None else min(found, largest_safe)
-    return RateAdvice(found, turn, largest_safe, suggested, steepest <= window)
+    steepest_rate = float(rates[steepest])
+    suggested = None if turn is None else min(steepest_rate, largest_safe)
+    return RateAdvice(steepest_rate, turn, largest_safe, suggested, steepest <= window)
 
 
 def _noise(loss: np.ndarray, window: int) -> float:
     """Returns the standard deviation that chance gives the smoothed loss, from the steps' differences."""
+    # Differences of neighbouring steps: the slow fall of the loss cancels in them, its noise does not.
     differences = np.abs(np.diff(loss))
-    single = 1.4826 * np.median(differences) / np.sqrt(2)  # of a normal variable; the median forgets a divergence
+    single = 1.4826 * np.median(differences) / np.sqrt(2)  # of a normal variable; the median ignores a divergence
     keep = 1 - 1 / window
+    # How much an exponential average of independent values lowers their deviation.
     return float(single * np.sqrt((1 - keep) / (1 + keep)))
 
 
@@ -101,13 +105,13 @@ def sentence(test: RangeTest, advice: RateAdvice | None) -> str:
         return _no_advice(test)
     fastest = f"the loss falls fastest at a learning rate of {advice.steepest:.2g}"
     if advice.from_edge:
-        fastest += ", among the first tried: a lower low may show more"
+        fastest += ", among the first rates tried: a smaller low may show more"
     if advice.turn is None:
         return (
-            f"no suggestion yet: {fastest}, and still falls at {advice.largest_safe:.2g}, the largest tried: a higher "
+            f"no suggestion yet: {fastest}, and still falls at {advice.largest_safe:.2g}, the largest tried: a larger "
             "high, or more steps, will show where it turns"
         )
-    safe = f"a third of that, {advice.largest_safe:.2g}, is the most to choose; suggested: {advice.suggested:.2g}"
+    safe = f"use at most a third of that, {advice.largest_safe:.2g}; suggested: {advice.suggested:.2g}"
     return f"{fastest} and turns at {advice.turn:.2g}; {safe}"
 
 
@@ -118,20 +122,20 @@ def _no_advice(test: RangeTest) -> str:
     if rate is None:
         return (
             f"no suggestion: the loss does not fall at any rate from {test.tried.low:.2g} to {test.tried.high:.2g}; "
-            "try a higher high, or look whether there is anything to learn"
+            "try a larger high, or check whether there is anything to learn"
         )
     how = "was no longer finite" if test.ending == "not finite" else "had risen far above its start"
-    return f"no suggestion: the loss never fell, and at {rate:.2g} it {how}; try a lower low or more steps"
+    return f"no suggestion: the loss never fell, and at {rate:.2g} it {how}; try a smaller low or more steps"
 
 
 def verdict_sentence(advice: RateAdvice, key: str, rate: float) -> str:
-    """Says how the study's own rate, `key`, stands to the test."""
+    """Says how the study's own rate, `key`, compares with the test."""
     suggested = "a smaller one" if advice.suggested is None else f"{advice.suggested:.2g}"
     words = {
-        "too large": f"lies above the turn: the training is likely to fail; take {suggested}",
-        "risky": f"lies above the safe range, which ends at {advice.largest_safe:.2g}: the training may fail",
-        "safe": f"lies in the safe range, which ends at {advice.largest_safe:.2g}",
-        "untested": f"lies above every rate tried, up to {advice.largest_safe:.2g}: nothing is known of it",
+        "too large": f"is above the turn: the training is likely to fail; use {suggested}",
+        "risky": f"is above the safe range, which ends at {advice.largest_safe:.2g}: the training may fail",
+        "safe": f"is in the safe range, which ends at {advice.largest_safe:.2g}",
+        "untested": f"is above every rate tried, up to {advice.largest_safe:.2g}: it was not tested",
         "slow": f"is safe, but more than {SLOW:g} times below the suggestion: the training will be slow",
     }
     return f"{key}, {rate:g}, {words[advice.verdict(rate)]}"

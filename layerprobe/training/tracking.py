@@ -1,4 +1,4 @@
-"""Trackers: TensorBoard, Weights and Biases or MLflow, through Accelerate. None is needed; `log.jsonl` is always there.
+"""Trackers: TensorBoard, Weights and Biases or MLflow, through Accelerate. All are optional; `log.jsonl` always exists.
 
 A tracker gets the same rows as `log.jsonl`, one run per training.
 """
@@ -22,12 +22,12 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where the rows of a study's logs go beside `log.jsonl`.
+    """Where the rows of a study's logs go besides `log.jsonl`.
 
     Attributes:
-        names: the trackers; none is usual.
-        project: what the study is called there.
-        folder: where TensorBoard's files lie.
+        names: the trackers; usually none.
+        project: the study's name there.
+        folder: where TensorBoard's files are.
     """
 
     names: tuple[TrackerName, ...] = ()
@@ -38,7 +38,7 @@ class Tracking:
         """Checks that the trackers' packages are installed.
 
         Raises:
-            InputError: one is not; Accelerate itself would leave it out without a word.
+            InputError: one is not; Accelerate itself would leave it out silently.
         """
         missing = [name for name in self.names if not _is_package(name)]
         if missing:
@@ -50,7 +50,7 @@ class Tracking:
         """Starts the run of one training.
 
         Args:
-            label: what the training is called.
+            label: the training's name.
             spec: everything its result depends on, as plain values.
         """
         return Run(self, label, spec)
@@ -60,7 +60,7 @@ UNTRACKED = Tracking()
 
 
 class Run:
-    """One training's run in every tracker; a training that goes on after a stop goes on in the same W&B run."""
+    """One training's run in every tracker; a resumed training continues the same W&B run."""
 
     def __init__(self, tracking: Tracking, label: str, spec: Mapping[str, Any]) -> None:
         tracking.check()
@@ -83,8 +83,8 @@ class Run:
 
 def _is_package(name: str) -> bool:
     """Tells whether it can be imported; a mere folder of that name, such as W&B's own `wandb/`, cannot."""
-    found = find_spec(name)
-    return found is not None and found.origin is not None
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 def _tracker(name: TrackerName, tracking: Tracking, label: str) -> GeneralTracker:
@@ -94,13 +94,14 @@ def _tracker(name: TrackerName, tracking: Tracking, label: str) -> GeneralTracke
         return TensorBoardTracker(run, str(tracking.folder))
     if name == "mlflow":
         return MLflowTracker(tracking.project, run_name=run)
-    known = hashlib.sha256(f"{tracking.folder.resolve()}:{label}".encode()).hexdigest()[:16]
+    # The same id for the same training in the same folder: W&B then resumes the run.
+    run_id = hashlib.sha256(f"{tracking.folder.resolve()}:{label}".encode()).hexdigest()[:16]
     tracking.folder.mkdir(parents=True, exist_ok=True)
-    return WandBTracker(tracking.project, name=run, id=known, resume="allow", dir=str(tracking.folder))
+    return WandBTracker(tracking.project, name=run, id=run_id, resume="allow", dir=str(tracking.folder))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
-    """Yields dotted names and plain values; trackers know no lists and no null."""
+    """Yields dotted names and plain values; trackers take neither lists nor null."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

@@ -213,19 +213,19 @@ def test_a_launch_on_gpus_is_counted_in_gpus(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
-        ("ACCELERATE_MIXED_PRECISION", "fp16", "take no or bf16"),
-        ("ACCELERATE_USE_DEEPSPEED", "true", "take distributed_type MULTI_GPU or FSDP"),
-        ("FSDP_VERSION", "1", "take fsdp_version 2"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "use no or bf16"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "use distributed_type MULTI_GPU or FSDP"),
+        ("FSDP_VERSION", "1", "use fsdp_version 2"),
         ("FSDP_OFFLOAD_PARAMS", "true", "leave fsdp_offload_params out"),
-        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "take backbone.gradient_checkpointing"),
-        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "take training.compile"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "use backbone.gradient_checkpointing"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "use training.compile"),
     ],
 )
 def test_what_a_launcher_asks_for_in_vain_is_refused(
     name: str, value: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"the launcher asks for {name}={value}, which is not supported; {advice}"):
+    with pytest.raises(InputError, match=f"the launcher sets {name}={value}, which is not supported; {advice}"):
         processes.join()
 
 

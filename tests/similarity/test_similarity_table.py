@@ -223,7 +223,7 @@ def test_a_student_is_compared_state_by_state_with_its_teacher() -> None:
 
 
 def test_coordinates_of_different_spaces_are_not_compared() -> None:
-    with pytest.raises(InputError, match=r"cosines need states of one dim; got \[5, 8\]"):
+    with pytest.raises(InputError, match=r"cosines need states of the same dim; got \[5, 8\]"):
         student_table(walk(2, 60, 8), walk(2, 60, 5), "readout", ["cosine"], HUNDRED)
 
 

@@ -52,7 +52,7 @@ def test_pairs_hold_the_rows_whose_mean_is_the_value() -> None:
 
 
 REFUSED = [
-    (normal(5, 3), normal(5, 4), r"states of one dim; got \[3, 4\]"),
+    (normal(5, 3), normal(5, 4), r"states of the same dim; got \[3, 4\]"),
     (normal(5, 3), torch.ones(5, 3), "state 1 is constant over its 5 rows"),
     (normal(5, 3), normal(4, 3), r"same rows; got row counts \[4, 5\]"),
     (normal(5, 3) * float("inf"), normal(5, 3), "NaN or infinite values"),

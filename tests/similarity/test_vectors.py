@@ -157,7 +157,7 @@ GOOD = normal(10, 3)
 REFUSED = [
     (GOOD, WITH_ZEROS, "state 1 has 2 zero vectors of 10 rows"),
     (torch.zeros(10, 3), GOOD, "state 0 has 10 zero vectors of 10 rows"),
-    (GOOD, normal(10, 4), "one dim; got [3, 4]"),
+    (GOOD, normal(10, 4), "the same dim; got [3, 4]"),
     (GOOD, normal(9, 3), "same rows; got row counts [9, 10]"),
     (normal(0, 3), normal(0, 3), "at least 1 rows; got 0"),
     (GOOD, GOOD * float("inf"), "state 1 holds 30 NaN or infinite values of 30"),

@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     with pytest.raises(StudyError) as caught, writer(path):
         raise error
     assert str(caught.value) == (
-        f"could not write {path}: {reason}; what was there before is unchanged: free space and run the same "
+        f"could not write {path}: {reason}; an earlier version of it is unchanged: free space and run the same "
         "command again"
     )
     assert path.read_text() == "old"

@@ -31,7 +31,7 @@ SASREC = TINY["items"]["sasrec"]
         ),
         (
             {"training": {**TRAINING, "loss": {"kind": "sampled-softmax", "negatives": 121}}},
-            "training: loss.negatives must be at most the number of items, 120; got 121: set it lower, or take "
+            "training: loss.negatives must be at most the number of items, 120; got 121: set it lower, or use "
             "loss.kind = softmax, which suits a catalogue of 120 items",
         ),
     ],

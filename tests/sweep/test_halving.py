@@ -54,7 +54,7 @@ def test_survivors_keep_every_bit_and_the_stopped_go_on_when_halving_is_left_out
     capsys.readouterr()
     assert main(["probe", str(path), "--out", str(folder), "--probe.halving", "null"]) == 0
     said = capsys.readouterr().err
-    assert all(f"variant {name.replace('-', ':')} seed 0: goes on at step" in said for name in halted)
+    assert all(f"variant {name.replace('-', ':')} seed 0: resumed at step" in said for name in halted)
     assert not list(folder.rglob("halted.json"))
     assert set(pd.read_csv(folder / "curve.csv").query("kind == 'variant'")["depth"]) == {0, 1, 2, 3, 4}
     # What is finished is not stopped afterwards, though the same choice is made again.

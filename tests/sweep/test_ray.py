@@ -81,7 +81,7 @@ def test_a_node_killed_midway_leaves_the_study_complete_and_equal_to_the_local_o
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     lines = said(run)
     assert "sweep: 3 of 4 done, 1 stopped by halving" in lines
-    resumed = {int(step) for step in re.findall("goes on at step ([0-9]+)", lines)}
+    resumed = {int(step) for step in re.findall("resumed at step ([0-9]+)", lines)}
     assert len(resumed) > 1, "all went on from the choice alone: no model was in its training when its node died"
     folders = sorted(path.relative_to(local) for path in local.glob("variants/*/*"))
     assert len(folders) == 4

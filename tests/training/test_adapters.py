@@ -227,7 +227,7 @@ def test_a_name_that_matches_no_map_is_refused_with_the_maps_there_are(family: s
         (lambda: TuningOptions("full", rank=2), r"tuning\.rank needs tuning\.method lora; the method is full"),
         (lambda: TuningOptions("frozen", targets="all"), r"tuning\.targets needs tuning\.method lora"),
         (lambda: adapt(stock("llama").bfloat16(), TuningOptions()), "hold the backbone in float32"),
-        (lambda: adapt(stock("gpt2").half(), TuningOptions()), "steps are lost in low precision"),
+        (lambda: adapt(stock("gpt2").half(), TuningOptions()), "low precision rounds small steps away"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(make: Callable[[], Any], message: str) -> None:

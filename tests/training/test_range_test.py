@@ -188,7 +188,7 @@ def test_a_loss_that_falls_fastest_at_once_asks_for_a_lower_start() -> None:
     advice = read_range(test)
     assert advice is not None
     assert advice.from_edge
-    assert "a lower low may show more" in sentence(test, advice)
+    assert "a smaller low may show more" in sentence(test, advice)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_where_no_turn_was_seen_nothing_is_suggested_or_called_slow(rate: float,
     advice = RateAdvice(steepest=0.5, turn=None, largest_safe=1.0, suggested=None, from_edge=False)
     assert advice.verdict(rate) == verdict
     said = verdict_sentence(advice, "training.learning_rate", rate)
-    assert ("nothing is known of it" in said) == (verdict == "untested")
+    assert ("it was not tested" in said) == (verdict == "untested")
 
 
 @pytest.mark.parametrize(

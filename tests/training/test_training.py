@@ -267,7 +267,7 @@ def test_a_half_trained_model_of_another_specification_is_refused_by_the_keys_th
     with pytest.raises(Killed):
         cut.run()
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=f"these keys differ: {keys}; nothing is mixed: delete {tmp_path}"):
+    with pytest.raises(InputError, match=f"these keys differ: {keys}; it is not resumed: delete {tmp_path}"):
         trainer(sasrec(), split, tmp_path, spec=now).run()
     assert contents(tmp_path) == before
     same = {**SPEC, "training": {"learning_rate": 0.005, "betas": (0.9, 0.98)}}  # a tuple is a list on disk
