@@ -14,8 +14,9 @@ from layerprobe import columns
 from layerprobe.probing.budget import BudgetOptions
 from layerprobe.reporting.figures.cost import cost_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.sections.cost import cost_section, with_roles
+from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.section import Section
+from layerprobe.reporting.tables.cost import with_roles
 from layerprobe.store.decision import BudgetRow
 
 

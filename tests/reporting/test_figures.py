@@ -7,9 +7,11 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,8 +20,8 @@ from matplotlib.transforms import Bbox
 
 from layerprobe import kinds
 from layerprobe.reporting.figures.canvas import NamedFigure, legend_lines, new_figure, save_figure
-from layerprobe.reporting.figures.depth import depth_ticks
 from layerprobe.reporting.figures.series import places, variant_series
+from layerprobe.reporting.figures.ticks import depth_ticks
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.report import make_report
 from layerprobe.reporting.sections.depth import draw_exits, draw_variants
@@ -254,6 +256,13 @@ def test_other_selections_are_named_beside_the_depths_of_the_margin_figure(mixed
     assert names[:5] == ["0", "1", "2", "3", "4"]
     assert set(names[5:10]) == {"last:1", "every:2", "keep:0,3", "random:2@7", "drop:1"}
     assert names[10:] == ["SASRec", "TF-IDF", "Markov-1", "popularity"]
+
+
+def test_a_report_leaves_pyplot_and_the_settings_of_matplotlib_as_they_were(fake_study: Path) -> None:
+    before = dict(mpl.rcParams)
+    make_report(read_study(fake_study))
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
 
 
 def test_ticks_hold_both_ends_and_do_not_crowd() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.patches import Rectangle
 
 from layerprobe.reporting.figures.importance import blocks_figure, importance_figure
@@ -40,6 +40,11 @@ def pairs(n_first: int, n_second: int, measure: str, value: float = 0.25) -> pd.
     return table.assign(measure=measure, rows="all")
 
 
+def cells_of(axes: Axes) -> QuadMesh:
+    (cells,) = [drawn for drawn in axes.collections if isinstance(drawn, QuadMesh)]
+    return cells
+
+
 def titles(axes: list[Axes]) -> list[str]:
     return [one.get_title(loc="left") for one in axes]
 
@@ -50,10 +55,10 @@ def test_every_measure_has_a_scale() -> None:
 
 @pytest.mark.parametrize("measure", [*SHARES, *SIGNED])
 def test_heat_maps_have_a_fixed_scale_and_one_colour_for_alike(measure: str) -> None:
-    image = similarity_figure(pairs(3, 3, measure), "caption").axes[0].images[0]
-    assert image.get_clim() == ((-1, 1) if measure in SIGNED else (0, 1))
+    cells = cells_of(similarity_figure(pairs(3, 3, measure), "caption").axes[0])
+    assert cells.get_clim() == ((-1, 1) if measure in SIGNED else (0, 1))
     alike = 0.0 if measure == "angular" else 1.0
-    shown = image.cmap(image.norm(alike))[:3]
+    shown = cells.cmap(cells.norm(alike))[:3]
     yellow, brown = (0.99, 0.91, 0.14), (0.50, 0.23, 0.03)
     assert shown == pytest.approx(brown if measure in SIGNED else yellow, abs=0.01)
 
@@ -87,9 +92,9 @@ def test_teacher_goes_up_and_student_to_the_right() -> None:
     table = pairs(5, 3, "cka")
     table["value"] = 0.1 * table["layer_a"] + 0.01 * table["layer_b"]
     axes = student_figure(table, "caption").axes[0]
-    matrix = np.asarray(axes.images[0].get_array())
+    matrix = np.asarray(cells_of(axes).get_array())
     np.testing.assert_allclose(matrix, 0.1 * np.arange(5)[:, None] + 0.01 * np.arange(3))
-    assert axes.images[0].origin == "lower"
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 3), (0, 5))  # the first row at the bottom
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("student, after k layers", "teacher, after k layers")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0", "1", "2", "3", "4"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2"]
@@ -138,12 +143,12 @@ def test_the_triangle_frames_the_run_of_each_length_that_moves_least() -> None:
     table = table.assign(ci_low=table["value"] - 0.01, ci_high=table["value"] + 0.01, n_rows=9)
     triangle, least = blocks_figure(table, "caption").axes
     nan = np.nan
-    shown = np.ma.filled(triangle.images[0].get_array().astype(float), nan)
+    shown = np.ma.filled(cells_of(triangle).get_array().astype(float), nan)
     np.testing.assert_allclose(shown, [[0.3, 0.1, 0.2], [0.25, 0.25, nan], [0.4, nan, nan]])
-    assert triangle.images[0].get_clim() == (0, 0.5)
+    assert cells_of(triangle).get_clim() == (0, 0.5)
     framed = [one.get_xy() for one in triangle.patches if isinstance(one, Rectangle)]
-    assert framed == [(0.5, 0.5), (0.5, 1.5), (-0.5, 2.5)]
-    assert {one.get_position(): one.get_text() for one in triangle.texts}[(1, 1)] == ".10"
+    assert framed == [(1, 0), (1, 1), (0, 2)]  # lower left corners, as (start, length - 1)
+    assert {one.get_position(): one.get_text() for one in triangle.texts}[(1.5, 0.5)] == ".10"
     np.testing.assert_allclose(least.lines[0].get_xydata(), [(1, 0.1), (2, 0.25), (3, 0.4)])
 
 

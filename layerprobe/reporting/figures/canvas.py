@@ -1,6 +1,7 @@
 """The frame of every figure: style, palette, footnote, and saving as SVG, PNG and CSV.
 
 Figures are `matplotlib.figure.Figure` objects made without pyplot: no global state, no window, no backend to choose.
+The style is seaborn's, with sizes and colours of our own.
 A figure function takes a tidy table and returns a figure; it does not read files and does not show anything.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
@@ -33,15 +35,13 @@ LEGEND_ENTRY, LEGEND_CHARACTER = 0.58, 0.078
 # Okabe and Ito, Color Universal Design: told apart under the common forms of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, QUIET, PALE = "#222222", "#666666", "#DDDDDD"
+DEPTH_COLOURS = "viridis_r"
+"""Colour map of depths, light to dark."""
+BAR_WIDTH = 0.12
+"""Inches of a colour bar."""
 
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
+LOOK: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure is the same on every machine
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": QUIET,
@@ -49,9 +49,26 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "axes.axisbelow": True,
+}
+SIZES: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.linewidth": 0.8,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+}
+STYLE: dict[Any, Any] = {
+    **sns.axes_style("ticks", rc=LOOK),
+    **sns.plotting_context("paper", rc=SIZES),
     "svg.hashsalt": "layerprobe",
 }
+"""Settings of matplotlib under which every figure is drawn and saved."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,26 @@ def panel(figure: Figure, left: float, bottom: float, width: float, height: floa
     """Adds axes at a place given in inches from the figure's lower left corner."""
     full_width, full_height = figure.get_size_inches()
     return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
+
+
+def restyle(axes: Axes) -> None:
+    """Gives axes that were made under other settings the look of those that are made here."""
+    sns.despine(ax=axes)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set(color=QUIET, linewidth=SIZES["axes.linewidth"])
+    width, length = SIZES["xtick.major.width"], SIZES["xtick.major.size"]
+    axes.tick_params(labelsize=SIZES["xtick.labelsize"], colors=INK, width=width, length=length)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(fontsize=SIZES["axes.labelsize"], color=INK)
+
+
+def inches(axes: Axes) -> tuple[float, float]:
+    """Returns width and height of axes, without their labels."""
+    figure = axes.get_figure(root=True)
+    box = axes.get_window_extent()
+    dpi = 1.0 if figure is None else figure.dpi
+    return box.width / dpi, box.height / dpi
 
 
 def title(figure: Figure, text: str) -> None:

@@ -9,7 +9,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,14 +18,13 @@ from layerprobe import columns
 from layerprobe.kinds import VARIANT
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.similarity import depth_bar
+from layerprobe.reporting.tables.cost import BUDGET, DECIDED, FULL, ROLE
 from layerprobe.wording import keeps_first
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.9
 LEFT, BETWEEN, BELOW, ABOVE = 0.8, 0.55, 0.5, 0.95
 WIDE_RANGE = 8.0
 """From this ratio of the largest to the smallest cost on, the axis is logarithmic."""
-COLOURS = "viridis_r"
-ROLE, FULL, DECIDED, BUDGET = "role", "full", "decided", "budget"
 TITLES = {columns.LATENCY_P95_1: "latency of a request of one user", columns.PARAMETERS: "parameters"}
 AXES = {columns.LATENCY_P95_1: "ms (p95)", columns.PARAMETERS: "parameters, item table included"}
 ROLE_LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -48,38 +46,51 @@ def cost_figure(table: pd.DataFrame, limits: Mapping[str, float], metric: str, c
         caption: footnote; says what the front is and where latencies were measured, and the commit.
     """
     foot = canvas.footnote_height(caption)
-    entries = _entries(table, limits)
+    entries = cost_entries(table, limits)
     lines = len(canvas.legend_lines(list(entries)))
     figure = canvas.new_figure(foot + BELOW + PANEL_HEIGHT + ABOVE + (lines - 1) * canvas.LEGEND_LINE)
     canvas.title(figure, f"{metric} against what it costs")
     canvas.footnote(figure, caption)
-    scale = Normalize(0, max(1, int(table[columns.DEPTH].max())))
+    scale = depth_scale(table)
     span = canvas.span(table[columns.VALUE], 0.1)
     for position, (cost, rows) in enumerate(table.groupby(columns.COST, sort=False)):
         left = LEFT + position * (PANEL_WIDTH + BETWEEN)
         axes = canvas.panel(figure, left, foot + BELOW, PANEL_WIDTH, PANEL_HEIGHT)
-        _draw(axes, rows, scale)
+        draw_cost(axes, rows, scale, limits.get(str(cost)))
         axes.set_ylim(*span)
-        _cost_axis(axes, str(cost), rows[columns.AMOUNT], limits.get(str(cost)))
         if position:
             axes.set_yticklabels([])
         else:
             axes.set_ylabel(f"test {metric}")
     left = LEFT + 2 * PANEL_WIDTH + BETWEEN + 0.2
-    depth_bar(figure, ScalarMappable(scale, COLOURS), left, foot + BELOW, PANEL_HEIGHT, 9)
+    depth_bar(canvas.panel(figure, left, foot + BELOW, canvas.BAR_WIDTH, PANEL_HEIGHT), scale, 9)
     canvas.legend_strip(figure, list(entries.values()), list(entries))
     return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
+def depth_scale(table: pd.DataFrame) -> Normalize:
+    """Returns what the colours mean: from 0 to the largest depth."""
+    deepest = table[columns.DEPTH].max()
+    return Normalize(0, 1 if pd.isna(deepest) else max(1, int(deepest)))
+
+
+def draw_cost(axes: Axes, rows: pd.DataFrame, scale: Normalize, limit: float | None) -> None:
+    """Draws the panel of one cost.
+
+    Args:
+        axes: where to draw.
+        rows: rows of `front.csv` of one cost, with the column `role`.
+        scale: `depth_scale`.
+        limit: the budget for this cost, drawn as a line; None where there is none.
+    """
     _step(axes, rows.loc[rows[columns.ON_FRONT]], float(rows[columns.AMOUNT].max()))
     is_variant = rows[columns.KIND] == VARIANT
     is_first = np.array([keeps_first(str(text)) for text in rows[columns.SELECTION]])
     for (_, marker), chosen in zip(KINDS, (is_variant & is_first, is_variant & ~is_first), strict=True):
         some = rows.loc[chosen]
         axes.scatter(
-            some[columns.AMOUNT], some[columns.VALUE], c=some[columns.DEPTH].astype(float), cmap=COLOURS, norm=scale,
-            marker=marker, s=34, edgecolors=canvas.INK, linewidths=0.6, zorder=3,
+            some[columns.AMOUNT], some[columns.VALUE], c=some[columns.DEPTH].astype(float), norm=scale,
+            cmap=canvas.DEPTH_COLOURS, marker=marker, s=34, edgecolors=canvas.INK, linewidths=0.6, zorder=3,
         )  # fmt: skip
     other = rows.loc[~is_variant]
     axes.scatter(other[columns.AMOUNT], other[columns.VALUE], color=canvas.ORANGE, marker="*", s=110,
@@ -89,10 +100,13 @@ def _draw(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
         axes.scatter(here[columns.AMOUNT], here[columns.VALUE], facecolors="none", linewidths=1.4, zorder=4, **look)
     axes.grid(color=canvas.PALE, lw=0.7)
     axes.yaxis.set_major_locator(MaxNLocator(5))
+    _cost_axis(axes, str(rows[columns.COST].iloc[0]), rows[columns.AMOUNT], limit)
 
 
 def _step(axes: Axes, front: pd.DataFrame, end: float) -> None:
     """Draws the best quality that each cost up to `end` buys."""
+    if front.empty:
+        return
     ordered = front.sort_values([columns.AMOUNT, columns.VALUE])
     amount, value = (ordered[name].to_numpy(float) for name in (columns.AMOUNT, columns.VALUE))
     axes.step([*amount, end], [*value, value[-1]], where="post", color=canvas.BLUE, lw=1.4, zorder=2)
@@ -119,8 +133,8 @@ def _cost_axis(axes: Axes, cost: str, amount: pd.Series, limit: float | None) ->
     axes.set_xlabel(AXES.get(cost, cost))
 
 
-def _entries(table: pd.DataFrame, limits: Mapping[str, float]) -> dict[str, Line2D]:
-    """Returns the legend: what the figure shows and nothing else."""
+def cost_entries(table: pd.DataFrame, limits: Mapping[str, float]) -> dict[str, Line2D]:
+    """Returns the legend's handles by their texts: what the figure shows and nothing else."""
     entries = {"Pareto front": Line2D([], [], color=canvas.BLUE, lw=1.4)}
     variants = table.loc[table[columns.KIND] == VARIANT, columns.SELECTION]
     shown = {keeps_first(str(text)) for text in variants}

@@ -11,15 +11,15 @@ from matplotlib.patches import Rectangle
 
 from layerprobe import columns
 from layerprobe.reporting.figures import canvas
-from layerprobe.reporting.figures.depth import depth_ticks
-from layerprobe.reporting.figures.similarity import SMALLEST_CELL, write_cells
+from layerprobe.reporting.figures.heat_map import ColourScale, draw_heat_map
+from layerprobe.reporting.figures.ticks import depth_ticks
 from layerprobe.reporting.tables.layers import best_starts
 from layerprobe.reporting.words.score_names import IN_PERCENT, UNITS, score_name
 
 PER_ROW, BAR_STEP = 2, 4.4
 TRIANGLE = 3.6
-ORTHOGONAL = 0.5
-"""Upper end of the triangle's scale: states that have nothing in common; few distances lie above it."""
+DISTANCE_SCALE = ColourScale(0, 0.5, "viridis_r", extend="max")
+"""Of the triangle: up to 0.5, states that have nothing in common; few distances lie above it."""
 
 
 @mpl.rc_context(canvas.STYLE)
@@ -39,11 +39,18 @@ def importance_figure(importance: pd.DataFrame, caption: str) -> Figure:
     for position, (measure, rows) in enumerate(groups):
         row, column = divmod(position, PER_ROW)
         bottom = foot + 0.55 + (n_rows - 1 - row) * 2.85
-        _bars(canvas.panel(figure, 0.85 + column * BAR_STEP, bottom, 3.45, 1.95), rows, str(measure))
+        draw_bars(canvas.panel(figure, 0.85 + column * BAR_STEP, bottom, 3.45, 1.95), rows, str(measure))
     return figure
 
 
-def _bars(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
+def draw_bars(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
+    """Draws the bars of one measure, with a whisker where the interval is known.
+
+    Args:
+        axes: where to draw.
+        rows: rows of `importance.csv` of this measure.
+        measure: its name.
+    """
     layer = rows[columns.LAYER].to_numpy()
     scale = 100 if measure in IN_PERCENT else 1
     value, low, high = (scale * rows[n].to_numpy(float) for n in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
@@ -80,24 +87,18 @@ def blocks_figure(blocks: pd.DataFrame, caption: str) -> Figure:
 
 
 def _triangle(axes: Axes, blocks: pd.DataFrame, best: pd.DataFrame, n_layers: int) -> None:
-    matrix = np.full((n_layers, n_layers), np.nan)
+    matrix = np.full((n_layers, n_layers), np.nan)  # [length - 1, start]
     matrix[blocks[columns.LENGTH] - 1, blocks[columns.START]] = blocks[columns.VALUE]
-    extent = (-0.5, n_layers - 0.5, 0.5, n_layers + 0.5)
-    image = axes.imshow(matrix, vmin=0, vmax=ORTHOGONAL, cmap="viridis_r", origin="lower", extent=extent)
-    bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    figure = axes.get_figure(root=True)
-    if figure is not None:
-        figure.colorbar(image, cax=bar, extend="max")
+    draw_heat_map(axes, matrix, DISTANCE_SCALE, axes.inset_axes((1.03, 0.0, 0.04, 1.0)))
     for start, length in best[[columns.START, columns.LENGTH]].itertuples(index=False):
-        axes.add_patch(Rectangle((start - 0.5, length - 0.5), 1, 1, fill=False, ec=canvas.VERMILION, lw=1.8))
-    axes.set_xticks([tick for tick in depth_ticks(n_layers) if tick < n_layers])
-    axes.set_yticks([tick for tick in depth_ticks(n_layers) if tick > 0])
+        axes.add_patch(Rectangle((start, length - 1), 1, 1, fill=False, ec=canvas.VERMILION, lw=1.8, clip_on=False))
+    starts = [tick for tick in depth_ticks(n_layers) if tick < n_layers]
+    lengths = [tick for tick in depth_ticks(n_layers) if tick > 0]
+    axes.set_xticks([start + 0.5 for start in starts], [str(start) for start in starts])
+    axes.set_yticks([length - 0.5 for length in lengths], [str(length) for length in lengths])
     axes.set_title("angular distance over the run", loc="left", fontsize=10)
     axes.set_xlabel("start (first layer of the run)")
     axes.set_ylabel("length (layers)")
-    if TRIANGLE / n_layers >= SMALLEST_CELL:
-        padded = np.vstack([np.full(n_layers, np.nan), matrix])  # row r of the axes is length r
-        write_cells(axes, padded, np.asarray(image.norm(padded)), False, True)
 
 
 def _least(axes: Axes, best: pd.DataFrame, n_layers: int) -> None:

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from layerprobe import columns
 from layerprobe.kinds import label_of
 from layerprobe.reporting.figures import canvas
-from layerprobe.reporting.figures.depth import depth_ticks
 from layerprobe.reporting.figures.direct_labels import EdgeLabel, label_right_edge
+from layerprobe.reporting.figures.ticks import depth_ticks
 from layerprobe.reporting.tables.curve import (
     CHOSEN,
     NAME,
@@ -24,6 +24,7 @@ from layerprobe.reporting.tables.curve import (
     VERDICT,
 )
 from layerprobe.reporting.words.formats import shortened
+from layerprobe.wording import level
 
 PANEL_WIDTH, PANEL_HEIGHT, WIDE_PANEL, PANEL_TITLE = 3.3, 2.6, 6.9, 0.3
 MOST_BESIDE = 18
@@ -58,8 +59,8 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
     bottom = canvas.footnote_height(caption) + _tick_room(table)
     is_wide = bool(_groups(table)[1].any()) and len(table) > MOST_BESIDE
     above = PANEL_HEIGHT + _tick_room(table) + PANEL_TITLE if is_wide else 0.0
-    family = "selections" if _groups(table)[1].any() else "depths"
-    legend = _legend(set(table[VERDICT]), f"chosen {family[:-1]}" if table[CHOSEN].any() else None)
+    family = _family(table)
+    legend = margin_entries(table)
     top = TOP_ROOM + (len(canvas.legend_lines(list(legend))) - 1) * canvas.LEGEND_LINE
     figure = canvas.new_figure(bottom + above + PANEL_HEIGHT + top)
     canvas.title(figure, f"{metric}: difference to the full model")
@@ -68,15 +69,11 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
         left, height = (0.75, bottom + (1 - position) * above) if is_wide else (0.75 + position * 4.2, bottom)
         axes = canvas.panel(figure, left, height, WIDE_PANEL if is_wide else PANEL_WIDTH, PANEL_HEIGHT)
         axes.set_title(name, loc="left", fontsize=10)
-        _draw(axes, table)
+        draw_margin(axes, table, margin)
         if position:
+            axes.set_ylabel("")
             _zoom(axes, table, ZOOM * margin)
-        else:
-            axes.set_ylabel("difference, % of full model")
-        axes.axhline(0, color=canvas.INK, lw=1)
-        axes.axhline(-100 * margin, color=canvas.INK, lw=1.2, ls="--")
-        if position:
-            label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{100 * margin:g} %")])
+            label_right_edge(axes, [EdgeLabel(0, "full"), EdgeLabel(-100 * margin, f"-{level(margin)}")])
     canvas.legend_strip(figure, list(legend.values()), list(legend))
     return figure
 
@@ -86,7 +83,14 @@ def _tick_room(table: pd.DataFrame) -> float:
     return max(TICK_ROOM, 0.45 + NAME_CHARACTER * max(len(shortened(str(name))) for name in table[NAME]))
 
 
-def _draw(axes: Axes, table: pd.DataFrame) -> None:
+def draw_margin(axes: Axes, table: pd.DataFrame, margin: float) -> None:
+    """Draws one panel with all rows, the full model's line and the margin.
+
+    Args:
+        axes: where to draw.
+        table: `tables.margin_table`.
+        margin: allowed loss as a share of the full model's value.
+    """
     place = _places(table)
     low, high, bound = (100 * table[name].to_numpy(float) for name in (RELATIVE_LOW, RELATIVE_HIGH, RELATIVE_BOUND))
     value = 100 * table[RELATIVE].to_numpy(float)
@@ -99,6 +103,9 @@ def _draw(axes: Axes, table: pd.DataFrame) -> None:
     _ring(axes, place[chosen], value[chosen])
     _name_places(axes, table, place)
     axes.grid(axis="y", color=canvas.PALE, lw=0.7)
+    axes.axhline(0, color=canvas.INK, lw=1)
+    axes.axhline(-100 * margin, color=canvas.INK, lw=1.2, ls="--")
+    axes.set_ylabel("difference, % of full model")
 
 
 def _ring(axes: Axes, place: np.ndarray, value: np.ndarray) -> None:
@@ -158,8 +165,17 @@ def _zoom(axes: Axes, table: pd.DataFrame, reach: float) -> None:
         axes.scatter(place[outside], at_edge, c=list(colours[outside]), marker=marker, s=40, zorder=3)
 
 
-def _legend(verdicts: set[str], chosen: str | None) -> dict[str, Line2D]:
-    """Returns the legend's handles by their texts."""
+def _family(table: pd.DataFrame) -> str:
+    return "selections" if _groups(table)[1].any() else "depths"
+
+
+def margin_entries(table: pd.DataFrame) -> dict[str, Line2D]:
+    """Returns the legend's handles by their texts.
+
+    Args:
+        table: `tables.margin_table`.
+    """
+    verdicts = set(table[VERDICT])
     entries = {
         text: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=6)
         for text, (colour, marker) in LOOKS.items()
@@ -167,6 +183,6 @@ def _legend(verdicts: set[str], chosen: str | None) -> dict[str, Line2D]:
     }
     entries["lower bound"] = Line2D([], [], color=canvas.QUIET, marker="_", ls="", ms=11, mew=2)
     entries["margin"] = Line2D([], [], color=canvas.INK, lw=1.2, ls="--")
-    if chosen is not None:
-        entries[chosen] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=canvas.INK)
+    if table[CHOSEN].any():
+        entries[f"chosen {_family(table)[:-1]}"] = Line2D([], [], ls="", marker="o", ms=12, mfc="none", mec=canvas.INK)
     return entries

@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -19,7 +18,6 @@ from layerprobe.reporting.words.score_names import score_name
 PER_ROW = 4
 PANEL_HEIGHT, ABOVE, BELOW = 1.5, 0.5, 0.3
 LEFT, RIGHT, BETWEEN, TITLE_ROOM, LABEL_ROOM = 0.75, 0.75, 0.3, 0.35, 0.25
-COLOURS = "viridis_r"
 
 
 @mpl.rc_context(canvas.STYLE)
@@ -56,8 +54,9 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str,
             axes.set_ylabel(f"measured {metric}")
         if position + PER_ROW >= len(groups):
             axes.set_xlabel("score")
-    top = (canvas.WIDTH - RIGHT - 0.1, foot + BELOW + (n_rows - 1) * step)
-    depth_bar(figure, ScalarMappable(scale, COLOURS), *top, PANEL_HEIGHT)
+    top_row = foot + BELOW + (n_rows - 1) * step
+    bar = canvas.panel(figure, canvas.WIDTH - RIGHT - 0.1, top_row, canvas.BAR_WIDTH, PANEL_HEIGHT)
+    depth_bar(bar, scale)
     return figure
 
 
@@ -66,7 +65,7 @@ def _scatter(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
         rows[columns.VALUE],
         rows[columns.MEASURED],
         c=rows[columns.DEPTH],
-        cmap=COLOURS,
+        cmap=canvas.DEPTH_COLOURS,
         norm=scale,
         s=26,
         edgecolors=canvas.INK,

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from layerprobe import columns
 from layerprobe.reporting.figures import canvas
-from layerprobe.reporting.figures.depth import MOST_TICKS
-from layerprobe.reporting.figures.depth import depth_ticks as all_ticks
+from layerprobe.reporting.figures.heat_map import ColourScale, draw_heat_map
+from layerprobe.reporting.figures.ticks import MOST_TICKS
+from layerprobe.reporting.figures.ticks import depth_ticks as all_ticks
 from layerprobe.reporting.tables.layers import pair_matrix, similarity_matrix
 from layerprobe.reporting.words.score_names import DISTANCES, measure_of
 
@@ -22,8 +24,6 @@ MOST_WIDE = 4
 """Up to so many maps, two stand in a row; more of them three."""
 LEFT, MARGIN, ABOVE, BELOW, TITLE_ROOM = 0.55, 0.4, 0.4, 0.55, 0.3
 THINNEST = 1.0
-SMALLEST_CELL = 0.27
-"""Inches a cell needs for its number."""
 
 
 @mpl.rc_context(canvas.STYLE)
@@ -83,7 +83,7 @@ def _maps(found: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[st
         row, column = divmod(position, per_row)
         bottom = foot + BELOW + (n_rows - 1 - row) * (height + ABOVE + BELOW)
         axes = canvas.panel(figure, LEFT + column * (canvas.WIDTH - MARGIN) / per_row, bottom, width, height)
-        _heat(axes, matrix, measure, (width, height))
+        draw_similarity(axes, matrix, measure, axes.inset_axes((1 + 0.09 / width, 0.0, 0.12 / width, 1.0)))
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel(labels[0])
         if column == 0:
@@ -91,23 +91,28 @@ def _maps(found: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[st
     return figure
 
 
-def _heat(axes: Axes, matrix: np.ndarray, measure: str, size: tuple[float, float]) -> None:
-    width, height = size
+def draw_similarity(axes: Axes, matrix: np.ndarray, measure: str, bar: Axes) -> None:
+    """Draws one heat map on the fixed scale of its measure, with ticks at the numbers of layers.
+
+    Args:
+        axes: their size must be final.
+        matrix: similarities, states upwards and to the right.
+        measure: name of the measure.
+        bar: axes of the colour bar.
+    """
     low = measure_of(measure).low
     colours = "PuOr_r" if low < 0 else "viridis_r" if measure in DISTANCES else "viridis"
-    image = axes.imshow(matrix, vmin=low, vmax=1, cmap=colours, origin="lower", aspect="auto")
-    bar = axes.inset_axes((1 + 0.09 / width, 0.0, 0.12 / width, 1.0))
-    figure = axes.get_figure(root=True)
-    if figure is not None:
-        figure.colorbar(image, cax=bar)
+    draw_heat_map(axes, matrix, ColourScale(low, 1, colours), bar)
     bar.set_yticks(np.linspace(low, 1, 5))
-    bar.tick_params(labelsize=8)
-    axes.set_xticks(depth_ticks(matrix.shape[1] - 1, width))
-    axes.set_yticks(depth_ticks(matrix.shape[0] - 1, height))
-    for side in axes.spines.values():
-        side.set_visible(False)
-    if min(width / matrix.shape[1], height / matrix.shape[0]) >= SMALLEST_CELL:
-        write_cells(axes, matrix, np.asarray(image.norm(matrix)), low < 0, measure in DISTANCES)
+    width, height = canvas.inches(axes)
+    _name_states(axes, depth_ticks(matrix.shape[1] - 1, width), depth_ticks(matrix.shape[0] - 1, height))
+    axes.set_title(map_title(measure), loc="left", fontsize=10)
+
+
+def _name_states(axes: Axes, to_the_right: list[int], upwards: list[int]) -> None:
+    """Writes ticks at the centres of the cells."""
+    axes.set_xticks([tick + 0.5 for tick in to_the_right], [str(tick) for tick in to_the_right], rotation=0)
+    axes.set_yticks([tick + 0.5 for tick in upwards], [str(tick) for tick in upwards], rotation=0)
 
 
 def depth_ticks(n_layers: int, inches: float) -> list[int]:
@@ -118,42 +123,17 @@ def depth_ticks(n_layers: int, inches: float) -> list[int]:
     return [*kept, n_layers] if n_layers else ticks
 
 
-def depth_bar(
-    figure: Figure, colours: ScalarMappable, left: float, bottom: float, height: float, size: float = 8
-) -> None:
-    """Draws the bar that says which colour is which depth, at a place in inches."""
-    bar = figure.colorbar(colours, cax=canvas.panel(figure, left, bottom, 0.12, height))
-    bar.set_ticks(depth_ticks(int(colours.get_clim()[1] or 1), height))
-    bar.set_label("depth (layers kept)", fontsize=size)
-    bar.ax.tick_params(labelsize=8)
+def depth_bar(bar: Axes, scale: Normalize, size: float = 8) -> None:
+    """Draws the bar that says which colour is which depth.
 
-
-def _cell(value: float) -> str:
-    """Returns a value in two digits; what is not quite 1 does not look like it.
-
-    >>> _cell(0.5), _cell(-0.25), _cell(0.998), _cell(1.0), _cell(0.001)
-    ('.50', '-.25', '>.99', '1', '0')
+    Args:
+        bar: its axes; their size must be final.
+        scale: from 0 to the largest depth.
+        size: font size of its label.
     """
-    if abs(value) < 0.005 or abs(value) > 1 - 1e-6:
-        return f"{round(value)}"
-    if abs(value) >= 0.995:
-        return ">.99" if value > 0 else "<-.99"
-    return f"{value:.2f}".replace("0.", ".", 1)
-
-
-def write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray, is_signed: bool, is_distance: bool) -> None:
-    """Writes the value of each cell, white on dark; `shares` are the places on the colour scale, 0 to 1."""
-    for (row, column), value in np.ndenumerate(matrix):
-        if np.isnan(value):
-            continue
-        share = float(shares[row, column])
-        is_dark = abs(share - 0.5) > 0.27 if is_signed else (share > 0.5) if is_distance else (share < 0.5)
-        axes.text(
-            column,
-            row,
-            _cell(float(value)),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if is_dark else canvas.INK,
-        )
+    figure = bar.get_figure(root=True)
+    assert figure is not None
+    depths = figure.colorbar(ScalarMappable(scale, canvas.DEPTH_COLOURS), cax=bar)
+    depths.set_ticks(depth_ticks(int(scale.vmax or 1), canvas.inches(bar)[1]))
+    depths.set_label("depth (layers kept)", fontsize=size)
+    bar.tick_params(labelsize=8)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from layerprobe import columns
 from layerprobe.kinds import label_of
 from layerprobe.reporting.figures import canvas
-from layerprobe.reporting.figures.depth import MOST_TICKS, depth_ticks
 from layerprobe.reporting.figures.series import Looks
+from layerprobe.reporting.figures.ticks import MOST_TICKS, depth_ticks
 from layerprobe.reporting.tables.slices import COLD, METRIC, REFERENCE, SLICE_NAMES, group_name
 from layerprobe.wording import metric_label
 

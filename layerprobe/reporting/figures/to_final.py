@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from layerprobe import columns
 from layerprobe.reporting.figures import canvas
-from layerprobe.reporting.figures.depth import MOST_TICKS, depth_ticks
+from layerprobe.reporting.figures.ticks import MOST_TICKS, depth_ticks
 from layerprobe.reporting.tables.layers import NULL_HIGH, NULL_LOW
 from layerprobe.reporting.words.score_names import DISTANCES, measure_of
 

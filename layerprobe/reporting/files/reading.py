@@ -12,7 +12,11 @@ import yaml
 from layerprobe import columns
 from layerprobe.errors import InputError
 
-TEXT_COLUMNS = (columns.MEASURE, columns.ROWS, columns.SCORE, columns.SELECTION)
+TEXT_COLUMNS = (
+    *(columns.MEASURE, columns.ROWS, columns.SCORE, columns.SELECTION, columns.KIND),
+    *(columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.COST, columns.ON_FRONT),
+)
+"""What a table may hold beside numbers."""
 AGAIN = "run the stage that writes it again"
 T = TypeVar("T")
 
@@ -40,7 +44,7 @@ def optional_table(path: Path, reader: Callable[[Path], pd.DataFrame], names: tu
     return with_columns(path, read(path, reader), names) if path.exists() else None
 
 
-def with_columns(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+def with_columns(path: Path | str, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     """Returns the table.
 
     Raises:
@@ -52,16 +56,17 @@ def with_columns(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.
     return table
 
 
-def with_numbers(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+def with_numbers(path: Path | str, table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     """Returns the columns `names`; only `TEXT_COLUMNS` may hold words.
 
     Raises:
         InputError: a column of numbers holds something else.
     """
-    numbers = [name for name in names if name not in TEXT_COLUMNS]
-    for name in numbers:
-        words = table.loc[pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna(), name]
+    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in names if name not in TEXT_COLUMNS}
+    for name, cells in numbers.items():
+        words = table.loc[cells.isna() & table[name].notna(), name]
         if len(words):
             raise InputError(f"{path} must hold numbers in the column {name}; got {words.iloc[0]!r}; {AGAIN}")
-    # A table without rows is read as text.
-    return table[list(names)] if len(table) else table[list(names)].astype(dict.fromkeys(numbers, "float64"))
+    if table.empty:  # is read as text
+        return table[list(names)].astype(dict.fromkeys(numbers, "float64"))
+    return table[list(names)].assign(**numbers)

@@ -7,12 +7,12 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.kinds import VARIANT, label_of
 from layerprobe.reporting.figures.canvas import NamedFigure
-from layerprobe.reporting.figures.cost import BUDGET, DECIDED, FULL, ROLE, cost_figure
+from layerprobe.reporting.figures.cost import cost_figure
 from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, Section, absent
+from layerprobe.reporting.tables.cost import limits_of, with_roles
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.formats import seconds
-from layerprobe.store.decision import DecisionRecord
 from layerprobe.wording import UNKNOWN, count, keeps_first, metric_label
 
 TITLE = "Cost beside quality"
@@ -56,31 +56,6 @@ def _figure(study: StudyFiles) -> Part:
     figure = cost_figure(table, limits_of(study.decision), metric, _caption(study, metric))
     named = NamedFigure("cost", figure, table)
     return Part([named.markdown], [named])
-
-
-def limits_of(decision: DecisionRecord) -> dict[str, float]:
-    """Returns the limits of the budget by the cost that each one bounds; empty without a budget."""
-    limits = {name: getattr(decision.budget, name, None) for name in columns.LIMITED}
-    return {columns.LIMITED[name]: limit for name, limit in limits.items() if limit is not None}
-
-
-def with_roles(front: pd.DataFrame, decision: DecisionRecord) -> pd.DataFrame:
-    """Adds the column `role` to `front.csv`: who is the full model, the decided selection and the budget's pick.
-
-    One model may have several roles, joined by commas; most have none.
-    """
-    chosen, pick = decision.chosen, decision.budget
-    named = {
-        FULL: decision.full.text,
-        DECIDED: None if chosen is None else chosen.text,
-        BUDGET: None if pick is None else pick.selection,
-    }
-    is_variant = front[columns.KIND] == VARIANT
-    roles = [
-        ",".join(role for role, text in named.items() if variant and text == selection)
-        for selection, variant in zip(front[columns.SELECTION], is_variant, strict=True)
-    ]
-    return front.assign(**{ROLE: roles})
 
 
 def _caption(study: StudyFiles, metric: str) -> str:
