@@ -84,7 +84,7 @@ def _budget_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LIMITS",
-        help="limits on the cost of a model, one or both: latency_ms=5,parameters=200000 (latency: p95 of one user's request)",
+        help="limits on the cost of a model, one or both: latency_ms=5,parameters=200000 (p95 latency of one user)",
     )
 
 
