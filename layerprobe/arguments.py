@@ -47,6 +47,8 @@ def _check_fields(options: Any) -> None:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Tells whether a value is of an annotated type; a whole number is a float, as in YAML, and True is no number."""
+    if hint is Any:
+        return True
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)

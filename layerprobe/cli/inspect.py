@@ -1,4 +1,4 @@
-"""`inspect`: what a checkpoint is, and what selections of its layers would keep, weigh and need."""
+"""`inspect`: the parts of a checkpoint, and parameters and memory of selections of its layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints family, layers, parameters per part and a line per selection. Reads no weights but checks their names."""
+    """Prints family, layers, parameters per part and a line per selection. Checks names of weights, reads none."""
     from layerprobe.training.log import quiet_libraries
 
     quiet_libraries()
@@ -28,20 +28,20 @@ def inspect_command(known: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def usual_selections(n_layers: int) -> list[str]:
-    """Returns the selections that are weighed when none is named: halves of the depth, spaced ones, the full model."""
+    """Returns the default selections: the full model, halves of its depth, and evenly spaced layers."""
     depths = sorted({n_layers, n_layers // 2, n_layers // 4, n_layers // 8} - {0}, reverse=True)
     spaced = ["every:2"] if n_layers >= 2 else []
     return [f"first:{depth}" for depth in depths] + spaced + [f"uniform:{n_layers // 2}"] * (n_layers >= 4)
 
 
 def part_lines(weights: Weights) -> list[str]:
-    """Returns what the checkpoint is, as lines."""
+    """Returns lines with family, layers, width and parameters of the checkpoint."""
     parts = {name: count for name, count in weights.parts.items() if count}
     per_layer = sorted(set(weights.per_layer))
-    each = f"{per_layer[0]:,} each" if len(per_layer) == 1 else f"{per_layer[0]:,} to {per_layer[-1]:,} each"
+    layer_sizes = f"{per_layer[0]:,} each" if len(per_layer) == 1 else f"{per_layer[0]:,} to {per_layer[-1]:,} each"
     return [
         f"family      {weights.family} ({'causal' if weights.causal else 'sees later items: supervision last only'})",
-        f"layers      {weights.n_layers}, {each}" if weights.per_layer else "layers      0",
+        f"layers      {weights.n_layers}, {layer_sizes}" if weights.per_layer else "layers      0",
         f"width       {weights.width}, up to {weights.max_positions:,} positions",
         f"parameters  {weights.total:,}",
         *(f"  {name:<28}{count:>16,}" for name, count in parts.items()),
@@ -62,7 +62,7 @@ def selection_lines(weights: Weights, selections: list[LayerSelection]) -> list[
             + f"  {wording.layers(selection.layers)}"
         )
     foot = (
-        "training: float32 weights, gradients and AdamW moments of what tuning.method full trains (token embeddings "
-        "are frozen), without activations"
+        "training: float32 weights, gradients and AdamW moments with tuning.method full (token embeddings are frozen), "
+        "without activations"
     )
     return ["", f"{'selection':<{width}}{columns}", *rows, "", foot]

@@ -1,7 +1,7 @@
 """The command line. Heavy imports happen inside the command that needs them, so `--help` is instant.
 
-Exit codes: 0 done; 1 a training or check failed (which is said); 2 the user's input is at fault, one line on standard
-error; 130 interrupted.
+Exit codes: 0 done; 1 a training or check failed; 2 the user's input is wrong; 130 interrupted. An error is one line on
+standard error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from layerprobe.stages.registry import STAGES
 STAGE_NAMES = frozenset(stage.name for stage in STAGES)
 REPORT = "report"
 SHARED = {"demo", "run", "lr", *STAGE_NAMES} - {REPORT}
-"""Commands that all processes of a launch do together; the others are for the main process alone."""
+"""Commands that all processes of a launch run together; the others run in the main process only."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -44,46 +44,49 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
     parser = OneLineParser(
-        prog="layerprobe", description="How many layers does your LLM recommender need, and may you have the small one?"
+        prog="layerprobe",
+        description="How many layers does your LLM recommender need, and is the small model good enough?",
     )
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=OneLineParser)
-    demo = commands.add_parser("demo", help="the whole path on built-in data, a few minutes")
+    demo = commands.add_parser("demo", help="run the whole pipeline on built-in data, in a few minutes")
     demo.add_argument("--out", default="runs/demo", help="folder of the study (default: runs/demo)")
-    run = commands.add_parser("run", help="a whole study; stages already done are skipped")
+    run = commands.add_parser("run", help="run a whole study; finished stages are skipped, interrupted ones resumed")
     _study_arguments(run)
     _budget_argument(run)
     run.add_argument(
-        "--dry-run", action="store_true", help="print each model with the time and memory it takes; write nothing"
+        "--dry-run", action="store_true", help="print time and memory of each model; train and write nothing"
     )
     _executor_argument(run)
     for stage in STAGES:
-        command = commands.add_parser(stage.name, help=f"one stage: {stage.help}")
+        command = commands.add_parser(stage.name, help=f"run one stage: {stage.help}")
         _study_arguments(command)
         _budget_argument(command)
         if stage.in_sweep:
             _executor_argument(command)
     _rate_command(commands)
     _data_commands(commands)
-    inspect = commands.add_parser("inspect", help="family, layers, parameters and memory of a checkpoint")
-    inspect.add_argument("checkpoint", help="local folder or hub id; its weights are not read")
+    inspect = commands.add_parser("inspect", help="show family, layers, parameters and memory of a checkpoint")
+    inspect.add_argument("checkpoint", help="local folder or hub id; weights are not read")
     inspect.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     inspect.add_argument(
-        "--selection", action="append", default=[], help="layers to weigh, such as first:4 (repeatable)"
+        "--selection", action="append", default=[], help="selection of layers to measure, such as first:4 (repeatable)"
     )
-    recommend = commands.add_parser("recommend", help="ask an exported student")
+    recommend = commands.add_parser("recommend", help="recommend items with an exported student")
     recommend.add_argument("student", help="folder written by export")
-    recommend.add_argument("--history", required=True, help="item ids, newest last, comma separated")
-    recommend.add_argument("--k", type=int, default=10, help="items to return (default: 10)")
-    commands.add_parser("doctor", help="versions, devices, what is missing")
+    recommend.add_argument("--history", required=True, help="item ids, newest last, separated by commas")
+    recommend.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
+    commands.add_parser("doctor", help="show versions and devices, and what is missing")
     return parser
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", help="the study's YAML; every key can also be given as a flag: --training.epochs 3")
+    parser.add_argument(
+        "study", help="YAML file of the study; every key can also be set by a flag, such as --training.epochs 3"
+    )
     parser.epilog = "`layerprobe run STUDY.yaml --print_config` prints every key of the study with its value."
     parser.add_argument("--out", help="folder of the study (default: runs/<name>)")
-    parser.add_argument("--path", help="file or folder of the log; sets data.path")
+    parser.add_argument("--path", help="file or folder of the log; sets the key data.path")
 
 
 def _budget_argument(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +95,7 @@ def _budget_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LIMITS",
-        help="what a model may cost: latency_ms=5 (p95 of one user's request), parameters=200000, or both with a comma",
+        help="limits on the cost of a model, one or both: latency_ms=5,parameters=200000 (p95 latency of one user)",
     )
 
 
@@ -101,28 +104,30 @@ def _executor_argument(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("local", "ray"),
         default="local",
-        help="where variants are trained: one after the other here, or on a running Ray cluster (default: local)",
+        help="where variants are trained: on this machine one by one, or on a running Ray cluster (default: local)",
     )
 
 
 def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
-    rates = commands.add_parser("lr", help="which learning rate a model bears: the loss while the rate rises")
+    rates = commands.add_parser("lr", help="learning-rate test: record the loss while the rate rises")
     _study_arguments(rates)
     rates.add_argument(
-        "--model", default="teacher", help="teacher, sasrec, or layers such as first:2 (default: teacher)"
+        "--model",
+        default="teacher",
+        help="model to test: teacher, sasrec, or a selection such as first:2 (default: teacher)",
     )
-    rates.add_argument("--low", type=float, default=1e-6, help="first learning rate (default: 1e-6)")
-    rates.add_argument("--high", type=float, default=1.0, help="last learning rate (default: 1)")
-    rates.add_argument("--steps", type=int, default=200, help="optimiser steps (default: 200)")
+    rates.add_argument("--low", type=float, default=1e-6, help="smallest learning rate (default: 1e-6)")
+    rates.add_argument("--high", type=float, default=1.0, help="largest learning rate (default: 1)")
+    rates.add_argument("--steps", type=int, default=200, help="number of optimiser steps (default: 200)")
 
 
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
-    prepare = commands.add_parser("prepare", help="turn a log into a data folder and print its audit")
+    prepare = commands.add_parser("prepare", help="convert a log into a data folder and print its order audit")
     prepare.add_argument("--source", required=True, help="format of the log; see `layerprobe datasets`")
     prepare.add_argument("--path", help="file or folder of the log")
-    prepare.add_argument("--out", required=True, help="folder to write")
+    prepare.add_argument("--out", required=True, help="new or empty folder to write")
     prepare.more_help = _data_keys_help
-    commands.add_parser("datasets", help="the formats it reads and where each comes from")
+    commands.add_parser("datasets", help="list the log formats and where each comes from")
 
 
 def _data_keys_help() -> str:
@@ -153,11 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "" if processes.is_main() else f" (process {processes.index()})"
         print(f"layerprobe: error{where}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    except BrokenPipeError:  # the reader, such as `head`, has enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("layerprobe: interrupted; the same command goes on from here", file=sys.stderr)
+        print("layerprobe: interrupted; run the same command to resume", file=sys.stderr)
         return 130
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def recommend_command(known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints rank, score, id and title of the best items."""
+    """Prints rank, score, id and title of the top items."""
     from layerprobe.training.log import quiet_libraries
 
     quiet_libraries()
@@ -16,14 +16,14 @@ def recommend_command(known: argparse.Namespace, _rest: list[str]) -> int:
 
     student = load_student(Path(known.student))
     history = [item.strip() for item in known.history.split(",") if item.strip()]
-    best = student.recommend(history, known.k)
-    for rank, (item, title, score) in enumerate(best.itertuples(index=False), 1):
+    top = student.recommend(history, known.k)
+    for rank, (item, title, score) in enumerate(top.itertuples(index=False), 1):
         print(f"{rank:>3}  {score:8.4f}  {item}  {title}")
     return 0
 
 
 def doctor_command(_known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints versions and devices; exits with 1 if a needed package is absent."""
+    """Prints versions and devices; exits with 1 if a required package is missing."""
     from layerprobe.store.provenance import git_state, package_versions
 
     versions = package_versions()

@@ -51,10 +51,10 @@ class CurvePoint:
         kind: name of one of `kinds.KINDS`.
         selection: text form of the kept layers; "" for floors.
         depth: layers kept or read; None for floors, which have none.
-        seed: seed of the training, None where nothing was trained.
+        seed: training seed; None where nothing was trained.
         parameters: number of parameters that scoring uses; None where unknown.
-        train_seconds: time of the training that made this point; None where there was none of its own (exits).
-        users_per_second: scoring speed; None where not measured.
+        train_seconds: training time of this point; None where it has no training of its own (exits).
+        users_per_second: scoring speed; None where it was not measured.
     """
 
     kind: str
@@ -77,7 +77,7 @@ def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha:
         ranks: table with the columns `columns.RANKS`; each protocol and split has one row per user.
         point: what was ranked.
         ks: cut-offs of hr and ndcg.
-        alpha: share left outside each interval; .05 gives 95 % bands, each for its own value.
+        alpha: error level of each interval; .05 gives 95 % bands, each for its own value alone.
         n_boot: number of resamples.
 
     Returns:
@@ -91,13 +91,14 @@ def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha:
     if len(n_users) != 1:
         raise InputError(
             f"a ranks table must hold the same users in every protocol and split; got {sorted(n_users)} users; "
-            "the file is empty or cut off: delete it and rank again"
+            "the file is empty or truncated: delete it and rank again"
         )
-    wanted = metric_columns(ks)
-    values = np.stack([metric_values(group, metric, k) for _, group in groups for metric, k in wanted], axis=1)
+    metrics = metric_columns(ks)
+    # [users, points]: one column per protocol, split and metric
+    values = np.stack([metric_values(group, metric, k) for _, group in groups for metric, k in metrics], axis=1)
     low, high = mean_intervals(values, alpha, n_boot, BOOTSTRAP_SEED)
     rows = pd.DataFrame(
-        [(*cast("tuple[str, str]", keys), metric, k) for keys, _ in groups for metric, k in wanted],
+        [(*cast("tuple[str, str]", keys), metric, k) for keys, _ in groups for metric, k in metrics],
         columns=[columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K],
     ).assign(
         **{columns.VALUE: values.mean(axis=0), columns.CI_LOW: low, columns.CI_HIGH: high},
@@ -185,10 +186,10 @@ def read_curve(path: Path) -> pd.DataFrame:
 def typed_cells(cells: pd.Series, dtype: str) -> pd.Series:
     """Returns text cells as `dtype`, empty ones as missing.
 
-    Floats go by Python's own reading, which gives back the very number that was written.
+    Floats are parsed by Python, which gives back exactly the number that was written.
     """
     if dtype == "str":
         return cells
     numbers = cells.replace("", "nan").astype("float64")
-    # By way of Int64, which refuses 2.5 where int64 would cut it.
+    # Through Int64, which refuses 2.5 where int64 would truncate it.
     return numbers if dtype == "float64" else numbers.astype("Int64").astype(dtype)

@@ -1,7 +1,7 @@
-"""What a trained model is worth with some of its layers alone: ranked once per set of layers and kept.
+"""The metric of a trained model with only some of its layers: ranked once per set of layers and stored.
 
-Read by the bars of single layers, by greedy removal and by the test of cheap scores. A file holds each user's NDCG@10
-in one column per set, so a run that was stopped is resumed where it was.
+Used for the importance of single layers, for greedy removal and for the test of cheap scores. A file holds each user's
+NDCG@10 in one column per set of layers, so an interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEY = "key"
 
 @dataclass(frozen=True)
 class CutStore:
-    """Where values are kept between runs.
+    """Where values are stored between runs.
 
     Attributes:
         path: the file.
@@ -45,8 +45,8 @@ class CutStore:
         return {str(name): table[name].to_numpy() for name in table.columns if name not in (KEY, columns.USER)}
 
     def read_layers(self) -> dict[tuple[int, ...], np.ndarray]:
-        """Returns what is stored, by the layers kept; ranks nothing, so the main process may ask alone."""
-        return {tuple(int(layer) for layer in name.split(",") if layer): each for name, each in self.read().items()}
+        """Returns what is stored, by the layers kept; ranks nothing, so the main process may call it alone."""
+        return {tuple(int(layer) for layer in name.split(",") if layer): values for name, values in self.read().items()}
 
     def write(self, users: np.ndarray, values: dict[str, np.ndarray]) -> None:
         """Writes all values."""
@@ -56,13 +56,13 @@ class CutStore:
 class CutValues:
     """NDCG@10 of some validation users by a model cut to a set of layers, nothing retrained.
 
-    Every process must ask for the same sets in the same order.
+    All processes must request the same sets in the same order.
 
     Args:
-        load: returns the model in evaluation mode; called when there is something to rank.
+        load: returns the model in evaluation mode; called only if something has to be ranked.
         ranking: how models are ranked.
         users: rows of the users in the ranking's split.
-        store: where values are kept; None keeps them in memory alone.
+        store: where values are stored; None keeps them in memory.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CutValues:
         self.known = {} if store is None else processes.agreed(store.read)
 
     def of(self, kept: tuple[int, ...]) -> np.ndarray:
-        """Returns the value of each user, (users,); ranked only if it is not known yet."""
+        """Returns the value of each user, (users,); ranks only sets of layers that are not known yet."""
         name = ",".join(map(str, kept))
         if name not in self.known:
             with only_layers(self._model, kept):

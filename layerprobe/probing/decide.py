@@ -3,12 +3,16 @@
 Takes ranks of every studied selection and of the floors, hands on `decision.json`: the smallest depth that was shown to
 be not worse than the full model, the evidence for each selection, and what these users and seeds can show at all.
 
-By the rule `sequence` one selection speaks for each depth: the one written `first:k`, or else the first that was named.
-They are tested from the deepest down, each at the full error, and the first that fails ends it. So the probability that
-any is passed wrongly is that of the first wrong one (Maurer, Hothorn and Lehmacher 1995). The other selections are a
-family of their own. By the rule `simultaneous` the bounds hold for all selections at once, so the smallest depth that
-passes may be picked without an order, and at that depth the selection with the highest metric; deeper ones need not
-pass (a note says where they did not). The floors form a family of their own by either rule.
+Rule `sequence`: one selection represents each depth, the one written `first:k`, or else the first that was named. These
+are tested from the deepest down, each at the full error level alpha, and the test stops at the first that fails. So the
+probability of any false "not worse" in the sequence is at most alpha (Maurer, Hothorn and Lehmacher 1995). The bounds
+of the other selections hold for all selections together.
+
+Rule `simultaneous`: the bounds hold for all selections together. So the smallest depth that passes may be picked
+without an order, and at that depth the selection with the highest metric. Deeper ones need not pass; a note names those
+that did not.
+
+The floors are a separate set of comparisons by both rules.
 """
 
 from __future__ import annotations
@@ -39,14 +43,14 @@ class Decision:
     """The answer, its evidence and its limits.
 
     Attributes:
-        options: what was asked.
+        options: metric, margin, error level and rule.
         selection: the smallest one below the full model that is not worse, at equal depth the one with the highest
             metric; None if none was shown to be.
         full_depth: depth of the full model.
         sentence: the answer in words.
         selections: every studied selection, by depth, the full model (difference 0) last.
         baselines: the floors, by name.
-        sequence: the selections that speak for their depths, in the order of testing; empty by the other rule.
+        sequence: the selections that represent their depths, in the order of testing; empty by rule `simultaneous`.
         power: what these users and seeds can show.
         notes: what limits the answer.
     """
@@ -63,13 +67,17 @@ class Decision:
 
     @property
     def depth(self) -> int | None:
-        """Number of layers to keep; None if no smaller number was shown to do."""
+        """Number of layers to keep; None if no smaller number was shown to be enough."""
         return None if self.selection is None else self.selection.depth
 
     @property
     def depths(self) -> dict[int, Comparison]:
         """The selections written `first:k`, by k."""
-        return {each.depth: found for each, found in self.selections.items() if wording.keeps_first(each.text)}
+        return {
+            selection.depth: comparison
+            for selection, comparison in self.selections.items()
+            if wording.keeps_first(selection.text)
+        }
 
     def _repr_html_(self) -> str:
         return self.record()._repr_html_()
@@ -79,7 +87,7 @@ class Decision:
 
         Args:
             merged: selections that keep the layers of an earlier one, as (text, earlier text).
-            notes: what limits the answer besides.
+            notes: further limits of the answer.
         """
         chosen = self.selection
         return DecisionRecord(
@@ -90,11 +98,13 @@ class Decision:
             full_depth=self.full_depth,
             sentence=self.sentence,
             depths=tuple(
-                SelectionRow(depth=each.depth, selection=each.text, layers=each.layers, **asdict(comparison))
-                for each, comparison in self.selections.items()
+                SelectionRow(
+                    depth=selection.depth, selection=selection.text, layers=selection.layers, **asdict(comparison)
+                )
+                for selection, comparison in self.selections.items()
             ),
             baselines=tuple(FloorRow(name=name, **asdict(floor)) for name, floor in self.baselines.items()),
-            sequence=tuple(each.text for each in self.sequence),
+            sequence=tuple(selection.text for selection in self.sequence),
             power=PowerRow(**asdict(self.power)),
             notes=(*self.notes, *notes),
             merged=tuple(merged),
@@ -117,7 +127,7 @@ def decide(
         options: metric, margin and error.
 
     Returns:
-        The decision; also where nothing passes or a floor would do.
+        The decision, also where nothing passes or a floor is good enough.
 
     Raises:
         InputError: fewer than two selections, no single full model, ranks that lack the protocol `full` or the split
@@ -135,14 +145,15 @@ def decide(
             f"the full model ({full.name}) has an {options.label} of 0 on {len(full.users)} users, and a margin "
             "is a share of it; train it longer or choose a larger k"
         )
-    smaller = {each: PerUser.read(_called(each), tables[each], options) for each in tables if each != full_key}
+    smaller = {key: PerUser.read(_called(key), tables[key], options) for key in tables if key != full_key}
     floors = {name: PerUser.read(name, ranks, options) for name, ranks in baselines.items()}
     judged = judge(smaller, full, options)
-    found, order = judged.selections, judged.sequence
+    comparisons, order = judged.selections, judged.sequence
     against_floors = compare(floors, full, options, judged.noise)[0] if floors else {}
-    chosen = min(judged.passed, key=lambda each: (each.depth, -found[each].value), default=None)
+    chosen = min(judged.passed, key=lambda key: (key.depth, -comparisons[key].value), default=None)
     own = training_noise(full, full.value)
-    shown = {**found, full_key: Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)}
+    full_row = Comparison(full.value, 0.0, 0.0, 0.0, 0.0, 0.0, True, "not worse", full.seeds, own)
+    shown = {**comparisons, full_key: full_row}
     return Decision(
         options=options,
         selection=chosen,
@@ -158,14 +169,14 @@ def decide(
 
 @dataclass(frozen=True)
 class Judged:
-    """What the selections below the full model were found to be.
+    """The selections below the full model, compared and tested.
 
     Attributes:
         selections: the comparison of each.
-        sequence: those that speak for their depths, in the order of testing; empty by the rule `simultaneous`.
+        sequence: those that represent their depths, in the order of testing; empty by the rule `simultaneous`.
         passed: those that may be chosen: not worse, and in a sequence before the first that is not.
         power: what these users and seeds can show.
-        noise: what a pair of trainings moves a difference by.
+        noise: seed noise of the differences.
     """
 
     selections: dict[LayerSelection, Comparison]
@@ -176,33 +187,34 @@ class Judged:
 
 
 def judge(smaller: Mapping[LayerSelection, PerUser], full: PerUser, options: DecisionOptions) -> Judged:
-    """Compares all selections with the full model and tests them by the rule asked for.
+    """Compares all selections with the full model and tests them by the rule of `options`.
 
     Args:
         smaller: at least one selection below the full model.
         full: the full model; its metric must be above 0.
-        options: margin, error, rule and resamples.
+        options: margin, error level, rule and resamples.
 
     Raises:
-        InputError: users or numbers of seeds do not fit, or too few seeds for what is to be covered.
+        InputError: users or numbers of seeds differ, or there are too few seeds to cover training noise.
     """
     require_covered([full, *smaller.values()], options)
-    found, bounds, noise = compare(smaller, full, options)
+    comparisons, bounds, noise = compare(smaller, full, options)
     order = _sequence(smaller) if options.rule == "sequence" else ()
     alone = dict(zip(smaller, bounds.alone, strict=True))
-    found |= _in_sequence(order, found, alone, options.margin * full.value)
-    one_by_one = takewhile if order else filter
-    passed = tuple(one_by_one(lambda each: found[each].not_worse, order or found))
-    return Judged(found, order, passed, _power(found, order, bounds, full, options), noise)
+    comparisons |= _in_sequence(order, comparisons, alone, options.margin * full.value)
+    # In a sequence a selection behind the first failure cannot be chosen, even if it is better.
+    passing = takewhile if order else filter
+    passed = tuple(passing(lambda key: comparisons[key].not_worse, order or comparisons))
+    return Judged(comparisons, order, passed, _power(comparisons, order, bounds, full, options), noise)
 
 
 def _sequence(smaller: Mapping[LayerSelection, PerUser]) -> tuple[LayerSelection, ...]:
-    """Returns the selection that speaks for each depth, the deepest first."""
-    speaks: dict[int, LayerSelection] = {}
-    for each in smaller:
-        if each.depth not in speaks or _goes_before(each, speaks[each.depth]):
-            speaks[each.depth] = each
-    return tuple(speaks[depth] for depth in sorted(speaks, reverse=True))
+    """Returns the selection that represents each depth, the deepest first."""
+    by_depth: dict[int, LayerSelection] = {}
+    for selection in smaller:
+        if selection.depth not in by_depth or _goes_before(selection, by_depth[selection.depth]):
+            by_depth[selection.depth] = selection
+    return tuple(by_depth[depth] for depth in sorted(by_depth, reverse=True))
 
 
 def _goes_before(selection: LayerSelection, other: LayerSelection) -> bool:
@@ -211,43 +223,52 @@ def _goes_before(selection: LayerSelection, other: LayerSelection) -> bool:
 
 def _in_sequence(
     order: tuple[LayerSelection, ...],
-    found: Mapping[LayerSelection, Comparison],
+    comparisons: Mapping[LayerSelection, Comparison],
     alone: Mapping[LayerSelection, float],
     allowed: float,
 ) -> dict[LayerSelection, Comparison]:
     """Returns the comparisons of the sequence with its verdicts: what comes after the first failure is untested.
 
-    "Better" and "worse" are those of the simultaneous intervals, which need no order. One that is better beyond the
-    first failure is called so and not chosen: whether all between it and the full model would do is not known.
+    "Better" and "worse" come from the simultaneous intervals, which need no order. A selection that is better behind
+    the first failure is reported as such but not chosen: the depths between it and the full model are not all shown to
+    be good enough.
+
+    Args:
+        order: the selections that represent their depths, the deepest first.
+        comparisons: the simultaneous comparisons of all selections.
+        alone: lower bound of each selection alone, not simultaneous; valid as long as nothing before it failed.
+        allowed: largest loss within the margin, in the metric.
     """
-    tested, goes_on = {}, True
-    for each in order:
-        bound = float(alone[each]) if goes_on else found[each].lower_bound
-        passes = goes_on and bound > -allowed
-        verdict = verdict_of(found[each].ci_low, found[each].ci_high, passes, -allowed)
-        if verdict == "undecided" and not goes_on:
+    tested: dict[LayerSelection, Comparison] = {}
+    is_open = True
+    for selection in order:
+        comparison = comparisons[selection]
+        bound = float(alone[selection]) if is_open else comparison.lower_bound
+        passes = is_open and bound > -allowed
+        verdict = verdict_of(comparison.ci_low, comparison.ci_high, passes, -allowed)
+        if verdict == "undecided" and not is_open:
             verdict = "untested"
-        goes_on = passes
+        is_open = passes
         not_worse = verdict in ("better", "not worse")
-        tested[each] = replace(found[each], lower_bound=bound, not_worse=not_worse, verdict=verdict)
+        tested[selection] = replace(comparison, lower_bound=bound, not_worse=not_worse, verdict=verdict)
     return tested
 
 
 def _power(
-    found: Mapping[LayerSelection, Comparison],
+    comparisons: Mapping[LayerSelection, Comparison],
     order: tuple[LayerSelection, ...],
     bounds: SimultaneousBounds,
     full: PerUser,
     options: DecisionOptions,
 ) -> Power:
-    """Returns what the loosest of the differences can show that are not worse for certain.
+    """Returns the power of the least certain difference among the selections that are not significantly worse.
 
-    More users or seeds would not change the verdict on the others. Where all are worse, all count.
+    More users or seeds would not change the verdict on those that are. Where all are worse, all count.
     """
-    columns = {each: column for column, each in enumerate(found)}
-    asked = order or tuple(found)
-    still = [columns[each] for each in asked if found[each].verdict != "worse"] or [columns[each] for each in asked]
-    loosest = max(still, key=lambda column: bounds.standard_error[column])
+    columns = {selection: column for column, selection in enumerate(comparisons)}
+    candidates = order or tuple(comparisons)
+    possible = [selection for selection in candidates if comparisons[selection].verdict != "worse"] or candidates
+    loosest = max((columns[selection] for selection in possible), key=lambda column: bounds.standard_error[column])
     critical = float(bounds.critical_alone[loosest]) if order else bounds.critical_lower
     return power_of(bounds.error, loosest, full.value, critical, options.margin, full.seeds)
 
@@ -265,14 +286,14 @@ def _full_and_all(
     tables = dict(sorted(keyed, key=lambda entry: entry[0].depth))
     if len(tables) < 2:
         raise InputError(
-            f"a decision needs the full model and a smaller depth; got depths {[each.depth for each in tables]}"
+            f"a decision needs the full model and a smaller depth; got depths {[key.depth for key in tables]}"
         )
-    full = [each for each in tables if each.depth == deepest]
-    other = [each for each in tables if each.n_layers != deepest]
+    full = [selection for selection in tables if selection.depth == deepest]
+    other = [selection for selection in tables if selection.n_layers != deepest]
     if len(full) != 1 or other or len(tables) != len(keyed):
         raise InputError(
             f"a decision needs selections of one backbone, each once, with one that keeps all {deepest} layers; "
-            f"got {', '.join(f'{each} of {each.n_layers}' for each, _ in keyed)}"
+            f"got {', '.join(f'{selection} of {selection.n_layers}' for selection, _ in keyed)}"
         )
     return full[0], tables
 

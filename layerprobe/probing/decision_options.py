@@ -23,18 +23,18 @@ class DecisionOptions:
         metric: one of `METRICS`, on test targets ranked among the whole catalogue.
         k: cut-off of the metric; 0 for mrr, which has none.
         margin: share of the full model's value that may be lost, in (0, 1).
-        alpha: probability that any "not worse" said of a depth is false, in (0, 1); "worse" and "better", and the
-            selections outside a sequence, have their own.
+        alpha: probability that any "not worse" is false, in (0, 1). "Worse" and "better" have an alpha of their own;
+            so do the selections outside a sequence.
         rule: `sequence` tests one selection per depth, from the deepest down, each at alpha, and stops at the first
-            that does not pass: the most power, for curves that rise with depth. `simultaneous` tests all selections
-            together and takes the smallest that passes.
-        cover: what intervals cover. `auto`: users, and the noise of training where there are several seeds; `users`:
-            users alone, so that the answer is about these very models; `training`: both, or nothing is decided.
+            that does not pass; it has the most power if quality rises with depth. `simultaneous` tests all selections
+            together and picks the smallest that passes.
+        cover: what intervals cover. `auto`: users, and training noise where there are several seeds. `users`: users
+            alone, so the answer holds for these trained models. `training`: both; one seed is refused.
         n_boot: number of resamples.
         seed: seed of the resamples.
 
     Raises:
-        InputError: a value lies outside its range.
+        InputError: a value is outside its range.
     """
 
     metric: str = "ndcg"
@@ -60,5 +60,5 @@ class DecisionOptions:
 
     @property
     def label(self) -> str:
-        """Name of the metric in text, such as NDCG@10."""
+        """The metric as people write it, such as NDCG@10."""
         return wording.metric_label(self.metric, self.k)

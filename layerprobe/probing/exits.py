@@ -1,7 +1,7 @@
-"""Exits: user vectors read from every `hidden[k]` of one trained model, nothing below the head retrained.
+"""Exits: user vectors read from every `hidden[k]` of one trained model; no layer is retrained.
 
-`exit-raw` applies the head to `hidden[k]` as it is (what the paper's code did for inner states), `exit-norm` puts the
-final norm before it, `exit-probe` reads the normed state with a head of its own for every k (`probe_heads`).
+`exit-raw` applies the head to `hidden[k]` as it is (as the paper's code did for inner states). `exit-norm` applies the
+final norm first. `exit-probe` reads the normed state with a head of its own for every k (`probe_heads`).
 `exit-norm` at k = L is the model itself. All are read in one forward pass.
 """
 
@@ -34,8 +34,8 @@ class ExitScorer:
 
     Args:
         model: whose exits are read, in evaluation mode.
-        heads: what `exit-probe` reads with, on the model's device; None leaves `exit-probe` out.
-        kinds: ways to read them; None takes all that can be read.
+        heads: heads of `exit-probe`, on the model's device; None leaves `exit-probe` out.
+        kinds: kinds of exits; None means all that are possible.
 
     Raises:
         ValueError: `kinds` has `exit-probe` and there are no heads, or their number is not L + 1.
@@ -56,7 +56,7 @@ class ExitScorer:
 
     def scores(self, batch: SequenceBatch) -> Iterator[InnerProducts]:
         """Yields one matrix per exit, float32 [batch, n_items + 1], from a single forward pass."""
-        states = self.model.hidden(batch.to(self.model.device))
+        states = self.model.hidden(batch.to(self.model.device))  # L + 1 states, each [batch, width]
         for kind, k in self.exits:
             yield InnerProducts(self._read(kind, k, states[k]), self.model.item_vectors())
 

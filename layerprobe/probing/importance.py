@@ -1,6 +1,6 @@
-"""What the trained model loses without a layer: measured by skipping it, or predicted from one backward pass.
+"""The loss of the trained model without a layer: measured by skipping it, or predicted from one backward pass.
 
-Takes a trained recommender; nothing is retrained. The values are per user, so that means have intervals.
+Takes a trained recommender; nothing is retrained. Values are per user, so that means have intervals.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from layerprobe.recommender.model import Recommender
 
 @contextmanager
 def only_layers(model: Recommender, kept: tuple[int, ...]) -> Iterator[None]:
-    """Runs the model with these layers alone inside the block and puts the others back afterwards.
+    """Runs the model with only these layers inside the block and restores the others afterwards.
 
     Args:
-        model: what is cut.
+        model: the model to cut.
         kept: layers, 0-based, strictly ascending.
 
     Raises:
@@ -38,14 +38,14 @@ def only_layers(model: Recommender, kept: tuple[int, ...]) -> Iterator[None]:
 def predicted_rise(model: Recommender, batch: SequenceBatch) -> np.ndarray:
     """Returns, per user and layer, by how much the loss would rise without the layer, to first order, [users, L].
 
-    `-sum over positions of <dLoss/dhidden[i + 1], hidden[i + 1] - hidden[i]>`: the slope of the loss along the way from
-    what layer i gives out to what it got, times the length of that way. In nats of the softmax over all items; below
-    0 where skipping the layer is predicted to help. One backward pass serves all layers, and no weight gets a gradient,
-    so adapters and quantized weights make no difference. A first order says little of a layer that does much: its
-    way is long and the loss bends.
+    `-sum over positions of <dLoss/dhidden[i + 1], hidden[i + 1] - hidden[i]>`: the gradient of the loss at the output
+    of layer i, times the step from its output back to its input. In nats of the softmax over all items; below 0 where
+    skipping the layer is predicted to help. One backward pass is enough for all layers. No weight gets a gradient, so
+    adapters and quantized weights make no difference. A first-order estimate is poor for a layer that changes the state
+    much, since the loss is not linear over such a step.
 
     Source: Molchanov et al. 2017, arXiv 1611.06440, section 2.2, equation 7, for the activations of a whole layer. How
-    we differ: they take the absolute value per feature map, we hand on each user's signed sum. The Taylor score of
+    we differ: they take the absolute value per feature map, we return each user's signed sum. The Taylor score of
     Shortened LLaMA (Kim et al. 2024, arXiv 2402.02834) sums |weight x gradient| over a layer's weights instead, which
     predicts the removal of single weights, not of the layer.
 
@@ -66,7 +66,7 @@ def predicted_rise(model: Recommender, batch: SequenceBatch) -> np.ndarray:
 
 @contextmanager
 def _with_graph(model: Recommender) -> Iterator[None]:
-    """Lets a frozen model's states be differentiated by: the graph starts at the input map."""
+    """Makes gradients with respect to the states of a frozen model possible: the graph starts at the input map."""
     first = model.input_adapter.weight
     before = first.requires_grad
     try:

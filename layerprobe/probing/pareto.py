@@ -1,4 +1,4 @@
-"""The Pareto front of quality against cost: the models that no other one beats.
+"""The Pareto front of quality and cost: the models that no other model beats.
 
 Takes the table of costs and the decision, hands on the rows of `front.csv`: which models are not dominated.
 """
@@ -16,8 +16,8 @@ from layerprobe.store.decision import DecisionRecord
 def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Tells which models are not dominated.
 
-    A model is dominated where another one is at least as good and costs at most as much, and is better in one of the
-    two. Models that are equal in both do not dominate each other: all of them stay, or none.
+    A model is dominated if another one is at least as good and costs at most as much, and is strictly better in one of
+    the two. Models that are equal in both do not dominate each other: all of them are on the front, or none.
 
     Args:
         quality: higher is better, shape (n,).
@@ -41,11 +41,11 @@ def pareto_front(quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 def front_rows(costs: pd.DataFrame, decision: DecisionRecord) -> pd.DataFrame:
-    """Puts the decision's metric beside each of `columns.FRONT_COSTS`, and tells who is on the front.
+    """Puts the decision's metric beside each of `columns.FRONT_COSTS`, and marks the models on the front.
 
     Args:
         costs: `costs.csv`.
-        decision: what was decided; models without a row there are left out.
+        decision: the decision; models without a row in it are left out.
 
     Returns:
         Columns `columns.FRONT`; one row per cost and model, SASRec among them.

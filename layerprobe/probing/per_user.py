@@ -1,6 +1,6 @@
-"""`PerUser`: the decision's metric of every test user under every training seed, and differences user by user.
+"""`PerUser`: the metric of every test user under every training seed, and differences paired by user.
 
-Takes ranks tables, hands on arrays [seeds, users] that comparisons, controls and the worth of scores are made from.
+Takes ranks tables, hands on arrays [seeds, users] for comparisons, controls, the student and the test of cheap scores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PerUser:
     """The metric of each user of one depth or floor.
 
     Attributes:
-        name: what error messages call it.
+        name: its name in error messages.
         users, targets: users ascending and their targets, shape (n_users,).
         metric: metric of each user under each training seed, float64 [seeds, n_users].
     """
@@ -67,10 +67,11 @@ class PerUser:
             require_columns(f"the ranks of {name}", table, columns.RANKS)
         if not per_seed:
             raise InputError(f"{name} has no ranks; rank it or leave it out of the decision")
-        read = [PerUser._read_one(name, table, options) for table in per_seed]
-        for other in read[1:]:
-            read[0].check_same_users(other)
-        return PerUser(name, read[0].users, read[0].targets, np.concatenate([found.metric for found in read]))
+        first, *others = models = [PerUser._read_one(name, table, options) for table in per_seed]
+        for other in others:
+            first.check_same_users(other)
+        metric = np.concatenate([model.metric for model in models])  # one row per seed: [seeds, users]
+        return PerUser(name, first.users, first.targets, metric)
 
     @staticmethod
     def _read_one(name: str, table: pd.DataFrame, options: DecisionOptions) -> PerUser:
@@ -82,11 +83,11 @@ class PerUser:
                 f"the ranks of {name} must hold each user once with split test and protocol full; got {len(users)} "
                 f"rows of {len(np.unique(users))} users; rank it again"
             )
-        values = metric_values(rows, options.metric, options.k)
+        values = metric_values(rows, options.metric, options.k)  # [users]
         return PerUser(name, users, rows[columns.TARGET].to_numpy(), values[None])
 
     def check_same_users(self, other: PerUser) -> None:
-        """Refuses an `other` with another user or target; paired differences would compare apples and pears.
+        """Refuses an `other` with other users or targets, since differences are paired by user.
 
         Raises:
             InputError: users or targets differ; the message names both.
@@ -103,15 +104,15 @@ class PerUser:
 def paired(left: PerUser, right: PerUser) -> np.ndarray:
     """Returns `left` minus `right` for each seed and user, float64 [seeds, n_users].
 
-    Seed is paired with seed. A model that was trained once, or not at all, stands against every seed of the other.
+    Seeds are paired in order. A model that was trained once, or not at all, is compared with every seed of the other.
 
     Raises:
-        InputError: users or targets differ, or both have several seeds and not equally many.
+        InputError: users or targets differ, or both have several seeds but different numbers of them.
     """
     right.check_same_users(left)
     if left.seeds != right.seeds and 1 not in (left.seeds, right.seeds):
         raise InputError(
-            f"{left.name} and {right.name} must have as many training seeds, or one of them a single one; got "
+            f"{left.name} and {right.name} must have the same number of training seeds, or one of them one seed; got "
             f"{left.seeds} and {right.seeds}: train the missing ones"
         )
-    return left.metric - right.metric
+    return left.metric - right.metric  # [seeds, users]; a single seed is broadcast

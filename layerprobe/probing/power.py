@@ -1,6 +1,6 @@
 """`Power`: what this number of users and seeds can show, and how many of each a margin would need.
 
-Takes the error of a difference by its sources, hands on the margin that could be shown and the numbers needed.
+Takes the error of a difference by source, hands on the margin that can be shown and the numbers that are needed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Power:
             model would be shown to be not worse with 80 % power, (critical value + 0.84) * standard error / full value.
         n_users: users compared.
         n_seeds: trainings of each model.
-        covers_training: whether the noise of training is in it; else it is about the mean of these very models.
-        users_needed_for_margin: users at which that difference would be the margin asked for, with as many seeds; None
-            where the noise of training alone is too large for it.
-        seeds_needed_for_margin: seeds at which it would be, with as many users; None where the choice of users alone is
-            too large for it, or where the noise of training is not known or left out. At least 2.
+        covers_training: whether training noise is included; else the power holds for these trained models.
+        users_needed_for_margin: users at which that difference equals the margin of the study, with the same number of
+            seeds; None where training noise alone is too large.
+        seeds_needed_for_margin: seeds at which it does, with the same number of users; None where the choice of users
+            alone is too large, or where training noise is not known or left out. At least 2.
     """
 
     minimal_detectable_relative_difference: float
@@ -39,16 +39,16 @@ class Power:
 
 
 def power_of(error: MeanError, column: int, reference: float, critical: float, margin: float, trained: int) -> Power:
-    """Returns what the difference in one column can show.
+    """Returns the power of the difference in one column.
 
     With variance parts u by users, j by users and seeds together and s by seeds, that of a difference at U users and S
-    seeds is (u + j / S) / U + s / S. The numbers needed are those at which (critical + 0.84) times its root is the
-    margin. The critical value is kept as it is. With few seeds it is one of Student's t and falls with more of them, so
-    the numbers are upper ones; and the power is a little below 80 % then (76.5 % at 2 degrees of freedom, 78.5 % at 4).
+    seeds is (u + j / S) / U + s / S. The numbers needed are those at which (critical + 0.84) times its root equals
+    the margin. The critical value is kept fixed. With few seeds it comes from Student's t and falls with more seeds, so
+    the numbers are upper bounds. The power is then slightly below 80 % (76.5 % at 2 degrees of freedom, 78.5 % at 4).
 
     Args:
-        error: of the differences to the full model.
-        column: which of them.
+        error: variances of the differences from the full model, by source.
+        column: which difference.
         reference: the full model's value, above 0.
         critical: critical value of the one-sided bound.
         margin: share of the full model's value that may be lost.
@@ -67,5 +67,5 @@ def power_of(error: MeanError, column: int, reference: float, critical: float, m
 
 
 def _needed(variance: float, allowed: float) -> int | None:
-    """Returns how many draws bring the variance of their mean down to what is allowed; None where none would."""
+    """Returns how many draws bring the variance of their mean down to `allowed`; None where no number does."""
     return max(1, ceil(variance / allowed)) if allowed > 0 else None

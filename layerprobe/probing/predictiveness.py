@@ -1,6 +1,6 @@
-"""Does a cheap score predict the curve? Rank correlation of scores of the untouched teacher with fine-tuned variants.
+"""Does a cheap score predict the curve? Rank correlation of scores of the trained teacher with fine-tuned variants.
 
-Takes what each score says of a selection and each user's metric of the variant fine-tuned on it; hands on
+Takes each score's value of a selection, and each user's metric of the variant fine-tuned on it; hands on
 `predictiveness.csv` (one row per score) and `predicted.csv` (one row per score and selection).
 """
 
@@ -19,17 +19,17 @@ from layerprobe.backbone.selection import LayerSelection
 from layerprobe.evaluation.uncertainty import bootstrap_weights
 
 LEAST = 3
-"""Fewer selections have no correlation worth a number."""
+"""With fewer selections a correlation says nothing and is left empty."""
 SHUFFLES = 9999
 HALVES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredCurve:
-    """What the scores are to predict.
+    """What the scores should predict.
 
     Attributes:
-        selections: those that were fine-tuned; depth 0 is none of them, since it has no layers to choose.
+        selections: those that were fine-tuned, without depth 0, which has no layers to choose.
         per_user: each test user's metric of each variant, averaged over training seeds, [users, selections].
     """
 
@@ -40,9 +40,9 @@ class MeasuredCurve:
 def layer_predictions(
     importance: pd.DataFrame, blocks: pd.DataFrame, selections: Sequence[LayerSelection]
 ) -> dict[str, np.ndarray]:
-    """Returns what each measure of single layers says of each selection: minus the sum over the layers left out.
+    """Returns the score of each selection by each measure of single layers: minus the sum over the layers left out.
 
-    `angular` has a value for every run of layers, so there each run left out counts once and not layer by layer.
+    `angular` has a value for every run of layers, so each run that is left out counts once, not layer by layer.
 
     Args:
         importance: rows of `importance.csv`.
@@ -50,17 +50,21 @@ def layer_predictions(
         selections: of the same backbone.
 
     Returns:
-        Per measure one value per selection; higher promises more, and the full model's is 0.
+        Per measure one value per selection; higher is better, and the full model has 0.
     """
-    found: dict[str, np.ndarray] = {}
+    scores: dict[str, np.ndarray] = {}
     for measure, rows in importance.groupby(columns.MEASURE, sort=False):
         values = rows.set_index(columns.LAYER)[columns.VALUE]
-        found[str(measure)] = np.array([-sum(values[layer] for layer in left_out(each)) for each in selections])
+        scores[str(measure)] = np.array(
+            [-sum(values[layer] for layer in left_out(selection)) for selection in selections]
+        )
     distances = blocks.loc[blocks[columns.MEASURE] == columns.ANGULAR].set_index([columns.START, columns.LENGTH])[
         columns.VALUE
     ]
-    found[columns.ANGULAR] = np.array([-sum(distances[run] for run in runs_left_out(each)) for each in selections])
-    return found
+    scores[columns.ANGULAR] = np.array(
+        [-sum(distances[run] for run in runs_left_out(selection)) for selection in selections]
+    )
+    return scores
 
 
 def left_out(selection: LayerSelection) -> list[int]:
@@ -84,30 +88,31 @@ def predictiveness(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns how well each score orders the variants, and the points behind it.
 
-    `correlation` is Spearman's: 1 where the score orders the variants as fine-tuning does, 0 where it says nothing.
-    The interval holds it over resamples of the test users: it covers the noise of the measured curve and not the choice
-    of selections. `p_value` is the share of all orders of the selections that would correlate as well (exact up to
-    7 selections, drawn beyond): it covers the choice and is never small for a handful of selections. Variants that do
-    not differ cannot be ordered, so read every value beside `perfect`, and beside `depth`, which needs no model at all.
+    `correlation` is Spearman's: 1 if the score orders the variants as fine-tuning does, 0 if it is unrelated. Its
+    interval comes from resamples of the test users: it covers the noise of the measured curve, but not the choice of
+    selections. `p_value` covers that choice: it is the share of all orders of the selections that correlate at least as
+    well (exact up to 7 selections, sampled above), and it is never small for a few selections. Variants that do not
+    differ cannot be ordered, so compare every value with `perfect`, and with `depth`, which needs no model at all.
 
-    `perfect` is `sqrt(2 r / (1 + r))` with r the mean rank correlation of the curves of two random halves of the users:
-    Spearman and Brown's reliability of the whole sample, and its root, the correlation with a truth without noise. 0
-    where the halves do not agree at all. It is exact for linear correlations and close for ranks.
+    `perfect` is what a perfect score can reach: `sqrt(2 r / (1 + r))`, where r is the mean rank correlation of the
+    curves of two random halves of the users. `2 r / (1 + r)` is the Spearman-Brown reliability of the whole sample; its
+    root is the correlation with a curve without noise. It is 0 where the halves do not agree at all. The formula is
+    exact for linear correlations and approximate for ranks.
 
     Args:
-        predictions: per score one value per selection, NaN where it says nothing of one.
-        curve: what was measured.
+        predictions: per score one value per selection, NaN where the score is not defined.
+        curve: the measured metrics.
         n_boot: resamples of the users.
-        alpha: the interval leaves out this share of the resamples.
+        alpha: share of the resamples outside the interval.
         seed: seed of resamples, halves and shuffles.
 
     Returns:
-        Rows `columns.PREDICTIVENESS` and `columns.PREDICTED`. The correlation is empty where a score speaks of fewer
-        than 3 selections or says the same of all.
+        Rows `columns.PREDICTIVENESS` and `columns.PREDICTED`. The correlation is empty where a score has fewer than
+        3 selections or the same value for all.
     """
-    depths = np.array([each.depth for each in curve.selections], dtype=np.float64)
-    moved = [weights @ curve.per_user for weights in bootstrap_weights(len(curve.per_user), n_boot, seed)]
-    resampled = np.concatenate(moved) / len(curve.per_user)
+    depths = np.array([selection.depth for selection in curve.selections], dtype=np.float64)
+    sums = [weights @ curve.per_user for weights in bootstrap_weights(len(curve.per_user), n_boot, seed)]
+    resampled = np.concatenate(sums) / len(curve.per_user)  # the curve of every resample, [n_boot, selections]
     worth, points = [], []
     for score, values in {**predictions, columns.DEPTH_SCORE: depths}.items():
         known = np.isfinite(values)
@@ -122,32 +127,31 @@ def predictiveness(
 def _worth(
     predicted: np.ndarray, measured: np.ndarray, resampled: np.ndarray, alpha: float, seed: int
 ) -> dict[str, float]:
-    found = float(spearman(predicted, measured))
+    correlation = float(spearman(predicted, measured))
     low, high, p_value = np.nan, np.nan, np.nan
-    if np.isfinite(found):
-        around = spearman(predicted, resampled)
-        low, high = np.nanquantile(around, [alpha / 2, 1 - alpha / 2])
-        # A resample adds its own noise to the sample's, so a perfect order lies outside its own resamples.
-        low, high = min(low, found), max(high, found)
+    if np.isfinite(correlation):
+        low, high = np.nanquantile(spearman(predicted, resampled), [alpha / 2, 1 - alpha / 2])
+        # A resample adds its own noise to the sample's, so a perfect order can lie outside its own resamples.
+        low, high = min(low, correlation), max(high, correlation)
         p_value = _chance(predicted, measured, seed)
-    return _row(found, low, high, p_value, len(predicted))
+    return _row(correlation, low, high, p_value, len(predicted))
 
 
 def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
-    """Returns what a perfect score could reach, by how well the curve of half the users repeats on the others."""
+    """Returns what a perfect score can reach, from how well the curve of half the users repeats on the other half."""
     n_users, n_selections = curve.per_user.shape
     if n_selections < LEAST or n_users < 2:
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
     generator = np.random.default_rng(seed)
-    found = np.empty(HALVES)
+    agreement = np.empty(HALVES)
     for draw in range(HALVES):
         order = generator.permutation(n_users)
         halves = order[: n_users // 2], order[n_users // 2 :]
-        found[draw] = spearman(*(curve.per_user[half].mean(axis=0) for half in halves))
-    if np.isnan(found).all():
+        agreement[draw] = spearman(*(curve.per_user[half].mean(axis=0) for half in halves))
+    if np.isnan(agreement).all():
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
-    low, high = np.nanquantile(found, [alpha / 2, 1 - alpha / 2])
-    value, low, high = (_reachable(float(halves)) for halves in (np.nanmean(found), low, high))
+    low, high = np.nanquantile(agreement, [alpha / 2, 1 - alpha / 2])
+    value, low, high = (_reachable(float(halves)) for halves in (np.nanmean(agreement), low, high))
     return _row(value, low, high, np.nan, n_selections)
 
 
@@ -178,7 +182,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _chance(predicted: np.ndarray, measured: np.ndarray, seed: int) -> float:
     """Returns the share of orders of the selections that correlate at least as well."""
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (predicted,),
         lambda shuffled, axis: spearman(np.moveaxis(shuffled, axis, -1), measured),
         permutation_type="pairings",
@@ -187,7 +191,7 @@ def _chance(predicted: np.ndarray, measured: np.ndarray, seed: int) -> float:
         alternative="greater",
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def _row(correlation: float, low: float, high: float, p_value: float, n_selections: int) -> dict[str, float]:
@@ -201,12 +205,12 @@ def _row(correlation: float, low: float, high: float, p_value: float, n_selectio
 
 
 def _points(score: str, values: np.ndarray, known: np.ndarray, curve: MeasuredCurve) -> pd.DataFrame:
-    kept = [each for each, is_known in zip(curve.selections, known, strict=True) if is_known]
+    kept = [selection for selection, is_known in zip(curve.selections, known, strict=True) if is_known]
     return pd.DataFrame(
         {
             columns.SCORE: score,
-            columns.SELECTION: [each.text for each in kept],
-            columns.DEPTH: [each.depth for each in kept],
+            columns.SELECTION: [selection.text for selection in kept],
+            columns.DEPTH: [selection.depth for selection in kept],
             columns.VALUE: values[known],
             columns.MEASURED: curve.per_user.mean(axis=0)[known],
         }

@@ -1,7 +1,7 @@
-"""Probe heads: one linear item head per depth, fitted on the states of a frozen teacher: what `exit-probe` reads with.
+"""Probe heads: one linear item head per depth, fitted on the states of a frozen teacher; used by `exit-probe`.
 
-A head that was trained for `hidden[L]` reads earlier states badly even where they hold the answer. Here every k gets a
-head of its own, all of them from one stream over the training batches; nothing below the heads is trained.
+A head that was trained for `hidden[L]` reads earlier states badly, even where they contain the answer. Here every k
+gets a head of its own. All are fitted in one pass over the training batches; nothing below the heads is trained.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ProbeHeadOptions:
     epochs: int = 2
     """Passes over the training users; each runs the frozen teacher once."""
     step_size: float = 0.5
-    """How far the first step moves the score of an average item at an average state at most, in logits; later steps
-    fall to 0 along a cosine. Free of the width and scale of states and item vectors, unlike a learning rate."""
+    """Largest change of the score of an average item at an average state by the first step, in logits; later steps
+    fall to 0 along a cosine. Unlike a learning rate it does not depend on width and scale of states and items."""
     least_steps: int = 64
-    """Steps that a pass has about, where `training.batch_size` gives fewer: batches are then made smaller."""
+    """Least number of steps per pass: where `training.batch_size` gives fewer, batches are made smaller."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "least_steps"):
@@ -80,23 +80,24 @@ def fit_probe_heads(
 ) -> ProbeHeads:
     """Fits a head for every k = 0..L on the frozen model's states at all supervised training positions.
 
-    Criterion: the mean next-item loss of the study, which is convex in the head. Every head starts from the model's own
-    and takes the same steps of Adam; no head sees another, and no weight of the model is touched. The few steps are the
-    regulariser: a head stays near the model's own unless the data pull it away. Validation and test items are not read.
+    The loss is the study's mean next-item loss, which is convex in the head. Every head starts from the model's own
+    head and takes the same number of Adam steps. Heads are independent, and no weight of the model changes. The small
+    number of steps regularises: a head stays near the model's own unless the data say otherwise. Validation and test
+    items are not read.
 
-    A linear classifier on frozen states is a probe in the sense of Alain and Bengio (arXiv 1610.01644); reading every
-    layer with a map of its own is Belrose et al.'s tuned lens (arXiv 2303.08112), who fit a map between states to match
-    the last layer's output, where we fit the head to the true next item. Ours differ in the step, too: it is given in
-    logits. For states of mean 1-norm |x| and item vectors of mean 1-norm |v|, a weight moves by up to `step_size` /
-    (|x| |v|), which moves a score by up to `step_size`; scaling states or vectors changes no score.
+    Source: a linear classifier on frozen states is a probe in the sense of Alain and Bengio (arXiv 1610.01644). Reading
+    every layer with a map of its own is the tuned lens of Belrose et al. (arXiv 2303.08112). How we differ: they fit a
+    map between states to match the last layer's output, we fit the head to the true next item. And our step is given in
+    logits: for states of mean 1-norm |x| and item vectors of mean 1-norm |v|, a weight moves by up to `step_size` /
+    (|x| |v|), which moves a score by up to `step_size`. So the scale of states or vectors changes no score.
 
-    Why not least squares, which needs no steps: it fits squared errors of vectors or labels, which popular items rule.
+    Why: least squares needs no steps, but its squared errors are dominated by popular items.
 
     Args:
-        model: in evaluation mode; the processes of a launch hold the same one and share every step.
+        model: in evaluation mode; all processes of a launch have the same one and share every step.
         batches: training batches, with the sampler that `loss` needs.
-        options: how long and how fast; None for the defaults.
-        loss: the study's own.
+        options: number and size of the steps; None for the defaults.
+        loss: the loss of the study.
 
     Returns:
         Heads on the model's device, the same in every process.
@@ -115,24 +116,24 @@ def fit_probe_heads(
 
 
 def own_heads(model: Recommender) -> ProbeHeads:
-    """Returns the model's own head for every k, where every fit starts: `exit-probe` is `exit-norm` then."""
+    """Returns the model's own head for every k: the start of the fit, where `exit-probe` equals `exit-norm`."""
     own = model.head.weight.detach().float()
     return ProbeHeads(own.expand(model.n_layers + 1, *own.shape))
 
 
 class HeadFit:
-    """Heads while they are fitted: the model's own head plus a change, in logits, that Adam makes.
+    """Heads while they are fitted: the model's own head plus a change in logits, which Adam optimises.
 
     Args:
         model: the frozen model.
         step_size: of the first step.
-        n_steps: after which it has fallen to 0.
-        loss: what is made smaller.
+        n_steps: steps after which the step size is 0.
+        loss: the loss that is minimised.
     """
 
     def __init__(self, model: Recommender, step_size: float, n_steps: int, loss: LossOptions = FULL_SOFTMAX) -> None:
         self.model, self.loss = model, loss
-        self.own = own_heads(model).weights
+        self.own = own_heads(model).weights  # [L + 1, dim, width]
         self.items = model.item_vectors()
         self.change = torch.zeros_like(self.own, memory_format=torch.contiguous_format, requires_grad=True)
         self.unit: torch.Tensor | None = None
@@ -144,8 +145,9 @@ class HeadFit:
         return ProbeHeads(self._weights().detach())
 
     def step(self, portions: Sequence[Portion]) -> None:
-        """Takes one step on the passes of this process; all processes take it together."""
-        passes = [portion for portion in portions if portion.weight]  # the others only keep sliced models in step
+        """Takes one step on the passes of this process; all processes must call it together."""
+        # A portion of weight 0 only keeps the processes of a sharded model in step.
+        passes = [portion for portion in portions if portion.weight]
         if self.unit is None:
             self.unit = self._logit(passes)
         for portion in passes:
@@ -165,24 +167,25 @@ class HeadFit:
             return self.model.normed(self.model.hidden(batch.to(self.model.device))).float()
 
     def _summed_loss(self, batch: SequenceBatch) -> torch.Tensor:
-        """Returns the sum over k of the mean losses of a pass, each of which reaches its own head alone."""
+        """Returns the sum over k of the mean losses of a pass; each term depends on its own head only."""
         states, heads = self._states(batch), ProbeHeads(self._weights())
         batch = batch.to(self.model.device)
         losses = [
-            next_item_loss(heads.read(found, k), self.items, batch.targets, self.loss, batch.sampled)
-            for k, found in enumerate(states)
+            next_item_loss(heads.read(state, k), self.items, batch.targets, self.loss, batch.sampled)
+            for k, state in enumerate(states)
         ]
         return torch.stack(losses).sum()
 
     def _logit(self, passes: list[Portion]) -> torch.Tensor:
-        """Returns by how much all weights of a head may move for a logit, [L + 1, 1, 1], by these passes' states."""
-        found = torch.zeros(len(self.change) + 1, dtype=torch.float64, device=self.model.device)
+        """Returns the change of all weights of a head that moves a score by one logit, [L + 1, 1, 1]."""
+        # Sums of the states' 1-norms per depth, and behind them the number of states: one vector for one reduction.
+        sums = torch.zeros(len(self.change) + 1, dtype=torch.float64, device=self.model.device)
         for portion in passes:
-            norms = self._states(portion.batch).double().abs().sum(dim=2)
-            found += torch.cat([norms.sum(dim=1), norms.new_tensor([norms.shape[1]])])
-        found = self._over_processes(found)
-        norms = found[:-1] / found[-1] * self.items[1:].double().abs().sum(dim=1).mean()
-        return (1 / norms).float()[:, None, None]
+            norms = self._states(portion.batch).double().abs().sum(dim=2)  # [L + 1, read]
+            sums += torch.cat([norms.sum(dim=1), norms.new_tensor([norms.shape[1]])])
+        sums = self._over_processes(sums)
+        scale = sums[:-1] / sums[-1] * self.items[1:].double().abs().sum(dim=1).mean()  # row 0 of items is padding
+        return (1 / scale).float()[:, None, None]
 
     @staticmethod
     def _over_processes(values: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""The selections a study looks at: parsed, each set of layers once, in order.
+"""The selections of a study: parsed, each set of layers once, in order.
 
-Takes text forms, hands on `LayerSelection`s; what is trained, ranked and decided is keyed by them.
+Takes text forms, hands on `LayerSelection`s, the keys of everything that is trained, ranked and decided.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from layerprobe.errors import InputError
 
 @dataclass(frozen=True)
 class Family:
-    """Distinct selections of one backbone.
+    """The distinct selections of a study.
+
+    The name means a set of selections. Everywhere else "family" means a model family, such as llama.
 
     Attributes:
         selections: by depth, then in the order given; no two keep the same layers.
         merged: texts that keep the layers of an earlier text, as (text, earlier text).
-        pending: texts whose layers have still to be measured, such as `bi:2`, each with its depth.
+        pending: texts whose layers are not measured yet, such as `bi:2`, each with its depth.
     """
 
     selections: tuple[LayerSelection, ...]
@@ -28,7 +30,7 @@ class Family:
 
     @property
     def merged_line(self) -> str | None:
-        """Says in one line which texts run under another one's name; None where there is nothing to say."""
+        """One line that names the texts that run under another text's name; None where there are none."""
         if not self.merged:
             return None
         pairs = ", ".join(f"{text} as {earlier}" for text, earlier in self.merged)
@@ -36,7 +38,7 @@ class Family:
 
 
 def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured | None = None) -> Family:
-    """Parses the texts; of those that keep the same layers the first stays.
+    """Parses the texts; of those that keep the same layers the first is used.
 
     Args:
         texts: text forms; one given twice counts once.
@@ -46,8 +48,8 @@ def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured 
     Raises:
         InputError: a text does not parse or does not fit the backbone.
 
-    >>> found = distinct_selections(["keep:0,3", "first:2", "ends:2"], 4)
-    >>> [selection.text for selection in found.selections], found.merged
+    >>> family = distinct_selections(["keep:0,3", "first:2", "ends:2"], 4)
+    >>> [selection.text for selection in family.selections], family.merged
     (['keep:0,3', 'first:2'], (('ends:2', 'keep:0,3'),))
     """
     measured = measured or {}
@@ -58,14 +60,18 @@ def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured 
     first: dict[tuple[int, ...], LayerSelection] = {}
     for selection in parsed:
         first.setdefault(selection.layers, selection)
-    merged = [(each.text, first[each.layers].text) for each in parsed if first[each.layers] is not each]
+    merged = [
+        (selection.text, first[selection.layers].text)
+        for selection in parsed
+        if first[selection.layers] is not selection
+    ]
     return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged), waiting)
 
 
 def every_number(text: str, n_layers: int) -> list[str]:
-    """Returns the selections that `form:all` or `random:all@seed` stands for: those below the full model.
+    """Returns the selections that `form:all` or `random:all@seed` means: those below the full model.
 
-    Depth 0 keeps no layer in any form, so it belongs to `first` alone. A text without `all` is returned as it is.
+    Depth 0 is the same in every form, so only `first` includes it. A text without `all` is returned as it is.
 
     Raises:
         InputError: the form takes lists of layers.
@@ -76,12 +82,12 @@ def every_number(text: str, n_layers: int) -> list[str]:
     (['every:2', 'every:3', 'every:4'], ['bi:2'])
     """
     form, colon, number = text.partition(":")
-    asked, at, seed = number.partition("@")
-    if asked != "all":
+    count, at, seed = number.partition("@")
+    if count != "all":
         return [text]
     if form in ("keep", "drop"):
         raise InputError(
-            f"selection {text!r}: {form} takes a list of layers, such as {form}:0,1; all of them is first:all"
+            f"selection {text!r}: {form} takes a list of layers, such as {form}:0,1; for every depth write first:all"
         )
     low, high = {"first": (0, n_layers - 1), "every": (2, n_layers)}.get(form, (1, n_layers - 1))
     return [f"{form}:{k}{at}{seed}" for k in range(low, high + 1)]

@@ -1,4 +1,4 @@
-"""From a recipe and a selection to a recommender: where backbone, adapter, item table and selection come together."""
+"""From a recipe and a selection to a recommender: joins backbone, adapter, item table and selection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from layerprobe.training.adapters import TuningOptions, adapt, lora_names, unwra
 @dataclass(frozen=True)
 @checked
 class RecipeOptions:
-    """Everything a recommender is built from, but for its depth and seed."""
+    """Everything a recommender is built from, except its layers and seed."""
 
     backbone: BackboneOptions = field(default_factory=BackboneOptions)
     tuning: TuningOptions = field(default_factory=TuningOptions)
@@ -43,7 +43,7 @@ def build_recommender(
 ) -> Recommender:
     """Builds a recommender cut to `selection`, ready for training.
 
-    Only the kept layers are built or read. A layer starts from the same weights, LoRA included, whatever else is kept.
+    Only the kept layers are built or read. A layer starts from the same weights, LoRA included, in every selection.
 
     Args:
         recipe: backbone, adapter, prompt and readout.
@@ -76,16 +76,16 @@ def build_recommender(
 
 
 def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list[str]:
-    """Checks what can be checked of a recipe without reading weights, and returns notes on how it will run.
+    """Checks a recipe without reading weights, and returns notes on how it will run.
 
     Args:
         recipe: what recommenders are built from.
         supervisions: per key of the study, such as `training.supervision`, its value.
 
     Raises:
-        InputError: what the backbone's options ask for is not there; the prompt has no tokenizer or does not fit the
-            positions; targets at every position with a prompt suffix, or with a family that sees later items; a LoRA
-            target that matches nothing; low precision with tuning.method full.
+        InputError: the backbone lacks what its options name; the prompt has no tokenizer or does not fit the positions;
+            targets at every position with a prompt suffix, or with a family that sees later items; a LoRA target that
+            matches nothing; low precision with tuning.method full.
     """
     options = recipe.backbone
     model = empty_backbone(options)
@@ -110,7 +110,7 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
     if largest >= config.vocab_size:
         raise InputError(
             f"the tokenizer gives token {largest} and the backbone embeds {config.vocab_size} tokens: they do not "
-            "belong together; check the checkpoint's tokenizer"
+            "fit; check the checkpoint's tokenizer"
         )
     check_length(prompt, recipe.recommender.max_len, config.max_position_embeddings)
     reason = why_repeated(prompt, causal, options.gradient_checkpointing, processes.slice_models())
@@ -118,7 +118,7 @@ def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list
 
 
 def repeated_positions(recipe: RecipeOptions) -> int:
-    """Returns the prompt tokens that every row of a training batch carries; a shared prefix is none of them."""
+    """Returns the number of prompt tokens in every row of a training batch; a shared prefix does not count."""
     options = recipe.backbone
     prompt = prompt_tokens(recipe.prompt, options.checkpoint, options.revision)
     causal = architecture_named(empty_backbone(options).config).causal
@@ -127,10 +127,10 @@ def repeated_positions(recipe: RecipeOptions) -> int:
 
 
 def parameter_counts(model: Recommender) -> dict[str, int]:
-    """Returns parameters by part; `total` is what answering a request needs, the item table included.
+    """Returns parameters by part; `total` is what is needed to answer a request, the item table included.
 
-    Token embeddings count only where a prompt reads them, parts that no readout reads never; LoRA matrices do not,
-    since export merges them. Learned prefix vectors belong to the input adapter.
+    Token embeddings count only where a prompt reads them. Parts that no readout reads never count. LoRA matrices do not
+    count either, since export merges them. Learned prefix vectors count as input adapter.
     """
     embeddings = sum(value.numel() for value in model.backbone.get_input_embeddings().parameters())
     unread = sum(merged_size(part) for part in unread_parts(model.backbone))
@@ -155,6 +155,6 @@ def merged_size(module: torch.nn.Module) -> int:
 
 
 def _count(value: torch.nn.Parameter) -> int:
-    """Counts the numbers a parameter stands for; in 4 bits two of them are packed into each stored byte."""
+    """Counts the numbers in a parameter; with 4 bits, two of them are packed into each stored byte."""
     packed = getattr(value, "quant_state", None)
     return value.numel() if packed is None else prod(packed.shape)

@@ -31,7 +31,7 @@ STAGES = (
     Stage(
         "export", "write the deployable student folder", "layerprobe.stages.export", reads=("distill",), on_main=True
     ),
-    Stage("report", "draw the report from the study's files", "layerprobe.stages.report", on_main=True),
+    Stage("report", "write the report from the study's files", "layerprobe.stages.report", on_main=True),
 )
 
 

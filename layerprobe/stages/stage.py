@@ -21,7 +21,7 @@ class Stage:
 
     Attributes:
         name: name of the command, of progress lines and of `reads`.
-        help: what it does, for `--help`: "one stage: ...".
+        help: what it does, for `--help`: "run one stage: ...".
         module: the module with its functions.
         reads: stages whose files it reads; they run before it.
         renews: stages whose files depend on it; they run after it.

@@ -12,11 +12,9 @@ from transformers import LlamaConfig, LlamaModel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = """
-from pathlib import Path
 import layerprobe
-study = layerprobe.Study(layerprobe.load_spec(Path("tiny.yaml"), []), Path("study"))
-folder = layerprobe.run_stages(study, "export")
-student = layerprobe.load_student(folder / "student")
+study = layerprobe.Study.open("tiny.yaml", "study").run("export")
+student = layerprobe.load_student(study.folder / "student")
 """
 WAIT = """
 import time

@@ -319,7 +319,7 @@ def other_target(table: pd.DataFrame) -> pd.DataFrame:
             "depth 2 must hold each user once.*got 20000 rows of 10000",
         ),
         ({4: hits(0.5), 2: []}, {}, "depth 2 has no ranks"),
-        ({4: [hits(0.5)] * 2, 2: [hits(0.5)]}, {}, "must be trained with as many seeds; depth 2 has 1 and depth 4 2"),
+        ({4: [hits(0.5)] * 2, 2: [hits(0.5)]}, {}, "with the same number of seeds; depth 2 has 1 and depth 4 2"),
     ],
 )
 def test_ranks_that_cannot_be_compared_are_refused_by_name(by_depth: dict, baselines: dict, message: str) -> None:

@@ -179,7 +179,7 @@ def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trai
     assert found["plain_value"] == pytest.approx(plain.mean())
     # one epoch is too short for either: both are the untrained model, which is said
     assert (found["verdict"], found["difference"]) == ("undecided", 0)
-    assert "undecided, since every user has the same value with both, " in found["sentence"]
+    assert "It is undecided which of the two is better: every user has the same value with both" in found["sentence"]
     note = "No epoch of the {} of seed 0 was better on validation users than its start, so the start is used."
     assert found["notes"][-2:] == [note.format("student"), note.format("plain model")]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_decisions import made_decision
+from made_decisions import made_decision, made_row
 from tiny_study import write_study
 
 from layerprobe import columns
@@ -319,7 +319,8 @@ def test_a_student_of_other_layers_says_why(
 ) -> None:
     study = Study(load_spec(write_study(tmp_path, distill=asked), []), tmp_path / "study")
     budget = None if pick is None else BudgetRow(**ALLOWED, **pick)
-    write_decision(study.folder, made_decision(**decided, budget=budget))
+    rows = (made_row(decided["selection"], decided["depth"]), made_row("first:4", 4))
+    write_decision(study.folder, made_decision(**decided, depths=rows, budget=budget))
     say_other_depth(study, student_selection(study))
     assert capsys.readouterr().err == ("" if said is None else f"student: {said}\n")
 
