@@ -81,6 +81,7 @@ _PUBLIC = {
     "plot_similarity": "reporting.plots",
     "plot_importance": "reporting.plots",
     "plot_decision": "reporting.plots",
+    "plot_cost": "reporting.plots",
     # errors
     "InputError": "errors",
     "StudyError": "errors",

@@ -31,6 +31,8 @@ RANKS = (
     HISTORY_LENGTH,
     TARGET_POPULARITY,
 )
+RANKED = (USER, TARGET, SPLIT, PROTOCOL, N_HIGHER, N_TIES)
+"""What metrics, intervals and decisions need of it; the other columns are for slices and checks."""
 
 # curve.csv: one row per point, protocol, split, metric and cut-off
 KIND = "kind"

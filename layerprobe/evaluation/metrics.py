@@ -138,13 +138,13 @@ def metrics(ranks: pd.DataFrame, ks: Sequence[int] = (1, 5, 10, 20)) -> pd.DataF
     """Returns HR@k, NDCG@k and MRR of one ranks table; `metric_table` with its input checked.
 
     Args:
-        ranks: what `rank` returned, columns `columns.RANKS`.
+        ranks: what `rank` returned, columns `columns.RANKED`.
         ks: cut-offs of HR and NDCG.
 
     Raises:
         InputError: `ranks` is no such table, or a cut-off is below 1.
     """
-    require_columns("ranks", ranks, columns.RANKS)
+    require_columns("ranks", ranks, columns.RANKED)
     if isinstance(ks, int) or not len(ks):
         raise InputError(f"ks must be a list of cut-offs, at least one; got {ks!r}")
     for k in ks:
@@ -156,7 +156,7 @@ def metric_table(ranks: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     """Averages every metric over the users, per protocol and split.
 
     Args:
-        ranks: a table with the columns `columns.RANKS`.
+        ranks: a table with the columns `columns.RANKED`.
         ks: cut-offs, each at least 1.
 
     Returns:

@@ -102,7 +102,7 @@ def _card_rows(student: Recommender, ranks: Mapping[str, pd.DataFrame]) -> pd.Da
     for role, table in ranks.items():
         if role not in ROLES:
             raise InputError(f"ranks must be those of {' and '.join(ROLES)}; got {role!r}")
-        require_columns(f"ranks of the {role}", table, columns.RANKS)
+        require_columns(f"ranks of the {role}", table, columns.RANKED)
         parameters = parameter_counts(student)["total"] if role == "student" else None
         point = CurvePoint(ROLES[role], parameters=parameters)
         tables.append(curve_rows(table, point, CARD_KS, CARD_ALPHA, CARD_RESAMPLES))

@@ -135,7 +135,7 @@ def curve(
     require_mapping("ranks", ranks, "names and ranks tables")
     tables = []
     for name, table in ranks.items():
-        require_columns(f"ranks of {name}", table, columns.RANKS)
+        require_columns(f"ranks of {name}", table, columns.RANKED)
         tables.append(curve_rows(table, point_named(name, seed), ks, alpha, n_boot))
     return pd.concat(tables, ignore_index=True)
 

@@ -64,7 +64,7 @@ class PerUser:
             raise InputError(f"the ranks of {name} must be a table, or a list of one per seed; got a {got}")
         per_seed = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
         for table in per_seed:
-            require_columns(f"the ranks of {name}", table, columns.RANKS)
+            require_columns(f"the ranks of {name}", table, columns.RANKED)
         if not per_seed:
             raise InputError(f"{name} has no ranks; rank it or leave it out of the decision")
         first, *others = models = [PerUser._read_one(name, table, options) for table in per_seed]

@@ -156,7 +156,7 @@ OTHER_BACKBONE = parse_selection("keep:0,3", 4)
         (ranks_of(first_8=0.5) | {OTHER_BACKBONE: hits(0.5)}, "of one backbone.*keep:0,3 of 4"),
         (ranks_of(first_8=0.5, first_2=0.5) | {2: hits(0.4)}, "each once"),
         (ranks_of(first_8=0.5), "a decision needs the full model and a smaller depth"),
-        ({}, r"a smaller depth; got depths \[\]"),
+        ({}, "selections and ranks tables, at least one; got an empty mapping"),
         (ranks_of(first_8=0.5) | {parse_selection("keep:0,7", 8): []}, "keep:0,7 has no ranks"),
     ],
 )

@@ -93,7 +93,7 @@ CALLS: list[tuple[str, Callable[[Place], object], str]] = [
     ("distil options", lambda p: lp.distil(p.model, p.model, p.data.split, lp.TrainingOptions()), "DistilOptions"),
     ("export sasrec", lambda p: lp.export_student(p.sasrec, p.data, p.tmp / "s"), "a SASRec has no layers to deploy"),
     ("export split", lambda p: lp.export_student(p.model, p.data.split, p.tmp / "s"), "data must be PreparedData"),
-    ("export over", lambda p: lp.export_student(p.model, p.data, p.tmp), "holds something else than this student"),
+    ("export over", lambda p: lp.export_student(p.model, p.data, p.tmp), "does not hold this student"),
     ("export card", lambda p: lp.export_student(p.model, p.data, p.tmp / "s", lp.CardOptions(ranks={"full": p.ranks})),
      "ranks must be those of teacher and student; got 'full'"),
     ("no student", lambda p: lp.load_student(p.tmp / "none"), "student must be a folder; there is none at"),
