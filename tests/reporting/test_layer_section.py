@@ -59,7 +59,7 @@ def test_a_rogue_dimension_of_a_mean_cosine_near_zero_is_none() -> None:
 def test_warnings_of_the_states_are_in_the_section(own_study: Path) -> None:
     states(mean_cosine=[0.1, 0.93, 0.6]).to_csv(own_study / "similarity" / "states.csv", index=False)
     found = layers_section(read_study(own_study)).markdown
-    assert "**Mind when reading the maps:**\n\n- All users point the same way" in found
+    assert "**Keep in mind:**\n\n- All users have a common direction" in found
     assert NO_WARNING not in found
 
 
@@ -74,11 +74,11 @@ def curves(nulls: list[float] | None = None, **measures: list[float]) -> pd.Data
 
 def test_chance_is_said_where_it_is_far_from_zero_and_where_a_state_is_no_nearer() -> None:
     assert null_sentences(curves(cka=[0.1, 0.5, 1.0])) == []
-    calm = ["Every measure finds every state nearer to the final one than shuffled rows are."]
+    calm = ["By every measure, every state is more similar to the final one than shuffled rows are."]
     assert null_sentences(curves([0.0, 0.1, 0.9], cka=[0.1, 0.5, 1.0])) == calm
     assert null_sentences(curves([0.0, 0.3, 0.9], cka_biased=[0.05, 0.5, 1.0], svcca=[0.4, 0.5, 1.0])) == [
-        "Shuffled rows alone score up to: linear CKA, biased 0.30, SVCCA 0.30. Read these against the grey band, not "
-        "against 0.",
+        "Shuffled rows alone reach up to: linear CKA, biased 0.30, SVCCA 0.30. Compare these with the grey band, not "
+        "with 0.",
         "Linear CKA, biased to the final state is no higher than chance after k = 0 layers.",
     ]
 
@@ -89,7 +89,7 @@ def test_the_angular_distance_of_chance_is_not_called_high() -> None:
     assert found == ["1 - angular distance to the final state is no higher than chance after k = 0-2 layers."]
     high = null_sentences(curves([0.84, 0.84, 0.84], angular=[0.9, 0.93, 1.0]))
     assert high == [
-        "Shuffled rows alone score up to: 1 - angular distance 0.84. Read these against the grey band, not against 0."
+        "Shuffled rows alone reach up to: 1 - angular distance 0.84. Compare these with the grey band, not with 0."
     ]
 
 
@@ -100,22 +100,22 @@ def test_measures_that_order_the_states_otherwise_are_named() -> None:
     assert found["correlation"].to_list() == pytest.approx([-1, -0.8, 0.8])
     assert found[["first", "second"]].to_numpy().tolist() == [["cka", "rsa"], ["rsa", "cknna"], ["cka", "cknna"]]
     assert agreement_sentence(curves(cka=rising, rsa=falling, cknna=[0.2, 0.1, 0.3, 0.4, 1.0])) == (
-        "**The measures do not agree** about which states are near the final one: 2 of 3 pairs of measures have a rank "
-        "correlation below 0.7 over the states 0 to 3. The furthest apart: -1.00 (linear CKA, debiased and RSA); -0.80 "
-        "(RSA and CKNNA). What only one of them says is a property of the measure."
+        "**The measures do not agree** on which states are similar to the final one: 2 of 3 pairs of measures have a "
+        "rank correlation below 0.7 over the states 0 to 3. The lowest: -1.00 (linear CKA, debiased and RSA); -0.80 "
+        "(RSA and CKNNA). What only one measure shows is a property of that measure."
     )
 
 
 def test_measures_that_agree_or_cannot_be_compared_are_said() -> None:
     rising = [0.1, 0.2, 0.3, 0.4, 1.0]
     assert agreement_sentence(curves(cka=rising)) == ""
-    assert "order the states alike: the lowest rank correlation of two is 1.00" in agreement_sentence(
+    assert "order the states similarly: the lowest rank correlation of two is 1.00" in agreement_sentence(
         curves(cka=rising, rsa=rising)
     )
     few = agreement_sentence(curves(cka=[0.1, 0.2, 0.3, 1.0], rsa=[0.3, 0.2, 0.1, 1.0]))
-    assert few.startswith("Whether the measures agree cannot be told")
+    assert few.startswith("It is not known whether the measures agree")
     flat = agreement_sentence(curves(cka=rising, rsa=[1.0] * 5))
-    assert flat.startswith("Whether the measures agree cannot be told")
+    assert flat.startswith("It is not known whether the measures agree")
 
 
 def test_curves_to_the_final_state_turn_distances_and_bring_chance() -> None:
@@ -172,7 +172,7 @@ def test_the_table_of_orders_says_what_each_form_keeps(own_study: Path) -> None:
         ["2", "0, 1", "0, 2"],
         ["3", "0-2", "0-2"],
     ]
-    assert "The first to go: 2 by block influence; 1 by angular distance of blocks." in found
+    assert "Removed first: 2 by block influence; 1 by angular distance of blocks." in found
     assert "NDCG@10, greedy" not in found
 
 
@@ -211,7 +211,8 @@ def test_the_best_run_is_said_and_so_is_what_a_map_does_not_prove(fake_study: Pa
     found = layers_section(study).markdown
     start = int(best["start"])
     assert (
-        f"Of the runs of 2, layers {start} to {start + 1} turn the state least, by {best['value']:.3f} of pi" in found
+        f"Of the runs of 2 layers, layers {start} to {start + 1} change the state least, by {best['value']:.3f} of pi"
+        in found
     )
     assert "**What such a map does not prove.**" in found
 

@@ -91,7 +91,7 @@ def test_depth_draws_exits_when_they_are_asked_for(curve: pd.DataFrame) -> None:
     for kind in ("exit-probe", "exit-norm", "exit-raw"):
         rows = values_of(curve, kind).sort_values("depth")
         assert rows[["depth", "value"]].to_numpy().tolist() in lines(axes)
-    assert legend(axes)[:2] == ["by a head fitted at k", "through the final norm"]
+    assert legend(axes)[:2] == ["probed (own head per k)", "normed (final norm)"]
 
 
 def test_similarity_draws_the_matrix_of_the_measure(similarity: pd.DataFrame) -> None:

@@ -198,17 +198,17 @@ def test_a_student_that_is_not_what_is_kept_says_so(own_study: Path, decision: d
 def test_data_facts_show_the_counts_after_every_step_and_the_audit(text: str) -> None:
     assert cells(text, "read")[1:3] == ["490", "2,200"]
     assert cells(text, "k-core")[1:3] == ["400", "1,500"]
-    assert cells(text, "item id ascends, among neighbours of equal time")[1] == "100.0 %"
+    assert cells(text, "item id rises, among neighbouring rows of the same time")[1] == "100.0 %"
     assert cells(text, "chance of")[1] == "0.067 %"
     assert "- rows of equal time (43.9 % of the pairs) are in catalogue order" in text
-    assert "Flag:" not in text
+    assert "Warning:" not in text
 
 
 def test_a_catalogue_order_is_flagged(own_study: Path) -> None:
     path = own_study / "data" / "facts.json"
     facts = read_json(path)
     write_json(path, facts | {"audit": facts["audit"] | {"catalogue_order": True}})
-    assert "**Flag: the order looks like a catalogue's" in data_section(read_study(own_study)).markdown
+    assert "**Warning: the rows seem to be in catalogue order" in data_section(read_study(own_study)).markdown
 
 
 ABSENT = [
@@ -226,7 +226,7 @@ ABSENT = [
         LAYER_NAMES - {"similarity", "to-final"},
     ),
     ("similarity/null.csv", layers_section, "what shuffled rows give (no `similarity/null.csv`)", LAYER_NAMES),
-    ("similarity/states.csv", layers_section, "what may fool the measures (no", LAYER_NAMES),
+    ("similarity/states.csv", layers_section, "what may mislead the measures (no", LAYER_NAMES),
     (
         "similarity/student.parquet",
         layers_section,
@@ -236,7 +236,7 @@ ABSENT = [
     ("similarity/importance.csv", layers_section, "importance of layers (no", LAYER_NAMES - {"importance"}),
     ("similarity/blocks.csv", layers_section, "distances over runs of layers (no", LAYER_NAMES - {"blocks"}),
     ("similarity/selections.json", layers_section, "the layers that the scores keep (no", LAYER_NAMES),
-    ("predictiveness.csv", worth_section, "the worth of cheap scores (no `predictiveness.csv`)", {"predicted"}),
+    ("predictiveness.csv", worth_section, "how well cheap scores predict (no `predictiveness.csv`)", {"predicted"}),
     ("predicted.csv", worth_section, "predicted against measured values (no `predicted.csv`)", set()),
     ("distillation", student_section, "a distilled student (no `distillation/`)", set()),
     (
@@ -297,13 +297,13 @@ def test_a_study_from_before_there_were_probes_is_drawn_without_them(own_study: 
 
 def test_a_norm_that_changes_nothing_is_not_explained(own_study: Path) -> None:
     curve = pd.read_csv(own_study / "curve.csv")
-    assert "mixes two things" in depth_section(read_study(own_study)).markdown
+    assert "mixes two effects" in depth_section(read_study(own_study)).markdown
     normed = curve[curve["kind"] == "exit-norm"]
     twins = pd.concat([curve[curve["kind"] != "exit-raw"], normed.assign(kind="exit-raw")])
     twins.to_csv(own_study / "curve.csv", index=False)
     found = depth_section(read_study(own_study)).markdown
-    assert "The raw line and the normed line are one" in found
-    assert "mixes two things" not in found
+    assert "The raw line and the normed line are the same" in found
+    assert "mixes two effects" not in found
 
 
 def test_later_commits_and_the_checkpoints_content_are_told_once(own_study: Path) -> None:
@@ -330,7 +330,7 @@ def test_seeds_selections_and_missing_titles_are_told(rich_study: Path) -> None:
 def test_a_study_of_first_layers_alone_speaks_of_depths(text: str) -> None:
     assert "Every depth is compared" in text
     assert "Layers kept" not in text
-    assert "Is it the pretrained weights" not in text
+    assert "Do the pretrained weights matter" not in text
 
 
 def test_far_apart_validation_and_test_are_pointed_out(own_study: Path) -> None:

@@ -31,8 +31,8 @@ def test_layers_that_are_not_stored_are_not_made_up(mixed_study: Path, tmp_path:
 def test_every_selection_is_compared_with_its_twin(mixed_study: Path) -> None:
     found = depth_section(read_study(mixed_study)).markdown
     (arm,) = read_json(mixed_study / "controls.json")["controls"]
-    assert f"with random weights do?** {arm['sentence']}" in found
-    table = found.split("with random weights do?**")[1].split("\n\n")[1]
+    assert f"random ones in the same layers as good?** {arm['sentence']}" in found
+    table = found.split("in the same layers as good?**")[1].split("\n\n")[1]
     assert len(table.splitlines()) == 2 + len(arm["selections"]) == 2 + 9
     (row,) = [row for row in arm["selections"] if row["selection"] == "keep:0,3"]
     assert cells(table, "keep:0,3") == [

@@ -70,7 +70,7 @@ def test_one_sentence_says_how_far_groups_lie_apart_and_what_the_decided_depth_d
     moved = of_model(table, "variant", 2)["value"][full.index] / full - 1
     popular = full.xs(POPULARITY)
     assert f"from {popular.min():.4f} ({popular.idxmin()}) to {popular.max():.4f} ({popular.idxmax()})" in found
-    assert f"moves the groups by {100 * moved.min():.1f} % to {100 * moved.max():.1f} %." in found
+    assert f"the groups change by {100 * moved.min():.1f} % to {100 * moved.max():.1f} %." in found
     assert "Slices are exploratory" in found
 
 
@@ -99,7 +99,7 @@ def test_a_decided_selection_is_called_by_its_text(decided: Path) -> None:
 def test_groups_too_small_for_intervals_are_not_compared(rich_study: Path) -> None:
     found = slices_section(read_study(rich_study)).markdown
     assert "No two groups have enough users for an interval, so there is nothing to compare." in found
-    assert "runs from" not in found
+    assert "ranges from" not in found
 
 
 def test_a_slice_of_one_group_is_not_compared_with_itself(own_study: Path) -> None:

@@ -90,39 +90,39 @@ def test_of_selections_as_deep_the_first_layers_are_shown(mixed_study: Path) -> 
     assert found["selection"].unique().tolist() == ["first:3", "first:2", ""]
 
 
-def test_the_sentence_names_who_loses_and_gains_for_certain(own_study: Path) -> None:
+def test_the_sentence_names_who_loses_and_gains_significantly(own_study: Path) -> None:
     decide_on(own_study, depth=2, selection="first:2")
     rows = rows_of(own_study, kind="variant", selection="first:2", metric="ndcg", slice=LENGTH)
     group, share = rows.loc[rows["ci_low_all"].notna(), ["group", "relative"]].iloc[0]
     rewrite(own_study, with_bounds(-0.2, -0.1, of={"selection": "first:2", "slice": LENGTH, "group": group}))
     found = text_of(own_study)
     lost = f"loses for users with {group} ({100 * share:.1f} %) items in the history"
-    assert f"all groups of a model together, NDCG@10 against the full model: depth 2, decided {lost}; " in found
+    assert f"(95 % confidence, for all groups of a model together): depth 2, decided: {lost}; " in found
     # The student keeps first:2 as well, so its row was given the bounds, too.
     assert found.count("loses for users with") == 2
-    assert "SASRec is not shown to lose or gain in any group." in found
+    assert "SASRec: none." in found
     rewrite(own_study, with_bounds(0.1, 0.2, of={"kind": "sasrec", "slice": LENGTH, "group": group}))
     found = text_of(own_study)
-    assert "depth 2, decided is not shown to lose or gain in any group; distilled student is not" in found
-    assert f"SASRec gains for users with {group} (" in found
+    assert "depth 2, decided: none; distilled student: none; SASRec: gains" in found
+    assert f"SASRec: gains for users with {group} (" in found
 
 
-def test_an_interval_that_excludes_0_alone_is_not_certain(own_study: Path) -> None:
+def test_an_interval_of_the_group_alone_is_not_enough_to_be_significant(own_study: Path) -> None:
     def narrow(table: pd.DataFrame) -> pd.DataFrame:
         bounds = with_bounds(-1, 1, of={"kind": "sasrec"})(table)
         return bounds.assign(ci_low=-0.2, ci_high=-0.1)
 
     rewrite(own_study, narrow)
     found = text_of(own_study)
-    assert "NDCG@10 against the full model: no group loses or gains. That is no proof" in found
+    assert "for all groups of a model together): none. This does not prove" in found
     assert "]*" not in found
 
 
 def test_without_any_interval_nothing_is_said_of_who_loses(rich_study: Path) -> None:
-    assert "No group has enough users for an interval, so who loses cannot be told." in text_of(rich_study)
+    assert "No group has enough users for an interval, so it is not known who loses." in text_of(rich_study)
 
 
-def test_the_table_has_every_group_and_marks_what_is_certain(own_study: Path) -> None:
+def test_the_table_has_every_group_and_marks_what_is_significant(own_study: Path) -> None:
     decide_on(own_study, depth=2, selection="first:2")
     rows = rows_of(own_study, metric="ndcg", kind="sasrec")
     certain = rows.loc[rows["ci_low_all"].notna(), "group"].iloc[-1]
@@ -138,7 +138,7 @@ def test_the_table_has_every_group_and_marks_what_is_certain(own_study: Path) ->
 
 
 def test_models_of_one_training_are_named(fake_study: Path, rich_study: Path) -> None:
-    once = "Trained once, so that intervals do not cover the noise of its training: "
+    once = "Trained once, so the intervals do not cover the noise of training: "
     assert f"{once}depth 3; distilled student; SASRec." in text_of(fake_study).replace(", decided", "")
     assert f"{once}SASRec." in text_of(rich_study)
 
@@ -183,7 +183,10 @@ def test_readable_days_stand_in_the_report_and_seconds_in_the_file(mixed_study: 
 
 @pytest.mark.parametrize(
     ("has_times", "line"),
-    [(False, "is not known, since the log has no times."), (True, "is the same for all users, as where times are")],
+    [
+        (False, "is not known, because the log has no times."),
+        (True, "is the same for all users (for example, times"),
+    ],
 )
 def test_absent_recency_is_said_with_its_reason(has_times: bool, line: str, own_study: Path) -> None:
     path = own_study / "data" / "facts.json"
@@ -201,5 +204,5 @@ def test_a_sentence_needs_no_known_level(own_study: Path) -> None:
     study = read_study(own_study)
     assert study.slice_differences is not None
     table = shown_differences(study.slice_differences, study.decision)
-    assert who_loses(table, None).startswith("For certain, all groups of a model together")
-    assert who_loses(table, 0.1).startswith("For certain with 90 % confidence, all groups")
+    assert who_loses(table, None).startswith("Significant differences in NDCG@10 from the full model (for all")
+    assert who_loses(table, 0.1).startswith("Significant differences in NDCG@10 from the full model (90 % confidence,")

@@ -57,8 +57,8 @@ def test_depth_that_does_as_well_comes_first(value: float) -> None:
 def test_too_few_selections_say_nothing_however_high() -> None:
     rows = [(name, 1.0, 1.0, 1.0, 0.08, 4) for name in ("cka-drop", "taylor", "depth", "perfect")]
     assert finding(worth(*rows)) == (
-        "Too few selections to tell: at most 4 were both scored and fine-tuned, and a rank correlation of fewer than 5 "
-        "says little, however high (the best of 2 scores, CKA drop and 1 alike, has 1.00)."
+        "Too few selections to tell: at most 4 were both scored and fine-tuned. A rank correlation over fewer than 5 "
+        "says little, even a high one (the best of 2 scores, CKA drop and 1 with the same value, has 1.00)."
     )
     enough = [(*row[:-2], 0.001, 5) for row in rows]
     assert not finding(worth(*enough)).startswith("Too few")
@@ -69,7 +69,7 @@ def test_undefined_correlations_say_nothing(n: int, phrase: str) -> None:
     rows = [(name, NAN, NAN, NAN, NAN, n) for name in ("cka-drop", "taylor", "depth", "perfect")]
     assert finding(worth(*rows)) == (
         f"No cheap score has a rank correlation with the fine-tuned curve: {phrase} both scored and fine-tuned, which "
-        "is too few, or all are scored or measured alike, so nothing can be said."
+        "is too few, or all have the same score or the same value."
     )
 
 

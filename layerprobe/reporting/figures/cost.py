@@ -49,7 +49,7 @@ def cost_figure(table: pd.DataFrame, limits: Mapping[str, float], metric: str, c
     entries = cost_entries(table, limits)
     lines = len(canvas.legend_lines(list(entries)))
     figure = canvas.new_figure(foot + BELOW + PANEL_HEIGHT + ABOVE + (lines - 1) * canvas.LEGEND_LINE)
-    canvas.title(figure, f"{metric} against what it costs")
+    canvas.title(figure, f"{metric} against cost")
     canvas.footnote(figure, caption)
     scale = depth_scale(table)
     span = canvas.span(table[columns.VALUE], 0.1)

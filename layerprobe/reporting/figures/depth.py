@@ -36,7 +36,7 @@ def variants_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
         caption: footnote; says what the band is, over how many users, and the commit.
     """
     entries = variant_entries(table)
-    title = "Fine-tuned at that depth: every point is a training of its own"
+    title = "Fine-tuned at each depth: every point is a separate training"
     figure, panels = _frame(table, caption, title, list(entries))
     for axes, points in panels:
         _label_floors(axes, draw_variants(axes, points, n_layers))

@@ -46,9 +46,9 @@ EXIT_LOOKS = {
 }
 
 EXIT_LABELS = {
-    "exit-probe": "by a head fitted at k",
-    "exit-norm": "through the final norm",
-    "exit-raw": "raw, without the norm",
+    "exit-probe": "probed (own head per k)",
+    "exit-norm": "normed (final norm)",
+    "exit-raw": "raw (no norm)",
 }
 
 

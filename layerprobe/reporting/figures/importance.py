@@ -79,7 +79,7 @@ def blocks_figure(blocks: pd.DataFrame, caption: str) -> Figure:
     n_layers = int(blocks[columns.LENGTH].max())
     bottom = canvas.footnote_height(caption) + 0.55
     figure = canvas.new_figure(bottom + TRIANGLE + 0.7)
-    canvas.title(figure, "Which run of layers moves the state least")
+    canvas.title(figure, "Which runs of layers change the state least?")
     canvas.footnote(figure, caption)
     _triangle(canvas.panel(figure, 0.6, bottom, TRIANGLE, TRIANGLE), blocks, best, n_layers)
     _least(canvas.panel(figure, 5.75, bottom, 3.05, TRIANGLE), best, n_layers)

@@ -64,8 +64,8 @@ def _caption(facts: dict[str, Any]) -> str:
     commit = (git["commit"] or "unknown")[:10] + (" with uncommitted changes" if git["dirty"] else "")
     return (
         f"{facts['steps_done']} of {tried['steps']} steps, the rate rising from {tried['low']:g} to {tried['high']:g}; "
-        f"about {training['batch_size']} users each, seed {facts['seed']}. Each loss is that before its step's update. "
-        f"Safe: up to a third of the rate at which the smoothed loss turns. Commit {commit}."
+        f"about {training['batch_size']} users each, seed {facts['seed']}. Losses are taken before the step's update. "
+        f"Safe: up to a third of the rate at which the smoothed loss stops falling. Commit {commit}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The figure behind the decision: how far each depth and each floor lies from the full model, and the margin."""
+"""The figure behind the decision: the difference of each depth and floor from the full model, and the margin."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LOOKS = {
 
 @mpl.rc_context(canvas.STYLE)
 def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str) -> Figure:
-    """Draws relative differences to the full model with intervals; first all of them, then only those near the margin.
+    """Draws relative differences from the full model with intervals; all of them, then only those near the margin.
 
     The two panels stand side by side, or one above the other where many selections need the width. A point outside the
     second panel is shown as an arrow at its edge.
@@ -63,7 +63,7 @@ def margin_figure(table: pd.DataFrame, margin: float, metric: str, caption: str)
     legend = margin_entries(table)
     top = TOP_ROOM + (len(canvas.legend_lines(list(legend))) - 1) * canvas.LEGEND_LINE
     figure = canvas.new_figure(bottom + above + PANEL_HEIGHT + top)
-    canvas.title(figure, f"{metric}: difference to the full model")
+    canvas.title(figure, f"{metric}: difference from the full model")
     canvas.footnote(figure, caption)
     for position, name in enumerate((f"all {family} and floors", "the same, close to the margin")):
         left, height = (0.75, bottom + (1 - position) * above) if is_wide else (0.75 + position * 4.2, bottom)

@@ -45,7 +45,7 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str,
         row, column = divmod(position, PER_ROW)
         bottom = foot + BELOW + (n_rows - 1 - row) * step
         axes = canvas.panel(figure, LEFT + column * (width + BETWEEN), bottom, width, PANEL_HEIGHT)
-        _scatter(axes, rows, scale)
+        _scatter(axes, rows, scale, name)
         axes.set_ylim(*span)
         axes.set_title(_title(name, worth), loc="left", fontsize=9)
         if column:
@@ -60,7 +60,7 @@ def predicted_figure(predicted: pd.DataFrame, worth: pd.DataFrame, caption: str,
     return figure
 
 
-def _scatter(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
+def _scatter(axes: Axes, rows: pd.DataFrame, scale: Normalize, name: str) -> None:
     axes.scatter(
         rows[columns.VALUE],
         rows[columns.MEASURED],
@@ -73,7 +73,7 @@ def _scatter(axes: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     )
     axes.grid(color=canvas.PALE, lw=0.7)
     axes.margins(x=0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=name == columns.DEPTH_SCORE))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(labelsize=8)
 

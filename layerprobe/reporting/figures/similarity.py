@@ -58,7 +58,7 @@ def student_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """
     groups = similarity.groupby(columns.MEASURE, sort=False)
     found = [(str(measure), map_title(str(measure)), pair_matrix(rows)) for measure, rows in groups]
-    title = "Similarity of the teacher's states to the student's"
+    title = "Similarity of the teacher's states and the student's"
     return _maps(found, title, ("student, after k layers", "teacher, after k layers"), caption)
 
 

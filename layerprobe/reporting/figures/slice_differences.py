@@ -1,4 +1,4 @@
-"""The figure of who loses: relative differences to the full model by group, with intervals, one panel per slice."""
+"""The figure of who loses: relative differences from the full model by group, one panel per slice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def differences_figure(table: pd.DataFrame, margin: float | None, caption: str) 
     strip = LEGEND_ROOM + canvas.LEGEND_LINE * (len(canvas.legend_lines(texts)) - 1)
     bottom = canvas.footnote_height(caption) + TICK_ROOM
     figure = canvas.new_figure(bottom + height + TITLE_ROOM + strip + 0.25)
-    canvas.title(figure, f"Who loses? {metric_label(*METRIC)} of groups of users against the full model")
+    canvas.title(figure, f"Who loses? {metric_label(*METRIC)} by group of users, compared with the full model")
     canvas.legend_strip(figure, handles, texts)
     canvas.footnote(figure, caption)
     labels = [_label_room(rows, name) for name, rows in slices]
@@ -136,5 +136,5 @@ def _legend(looks: dict[str, Looks], margin: float | None) -> tuple[list[Line2D]
         name: Line2D([], [], color=colour, marker=marker, lw=1.6, ms=5) for name, (colour, marker, _) in looks.items()
     }
     if margin is not None:
-        entries[f"margin, {level(margin)} lower"] = Line2D([], [], color=canvas.INK, lw=1.2, ls="--")
+        entries[f"margin (-{level(margin)})"] = Line2D([], [], color=canvas.INK, lw=1.2, ls="--")
     return list(entries.values()), list(entries)

@@ -46,7 +46,7 @@ def slices_figure(table: pd.DataFrame, n_layers: int, caption: str) -> Figure:
     bottom, panel_room = canvas.footnote_height(caption) + TICK_ROOM, PANEL_HEIGHT + LEGEND_ROOM
     n_rows = -(-table[columns.SLICE].nunique() // IN_A_ROW)
     figure = canvas.new_figure(bottom + n_rows * panel_room + (n_rows - 1) * TICK_ROOM + TITLE_ROOM)
-    canvas.title(figure, "For whom? One line per group of users, the same users at every depth")
+    canvas.title(figure, f"{metric_label(*METRIC)} by group of users, the same users at every depth")
     canvas.footnote(figure, caption)
     for position, (name, rows) in enumerate(table.groupby(columns.SLICE, sort=False)):
         row, column = divmod(position, IN_A_ROW)

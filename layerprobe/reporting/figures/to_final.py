@@ -18,7 +18,7 @@ from layerprobe.reporting.words.score_names import DISTANCES, measure_of
 PER_ROW, MOST_PER_ROW = 3, 4
 PANEL_HEIGHT, ABOVE, BELOW = 1.45, 0.33, 0.38
 LEFT, BETWEEN, LEGEND_ROOM, LABEL_ROOM = 0.6, 0.45, 0.62, 0.2
-LEGEND = ("similarity to the final state, with its interval", "rows shuffled (chance)")
+LEGEND = ("similarity to the final state, with interval", "shuffled rows (chance)")
 
 
 @mpl.rc_context(canvas.STYLE)
@@ -35,7 +35,7 @@ def to_final_figure(table: pd.DataFrame, caption: str) -> Figure:
     foot = canvas.footnote_height(caption) + LABEL_ROOM
     step = PANEL_HEIGHT + ABOVE + BELOW
     figure = canvas.new_figure(foot + n_rows * step + LEGEND_ROOM)
-    canvas.title(figure, "How near is each state to the final one?")
+    canvas.title(figure, "How similar is each state to the final one?")
     canvas.footnote(figure, caption)
     width = (canvas.WIDTH - LEFT - 0.15) / per_row - BETWEEN
     low = min(0.0, table[[columns.VALUE, columns.CI_LOW, NULL_LOW]].min().min())

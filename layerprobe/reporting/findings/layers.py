@@ -1,4 +1,4 @@
-"""Sentences on what may fool a similarity map: outlier rows, rogue dimensions, chance, measures that disagree."""
+"""Sentences on what may mislead in a similarity map: outlier rows, rogue dimensions, chance, other measures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from layerprobe.wording import count, percent
 
 LARGE_SPREAD, LARGE_SHARE, LARGE_COSINE = 0.1, 0.5, 0.5
 SMALL_COSINE = 0.1
-"""Where random pairs are this near to orthogonal it does not matter which dimension makes the rest."""
+"""Where random pairs are this near to orthogonal, it does not matter which dimension makes up the rest."""
 LARGE_NULL = 0.1
 DISAGREE = 0.7
 MOST_NAMED = 3
 
 
 def state_warnings(states: pd.DataFrame) -> list[str]:
-    """Returns one sentence per trap that the states set, the worst state with its numbers.
+    """Returns one sentence per kind of warning, about the worst state.
 
     Args:
         states: rows of `states.csv`.
@@ -32,10 +32,10 @@ def _outliers(states: pd.DataFrame) -> str:
     if worst is None:
         return ""
     return (
-        f"Few users make the map: in {_how_many(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)} outlier rows hold more "
-        f"than {percent(LARGE_SPREAD, 0)} of the spread; after {_layers(worst)} {percent(worst[columns.OUTLIER_ROWS])} "
-        f"of the rows hold {percent(worst[columns.OUTLIER_SPREAD])}. CKA and Procrustes speak mostly of these rows "
-        "there; mutual kNN counts every row alike."
+        f"A few users dominate the map: in {_how_many(states, columns.OUTLIER_SPREAD, LARGE_SPREAD)} outlier rows hold "
+        f"more than {percent(LARGE_SPREAD, 0)} of the spread; after {_layers(worst)} "
+        f"{percent(worst[columns.OUTLIER_ROWS])} of the rows hold {percent(worst[columns.OUTLIER_SPREAD])}. There CKA "
+        "and Procrustes mostly describe these rows; mutual kNN weights all rows equally."
     )
 
 
@@ -46,11 +46,11 @@ def _rogues(states: pd.DataFrame) -> str:
     if worst is None:
         return ""
     return (
-        f"Few dimensions make the cosine: in {_how_many(states, columns.ROGUE_SHARE, LARGE_SHARE)} the largest "
+        f"A few dimensions dominate the cosine: in {_how_many(states, columns.ROGUE_SHARE, LARGE_SHARE)} the largest "
         f"dimension holds more than {percent(LARGE_SHARE, 0)} of the mean cosine; after {_layers(worst)} it holds "
         f"{percent(worst[columns.ROGUE_SHARE])}, and {count(worst[columns.ROGUE_DIMS])} of "
-        f"{count(worst[columns.DIM])} dimensions are rogue. Cosine, angular distance and block influence see little "
-        "else there; the centred forms and CKA hardly see it."
+        f"{count(worst[columns.DIM])} dimensions are rogue. There cosine, angular distance and block influence show "
+        "little else; the centred forms and CKA are hardly affected."
     )
 
 
@@ -59,13 +59,13 @@ def _common_direction(states: pd.DataFrame) -> str:
     if worst is None:
         return ""
     return (
-        f"All users point the same way: after {_layers(worst)} the states of two random users have a mean cosine of "
-        f"{worst[columns.MEAN_COSINE]:.2f}, so a cosine near 1 between two states is no finding."
+        f"All users have a common direction: after {_layers(worst)} the states of two random users have a mean cosine "
+        f"of {worst[columns.MEAN_COSINE]:.2f}. So a cosine near 1 between two states says little."
     )
 
 
 def null_sentences(curves: pd.DataFrame) -> list[str]:
-    """Returns what shuffled rows teach: measures that are far from 0 by chance, and states no nearer than chance.
+    """Returns what shuffled rows show: measures that are far from 0 by chance, and states no more similar than chance.
 
     Args:
         curves: `layer_tables.to_final`.
@@ -74,22 +74,24 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     highest = rows.groupby(columns.MEASURE, sort=False)[NULL_VALUE].max()
-    # The angle of unrelated, centred rows is half of pi, so a null half-way up is in its nature.
+    # The angle of unrelated, centred rows is half of pi, so a null of 0.5 is no finding.
     natural = np.where(highest.index.isin(DISTANCES), 0.5, 0.0)
     highest = highest[highest > natural + LARGE_NULL]
     lost = rows.loc[rows[columns.VALUE] <= rows[NULL_HIGH]]
-    found = []
+    sentences = []
     if len(highest):
         named = ", ".join(f"{_shown(str(name))} {value:.2f}" for name, value in highest.items())
-        found.append(f"Shuffled rows alone score up to: {named}. Read these against the grey band, not against 0.")
+        sentences.append(f"Shuffled rows alone reach up to: {named}. Compare these with the grey band, not with 0.")
     for measure, part in lost.groupby(columns.MEASURE, sort=False):
         states = wording.layers(part[columns.LAYER].astype(int).to_list())
-        found.append(f"{_named(str(measure))} to the final state is no higher than chance after k = {states} layers.")
-    return found or ["Every measure finds every state nearer to the final one than shuffled rows are."]
+        sentences.append(
+            f"{_named(str(measure))} to the final state is no higher than chance after k = {states} layers."
+        )
+    return sentences or ["By every measure, every state is more similar to the final one than shuffled rows are."]
 
 
 def agreement_sentence(curves: pd.DataFrame) -> str:
-    """Says whether the measures order the states alike, by the rank correlation of their curves to the final state.
+    """Says whether the measures order the states in the same way, by the rank correlation of their curves.
 
     Args:
         curves: `layer_tables.to_final`.
@@ -100,20 +102,20 @@ def agreement_sentence(curves: pd.DataFrame) -> str:
     pairs = agreement(curves)
     if pairs.empty:
         return (
-            f"Whether the measures agree cannot be told: that needs {FEWEST_STATES} states before the final one and "
-            f"two measures that change over them; there are {n_layers} such states."
+            f"It is not known whether the measures agree: this needs {FEWEST_STATES} states before the final one and "
+            f"two measures that vary over them; there are {n_layers} such states."
         )
     apart = pairs.loc[pairs[columns.CORRELATION] < DISAGREE]
     if apart.empty:
         return (
-            f"The {n_measures} measures order the states alike: the lowest rank correlation of two is "
+            f"The {n_measures} measures order the states similarly: the lowest rank correlation of two is "
             f"{_pair(*pairs.iloc[0])}."
         )
     named = "; ".join(_pair(*row) for row in apart.head(MOST_NAMED).itertuples(index=False))
     return (
-        f"**The measures do not agree** about which states are near the final one: {len(apart)} of {len(pairs)} pairs "
-        f"of measures have a rank correlation below {DISAGREE} over the states 0 to {n_layers - 1}. The furthest "
-        f"apart: {named}. What only one of them says is a property of the measure."
+        f"**The measures do not agree** on which states are similar to the final one: {len(apart)} of {len(pairs)} "
+        f"pairs of measures have a rank correlation below {DISAGREE} over the states 0 to {n_layers - 1}. The lowest: "
+        f"{named}. What only one measure shows is a property of that measure."
     )
 
 
@@ -122,7 +124,7 @@ def _pair(first: str, second: str, correlation: float) -> str:
 
 
 def _shown(measure: str) -> str:
-    """Returns what the curve to the final state shows of a measure: a distance is turned round there."""
+    """Returns what the curve to the final state shows of a measure: of a distance, 1 minus it."""
     name = measure_of(measure).name
     return f"1 - {name}" if measure in DISTANCES else name
 

@@ -1,7 +1,7 @@
 """What `predictiveness.csv` says in one sentence: does a cheap score order the selections as fine-tuning does?
 
-The best of many scores was picked for being the best, so its p-value is multiplied by their number (Bonferroni), and a
-score that predicts must also do better than counting layers, which costs nothing.
+The best of many scores was picked because it is the best, so its p-value is multiplied by their number (Bonferroni).
+A score that predicts must also do better than counting layers, which costs nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ CURVE = "the fine-tuned curve"
 
 
 def ranked(predictiveness: pd.DataFrame) -> pd.DataFrame:
-    """Returns the scores from the best to the worst, undefined ones last, those of some selections after those of all.
+    """Returns the scores from the best to the worst, undefined ones last.
 
-    The trivial one and the ceiling come last.
+    Scores of some selections come after those of all, then the trivial score and the ceiling.
     """
     is_part = predictiveness[columns.N_SELECTIONS] < predictiveness[columns.N_SELECTIONS].max()
     place = (
@@ -46,8 +46,8 @@ def with_interval(row: pd.Series) -> str:
 def finding(predictiveness: pd.DataFrame) -> str:
     """Says in one sentence whether a score predicts the fine-tuned curve.
 
-    Scores that speak of some of the selections alone, as exits do, stand in the table and do not compete here: depth
-    has it easier or harder among other selections.
+    Scores of some of the selections only, such as exits, are in the table and are not compared here: among other
+    selections, depth alone predicts better or worse.
 
     Args:
         predictiveness: columns `columns.PREDICTIVENESS`, at least one row.
@@ -60,12 +60,12 @@ def finding(predictiveness: pd.DataFrame) -> str:
         selections = "1 selection was" if n_most == 1 else f"{n_most} selections were"
         return (
             f"No cheap score has a rank correlation with {CURVE}: {selections} both scored and fine-tuned, which "
-            "is too few, or all are scored or measured alike, so nothing can be said."
+            "is too few, or all have the same score or the same value."
         )
     if n_most < FEWEST_SELECTIONS:
         return (
-            f"Too few selections to tell: at most {n_most} were both scored and fine-tuned, and a rank correlation of "
-            f"fewer than {FEWEST_SELECTIONS} says little, however high ({_who(known)} has "
+            f"Too few selections to tell: at most {n_most} were both scored and fine-tuned. A rank correlation over "
+            f"fewer than {FEWEST_SELECTIONS} says little, even a high one ({_who(known)} has "
             f"{known[columns.CORRELATION].iloc[0]:.2f})."
         )
     return _verdict(known, _row(rows, columns.DEPTH_SCORE), _row(rows, columns.PERFECT_SCORE))
@@ -80,7 +80,7 @@ def _verdict(scores: pd.DataFrame, trivial: pd.Series | None, ceiling: pd.Series
     if not _is_shown(best, len(scores)):
         return f"No cheap score is shown to predict {CURVE}: {who} {has}, which may be chance{_after(depth)}{end}"
     if trivial is None:
-        return f"A cheap score predicts {CURVE}: {who} {has}; how depth alone does is not known{end}"
+        return f"A cheap score predicts {CURVE}: {who} {has}; the correlation of depth alone is not known{end}"
     if pd.isna(trivial[columns.CORRELATION]):
         return f"A cheap score predicts {CURVE} where depth cannot: {who} {has}; {depth}{end}"
     if trivial[columns.CORRELATION] >= best[columns.CORRELATION]:
@@ -99,7 +99,7 @@ def _after(text: str) -> str:
 def _who(scores: pd.DataFrame) -> str:
     name = score_name(str(scores[columns.SCORE].iloc[0]))
     n_alike = int((scores[columns.CORRELATION] == scores[columns.CORRELATION].iloc[0]).sum()) - 1
-    name += f" and {n_alike} alike" if n_alike else ""
+    name += f" and {n_alike} with the same value" if n_alike else ""
     return f"the only score, {name}," if len(scores) == 1 else f"the best of {len(scores)} scores, {name},"
 
 
@@ -113,7 +113,7 @@ def _chance(best: pd.Series, n_scores: int) -> str:
 
 
 def _is_shown(best: pd.Series, n_scores: int) -> bool:
-    """Whether interval and p-value both speak for more than chance; one that is not known speaks for nothing."""
+    """Tells whether interval and p-value both show more than chance; one that is not known shows nothing."""
     return bool(best[columns.CI_LOW] > 0 and best[columns.P_VALUE] * n_scores <= LARGEST_P)
 
 
@@ -123,10 +123,10 @@ def _ceiling(best: pd.Series, ceiling: pd.Series | None) -> str:
     text = f"; the ceiling, {score_name(columns.PERFECT_SCORE)}, is {with_interval(ceiling)}"
     if not ceiling[columns.CI_LOW] > 0:
         return f"{text}, so the measured curve itself may be noise"
-    reached = best[columns.CI_HIGH] >= ceiling[columns.CI_LOW]
-    return f"{text}, {'which the score reaches within the intervals' if reached else 'well above the score'}"
+    overlap = best[columns.CI_HIGH] >= ceiling[columns.CI_LOW]
+    return f"{text}, {'which the score reaches within the intervals' if overlap else 'well above the score'}"
 
 
 def _row(rows: pd.DataFrame, name: str) -> pd.Series | None:
-    found = rows.loc[rows[columns.SCORE] == name]
-    return None if found.empty else found.iloc[0]
+    of_score = rows.loc[rows[columns.SCORE] == name]
+    return None if of_score.empty else of_score.iloc[0]

@@ -13,48 +13,70 @@ from layerprobe.reporting.words import markdown
 from layerprobe.store.decision import DecisionRecord, FloorRow, PowerRow, SelectionRow
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, level, metric_label, noun, percent
 
-RUN = "Run the decide stage."
-QUESTION = "The question: how many layers does this recommender need, and may I have the small one?"
 FIGURES = ("decision-margin",)
+RUN = "Run the decide stage."
+QUESTION = "The question: how many layers does this recommender need, and is a smaller model good enough?"
 
 
 def answer_section(study: StudyFiles) -> Section:
-    """States the decision first, then what it rests on."""
+    """States the decision first, then the evidence and the meaning of the verdicts."""
     decision = study.decision
     if decision is None:
         return Section("The answer", [absent("a decision", "decision.json", RUN), QUESTION])
     notes = [markdown.bullets(decision.notes)] if decision.notes else []
-    return Section("The answer", [f"**{decision.sentence}**", _rests_on(decision), *notes])
+    explained = [_compared(decision), markdown.bullets(_verdicts(decision)), _error(decision)]
+    return Section("The answer", [f"**{decision.sentence}**", *explained, *notes])
 
 
-def _rests_on(decision: DecisionRecord) -> str:
-    """Says what was compared, what the verdicts mean and what they are sure of."""
+def _compared(decision: DecisionRecord) -> str:
+    """Says what was compared with what, on which data."""
     power, one = decision.power, _noun(decision)
-    seeds = power.n_seeds
-    trained = f" and {seeds} trainings of each studied {one}" if seeds > 1 else ""
-    text = (
+    trained = f", with {power.n_seeds} training seeds of each {one}" if power.n_seeds > 1 else ""
+    return (
         f"{QUESTION} Every {one} is compared with the full model of {decision.full_depth} layers, user by user, in "
-        f"{metric_label(decision.metric, decision.k)} on the test targets of {count(power.n_users)} users"
-        f"{trained}, ranked among the whole catalogue. A {one} is not worse when its loss stays below "
-        f"{level(decision.margin)} of the full model's value for certain, worse when its loss is above that for "
-        "certain, better when it is above the full model for certain, else undecided. "
+        f"{metric_label(decision.metric, decision.k)} on the test targets of {count(power.n_users)} users{trained}. "
+        f"Each target is ranked among the whole catalogue. The difference is the value of the {one} minus that of the "
+        "full model. The verdicts:"
     )
+
+
+def _verdicts(decision: DecisionRecord) -> list[str]:
+    """Returns one line per verdict that this decision can give."""
+    confidence, one = level(1 - decision.alpha), _noun(decision)
+    lines = [
+        f"better: the {confidence} confidence interval of the difference lies above 0.",
+        "not worse: the lower confidence bound of the difference lies above minus the margin, "
+        f"{level(decision.margin)} of the full model's value.",
+        "worse: the confidence interval lies below minus the margin.",
+        "undecided: none of these.",
+    ]
+    return [*lines, f"untested: the test ended before it reached this {one}."] if decision.sequence else lines
+
+
+def _error(decision: DecisionRecord) -> str:
+    """Says how often such studies give a false verdict."""
+    one, error = _noun(decision), level(decision.alpha)
     if not decision.sequence:
-        return text + (f"For certain: false for any of the {one}s in at most {level(decision.alpha)} of such studies.")
-    text += (
-        f"{_spoken(decision)} are tested from the deepest down, each at {level(decision.alpha)}, and the first that "
-        "does not pass ends the test, those after it are untested: so one is called not worse falsely in at most "
-        f"{level(decision.alpha)} of such studies. Better and worse hold for all at once."
+        return (
+            f"All intervals and bounds hold at once: at most {error} of such studies give a false verdict on any {one}."
+        )
+    text = (
+        f"{_tested(decision)} are tested one by one from the deepest down, each at a level of {error}. The first that "
+        f"is neither better nor not worse ends the test. So at most {error} of such studies falsely call a {one} not "
+        f"worse. The intervals behind better and worse hold for all {one}s at once."
     )
     if len(decision.sequence) + 1 < len(decision.depths):
-        text += " The other selections are judged by bounds that hold for all selections at once, and do not decide."
+        text += (
+            " The other selections are judged by bounds that hold for all selections at once; the decision does not "
+            "use them."
+        )
     return text
 
 
-def _spoken(decision: DecisionRecord) -> str:
+def _tested(decision: DecisionRecord) -> str:
     if _noun(decision) == "depth":
         return "Depths"
-    return f"Those that speak for their depths ({', '.join(decision.sequence)})"
+    return f"The selections that represent their depths ({', '.join(decision.sequence)})"
 
 
 def decision_section(study: StudyFiles) -> Section:
@@ -65,33 +87,32 @@ def decision_section(study: StudyFiles) -> Section:
         return Section(title, [absent("a decision", "decision.json", RUN)])
     metric = metric_label(decision.metric, decision.k)
     table = margin_table(decision)
-    text = _caption(study, decision)
-    named = NamedFigure("decision-margin", margin_figure(table, decision.margin, metric, text), table)
+    figure = margin_figure(table, decision.margin, metric, _caption(study, decision))
+    named = NamedFigure("decision-margin", figure, table)
     paragraphs = [named.markdown, _table(decision, metric), *_merged(decision), _power(decision)]
     return Section(title, paragraphs, [named])
 
 
 def _merged(decision: DecisionRecord) -> list[str]:
     """Says which selections keep the layers of another one and were trained once; older studies do not know."""
-    pairs = ", ".join(f"{text} as {earlier}" for text, earlier in decision.merged)
+    pairs = ", ".join(f"{selection} as {earlier}" for selection, earlier in decision.merged)
     return [f"Selections that keep the same layers are one model, trained once: {pairs}."] if pairs else []
 
 
 def _caption(study: StudyFiles, decision: DecisionRecord) -> str:
     one = _noun(decision)
     return (
-        f"Paired differences over {count(decision.power.n_users)} users (test, full ranking). "
-        f"Bars: {level(1 - decision.alpha)} intervals that hold for all {one}s at once, and for all floors at once. "
-        f"Thick ticks: one-sided lower bounds{_which_bounds(decision)}; a {one} is not worse when its tick lies above "
-        "the margin. "
-        f"Study {study.name}, commit {study.commit}."
+        f"Paired differences over {count(decision.power.n_users)} users (test, full ranking). Bars: "
+        f"{level(1 - decision.alpha)} confidence intervals that hold for all {one}s at once, and for all floors at "
+        f"once. Thick ticks: one-sided lower bounds{_which_bounds(decision)}. A {one} is not worse when its tick lies "
+        f"above the margin. Study {study.name}, commit {study.commit}."
     )
 
 
 def _which_bounds(decision: DecisionRecord) -> str:
     if not decision.sequence:
         return ""
-    return " (of a depth that the sequence reached alone, else for all at once)"
+    return ", of one depth alone where the test reached it, else for all at once"
 
 
 def _table(decision: DecisionRecord, metric: str) -> str:
@@ -135,31 +156,30 @@ def _cells(row: SelectionRow | FloorRow, decision: DecisionRecord) -> list[str]:
 
 
 def _power(decision: DecisionRecord) -> str:
-    power = decision.power
-    seeds = power.n_seeds
-    having = f"its {count(power.n_users)} users" + (f" and {seeds} seeds" if seeds > 1 else "")
+    power, one = decision.power, _noun(decision)
+    seeds = f" and {power.n_seeds} seeds" if power.n_seeds > 1 else ""
     text = (
-        f"How much can this study show? With {having}, a {_noun(decision)} that truly equals the full model would be "
-        f"shown to lose at most {percent(power.minimal_detectable_relative_difference)} of its value (in 8 of 10 "
-        f"such studies; the least certain {_noun(decision)} of those that are not worse for certain). "
-        f"{_needs(power, level(decision.margin))}"
+        f"What can this study show? With {count(power.n_users)} users{seeds}, a {one} that truly equals the full model "
+        f"is shown to lose at most {percent(power.minimal_detectable_relative_difference)} of that model's value in 8 "
+        f"of 10 such studies (80 % power). This is computed for the {one} with the largest standard error, {one}s with "
+        f'the verdict "worse" left out. {_needs(power, level(decision.margin))}'
     )
-    if seeds > 1:
+    if power.n_seeds > 1:
         text += (
-            " Training noise in the table: the standard deviation of a model's value from one training to the next, as "
-            "a share of the full model's value."
+            " Training noise in the table: the standard deviation of a model's value over its training seeds, as a "
+            "share of the full model's value."
         )
     return text
 
 
 def _needs(power: PowerRow, margin: str) -> str:
-    """Says how many users, or seeds, the margin asked for needs; older studies know users alone."""
+    """Says how many users, or seeds, the decision's margin needs; older studies know users alone."""
     users, seeds = power.users_needed_for_margin, power.seeds_needed_for_margin
     if not power.covers_training:
-        why = "; with one seed it is not known how many seeds" if power.n_seeds == 1 else ""
-        return f"A margin of {margin} needs about {count(users)} users{why}."
-    ways = [] if users is None else [f"{count(users)} users with as many seeds"]
-    ways += [] if seeds is None else [f"{count(seeds)} seeds with as many users"]
+        why = " With one seed, the number of seeds it needs is not known." if power.n_seeds == 1 else ""
+        return f"A margin of {margin} needs about {count(users)} users.{why}"
+    ways = [] if users is None else [f"{count(users)} users with the same number of seeds"]
+    ways += [] if seeds is None else [f"{count(seeds)} seeds with the same number of users"]
     if not ways:
-        return f"A margin of {margin} needs more users and more seeds at once."
+        return f"A margin of {margin} needs both more users and more seeds."
     return f"A margin of {margin} needs about {', or '.join(ways)}."

@@ -19,12 +19,20 @@ def control_paragraphs(study: StudyFiles) -> list[str]:
         return []
     if study.controls is None:
         return [absent("the comparison with random initialisation", "controls.json", "Run the decide stage.")]
-    return [paragraph for arm in study.controls.controls for paragraph in _one_arm(arm)]
+    return [paragraph for arm in study.controls.controls for paragraph in _one_arm(study, arm)]
 
 
-def _one_arm(arm: ControlArmRow) -> list[str]:
+def _covered(study: StudyFiles, arm: ControlArmRow) -> str:
+    """Says what the intervals cover: the noise of training needs several seeds."""
+    users_alone = study.decision is not None and study.decision.cover == "users"
+    if users_alone or any(row.seeds == 1 for row in arm.selections):
+        return "they cover the choice of users, not the noise of training"
+    return "they cover the choice of users and the noise of training"
+
+
+def _one_arm(study: StudyFiles, arm: ControlArmRow) -> list[str]:
     metric = metric_label(arm.metric, arm.k)
-    lead = f"**Is it the pretrained weights, or would the same layers with random weights do?** {arm.sentence}"
+    lead = f"**Do the pretrained weights matter, or are random ones in the same layers as good?** {arm.sentence}"
     rows = [
         [
             row.selection,
@@ -37,7 +45,7 @@ def _one_arm(arm: ControlArmRow) -> list[str]:
     ]
     note = (
         f"{metric} of {count(arm.n_users)} test users, ranked among the whole catalogue. The difference is "
-        f"pretrained minus random, user by user. Intervals: {level(1 - arm.alpha)}, holding for all rows at once; "
-        "they cover the choice of users, not the noise of training. Undecided: the interval holds 0."
+        f"pretrained minus random, user by user. Intervals: {level(1 - arm.alpha)}, for all rows at once; "
+        f"{_covered(study, arm)}. Undecided: the interval contains 0."
     )
     return [lead, markdown.table(HEADERS, rows, left=2), note]

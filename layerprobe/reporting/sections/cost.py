@@ -1,4 +1,4 @@
-"""Section: what the models cost beside how good they are."""
+"""Section: how good the models are, and what they cost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.formats import seconds
 from layerprobe.wording import UNKNOWN, count, keeps_first, metric_label
 
-TITLE = "Cost beside quality"
+TITLE = "Quality and cost"
 FIGURES = ("cost",)
-RUN = "Run the decide stage; it measures first."
+RUN = "Run the decide stage; it runs the cost stage first."
 PARTS = {
     "backbone": "Backbone",
     "layers": "of which layers",
@@ -60,8 +60,9 @@ def _figure(study: StudyFiles) -> Part:
 
 def _caption(study: StudyFiles, metric: str) -> str:
     return (
-        f"Test {metric} (full ranking, mean over seeds) against the cost of each model. A model is on the front where "
-        "none is at least as good for at most as much. Latency: 95th percentile of a request of one user, "
+        f"Test {metric} (full ranking, mean over seeds) against the cost of each model. A model is on the Pareto front "
+        "if no other one is better in value or cost without being worse in the other. Latency: 95th percentile of a "
+        "request of one user, "
         f"{_where(study)}. Study {study.name}, commit {study.commit}."
     )
 
@@ -91,7 +92,7 @@ def _parameters(costs: pd.DataFrame) -> str:
 
 def _times(study: StudyFiles, costs: pd.DataFrame) -> str:
     headers = ["Model", "Training, s", "Users/s", "1 user: p50, ms", "p95, ms", "64 users: p50, ms", "p95, ms"]
-    headers += ["Weights, MiB", "Scoring, MiB", "Training step, MiB", "On the front of"]
+    headers += ["Weights, MiB", "Scoring, MiB", "Training step, MiB", "On the front for"]
     latencies = (columns.LATENCY_P50_1, columns.LATENCY_P95_1, columns.LATENCY_P50_64, columns.LATENCY_P95_64)
     memory = (columns.WEIGHT_BYTES, columns.SCORING_BYTES, columns.TRAINING_BYTES)
     fronts = _fronts(study.cost.front)
@@ -110,28 +111,29 @@ def _times(study: StudyFiles, costs: pd.DataFrame) -> str:
 
 
 def _mebibytes(size: float) -> str:
-    found = size / MEBIBYTE
-    return UNKNOWN if pd.isna(size) else f"{found:,.0f}" if found >= 100 else f"{found:.2g}"
+    amount = size / MEBIBYTE
+    return UNKNOWN if pd.isna(size) else f"{amount:,.0f}" if amount >= 100 else f"{amount:.2g}"
 
 
 def _fronts(front: pd.DataFrame | None) -> dict[tuple[str, str], str]:
     """Returns by kind and selection the costs whose front a model is on, in words."""
-    found: dict[tuple[str, str], list[str]] = {}
+    fronts: dict[tuple[str, str], list[str]] = {}
     for row in [] if front is None else front.loc[front[columns.ON_FRONT]].to_dict("records"):
         key = (str(row[columns.KIND]), str(row[columns.SELECTION]))
-        found.setdefault(key, []).append(FRONTS[str(row[columns.COST])])
-    return {key: ", ".join(names) for key, names in found.items()}
+        fronts.setdefault(key, []).append(FRONTS[str(row[columns.COST])])
+    return {key: ", ".join(names) for key, names in fronts.items()}
 
 
 def _note(study: StudyFiles) -> str:
     facts = study.cost.facts or {}
     calls = facts.get("calls", {})
     counted = " and ".join(f"{n} of {users} user{'s' * (users != '1')}" for users, n in calls.items())
-    timed = f" ({counted}, in {facts['rounds']} rounds, the models in turn)" if counted else ""
+    timed = f" ({counted}, in {facts['rounds']} rounds, the models taking turns)" if counted else ""
     return (
-        "A call makes the batch, reads the histories of test users, scores the whole catalogue and finds the best ten"
-        f"{timed}: {_where(study)}. Users per second are those of calls of 64. Scoring memory is what such a call "
-        "takes beyond the weights; that of a training step has weights and moments in it. Training seconds are a mean "
-        "over seeds and count one training, not that of a teacher before it. Parameters as a request needs them: LoRA "
-        "is merged, and token embeddings count where a prompt reads them."
+        "One call builds the batch, encodes the histories of test users, scores the whole catalogue and finds the best "
+        f"ten items{timed}: {_where(study)}. Users/s is measured with calls of 64 users. Scoring memory is what such a "
+        "call needs beyond the weights; the memory of a training step includes the weights and the optimizer's "
+        "moments. Training time is that of one training, as a mean over seeds, without the training of a teacher. "
+        "Parameters are those that a request needs: LoRA is merged, and token embeddings count only where a prompt "
+        "uses them."
     )

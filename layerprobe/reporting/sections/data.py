@@ -1,4 +1,4 @@
-"""Section: the data the study was trained on, counted after every step, and the audit of its order."""
+"""Section: the data that the models were trained on, counted after every step, and the audit of its order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from layerprobe.reporting.words import markdown
 from layerprobe.wording import count, percent
 
 AUDIT_ROWS = (
-    ("equal_time", "neighbours that share a time, of all neighbours"),
-    ("backward", "neighbours whose second row is the earlier one"),
-    ("ascending_equal", "item id ascends, among neighbours of equal time"),
-    ("ascending_different", "item id ascends, among neighbours of different time (near 50 % in true order)"),
-    ("target_ties", "users whose test target shares the time of the item before it"),
+    ("equal_time", "neighbouring rows that have the same time"),
+    ("backward", "neighbouring rows of which the second is older"),
+    ("ascending_equal", "item id rises, among neighbouring rows of the same time"),
+    ("ascending_different", "item id rises, among neighbouring rows of different times (near 50 % in true order)"),
+    ("target_ties", "users whose test target has the same time as the item before it"),
     ("next_raw_id", 'users whose test target has the raw id "last id + 1"'),
     ("next_first_appearance", "the same, if items were numbered by first appearance"),
     ("chance", 'chance of "last id + 1"'),
@@ -32,13 +32,13 @@ def data_section(study: StudyFiles) -> Section:
     rows = [[step["step"], *(count(step[name]) for name in names)] for step in facts["steps"]]
     whole = ", ".join(f"{count(counts[name])} {name}" for name in names)
     size = (
-        f"Source: {facts['source']}. Order: {facts['order']}. {whole}; "
-        f"{percent(counts['density'], 3)} of all pairs. {count(counts['evaluated_users'])} users are evaluated: "
-        f"the last item of each is the test target, the one before it the validation target."
+        f"Source: {facts['source']}. Order: {facts['order']}. {whole} (density {percent(counts['density'], 3)}). "
+        f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
+        "before it the validation target."
     )
     spread = (
-        f"Items per user: {count(lengths['min'])} at least, median {lengths['median']:g}, mean {lengths['mean']:.1f}, "
-        f"{count(lengths['max'])} at most. {_titles(facts)}"
+        f"Items per user: minimum {count(lengths['min'])}, median {lengths['median']:g}, mean {lengths['mean']:.1f}, "
+        f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
     return Section(title, [size, table, spread, *_audit(facts["audit"])])
@@ -52,11 +52,11 @@ def _titles(facts: dict[str, Any]) -> str:
 
 
 def _audit(audit: dict[str, Any]) -> list[str]:
-    """Flag first, then the shares, then the notes."""
+    """The verdict first, then the shares, then the notes."""
     verdict = (
-        "**Flag: the order looks like a catalogue's, not like time. The item id gives the target away.**"
+        "**Warning: the rows seem to be in catalogue order, not in the order of time. The item id reveals the target.**"
         if audit["catalogue_order"]
-        else "The order does not look like a catalogue's."
+        else "The rows do not seem to be in catalogue order."
     )
     times = "" if audit["has_times"] else " The log has no times."
     lead = f"Order audit over {count(audit['n_pairs'])} pairs of neighbouring rows of one user. {verdict}{times}"
@@ -66,5 +66,5 @@ def _audit(audit: dict[str, Any]) -> list[str]:
 
 
 def _share(value: float | None) -> str:
-    """Small shares keep two significant digits, since chance is small."""
+    """Returns a share; a small one keeps two significant digits, since chance is small."""
     return percent(value) if value is None or value == 0 or value >= 0.001 else f"{100 * value:.2g} %"

@@ -15,7 +15,7 @@ from layerprobe.reporting.sections.controls import control_paragraphs
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.curve import N_SEEDS, exits_table, full_depth, is_metric, variants_table
 from layerprobe.reporting.words import markdown
-from layerprobe.reporting.words.formats import candidates, confidence
+from layerprobe.reporting.words.formats import SEEDS_TEXT, candidates, confidence
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, noun
 
 FIGURES = ("depth-variants", "depth-exits")
@@ -27,41 +27,42 @@ HEADERS = ["Model", "Parameters", "HR@10 valid", "HR@10 test", "NDCG@10 valid", 
 PARTS = ("valid", "test")
 
 VARIANTS_TEXT = (
-    "**How many layers must be trained?** Each point keeps the first k layers and is fine-tuned with them. Depth 0 is "
-    "a control: item vectors and head, no layer. {start}"
+    "**How many layers must be trained?** Each point is a model that keeps the first k layers and is fine-tuned. Depth "
+    "0 is a control: item vectors and head, no layer. {start}"
 )
 SELECTIONS_TEXT = (
-    "**Which layers must be trained, and how many?** Each point keeps a selection of layers and is fine-tuned with "
-    "them; `first:k` keeps the first k. Selections of the same depth stand side by side. Depth 0 is a control: item "
-    "vectors and head, no layer. {start}"
+    "**Which layers must be trained, and how many?** Each point is a model that keeps a selection of layers and is "
+    "fine-tuned; `first:k` keeps the first k. Selections of the same depth stand side by side. Depth 0 is a control: "
+    "item vectors and head, no layer. {start}"
 )
 TWINS_TEXT = (
-    "Hollow points are twins: the same layers, trained in the same way, but from random weights instead of the "
-    "pretrained ones. Each stands where its pretrained twin stands."
+    "Hollow points are twins: the same layers, trained in the same way, but from random weights instead of pretrained "
+    "ones. A twin stands at the same place as its pretrained model."
 )
 EXITS_TEXT = (
-    "**How early does the one trained full model know the answer?** No layer is retrained: its user vector is read "
-    "after k layers and goes through its own head. {norm}"
+    "**How early does the trained full model know the answer?** No layer is retrained: the user vector is read after k "
+    "layers and goes through the model's own head. {norm}"
 )
 PROBE_TEXT = (
-    " The third line reads with a linear head of its own for every k, fitted to the frozen model's states at the "
-    "training targets: what is there after k layers, whether or not the last head can read it. Where it lies above the "
-    "normed line, the answer was there in other directions. It sees states of users the model was trained on, so at "
-    "full depth it may end a little below the model's own head."
+    " The probed line uses a linear head of its own for every k, fitted to the states of the frozen model at the "
+    "training targets. It shows what the state after k layers holds, whether or not the model's own head can read it. "
+    "Where it lies above the normed line, the answer is already in the state, but in other directions. The fitted "
+    "heads see states of users that the model was trained on, so at full depth the probed line may end a little below "
+    "the model's own head."
 )
 NORM_TEXT = (
-    "The head was trained behind the final norm, so the raw line mixes "
-    "two things, missing layers and missing norm weights; the normed line shows the layers alone. The norm's division "
-    "by length changes no ranking, so the lines coincide where its weights are nearly equal."
+    "The head was trained on states after the final norm. So the raw line mixes two effects, missing layers and "
+    "missing norm weights; the normed line shows the effect of the layers alone. The norm also divides each state by "
+    "its length, which changes no ranking. So the two lines coincide where the norm's weights are nearly equal."
 )
 NO_NORM_TEXT = (
-    "The raw line and the normed line are one: this backbone has no final norm behind its layers, or a norm that "
+    "The raw line and the normed line are the same: this backbone has no final norm after its layers, or a norm that "
     "changes no ranking."
 )
 STARTS = {
     "backbone": "Each training starts from the backbone's own weights.",
     "teacher": (
-        "Each training starts from the trained teacher's weights, that of the full model too, so none was trained "
+        "Each training starts from the trained teacher's weights, also that of the full model, so none was trained "
         "longer than another."
     ),
 }
@@ -126,7 +127,7 @@ def _caption(study: StudyFiles, table: pd.DataFrame, protocol: str) -> str:
     text = f"Test targets of {n_users} users, ranked among {candidates(protocol)}. Bands and bars: "
     text += f"{confidence(study.alpha)}."
     if table[N_SEEDS].max() > 1:
-        text += " Over several seeds: mean, and the lowest to the highest bound of any seed."
+        text += SEEDS_TEXT
     return f"{text} Ring: the full model. Study {study.name}, commit {study.commit}."
 
 
@@ -161,19 +162,19 @@ def _selections_table(study: StudyFiles) -> list[str]:
 
 def _curve_tables(study: StudyFiles) -> list[str]:
     """Returns one table per protocol, with a line before it."""
-    found = []
+    parts = []
     for protocol, rows in study.curve.groupby(columns.PROTOCOL, sort=False):
         wide = _wide(rows)
         n_users = count(rows[columns.N_USERS].max())
-        found.append(f"### Protocol `{protocol}`\n\n{_protocol_text(str(protocol), n_users, study)}")
-        found.append(markdown.table(HEADERS, [_cells(row) for row in wide.to_dict("records")]))
-        found.extend(_large_gaps(wide))
-    return found
+        parts.append(f"### Protocol `{protocol}`\n\n{_protocol_text(str(protocol), n_users, study)}")
+        parts.append(markdown.table(HEADERS, [_cells(row) for row in wide.to_dict("records")]))
+        parts.extend(_large_gaps(wide))
+    return parts
 
 
 def _protocol_text(protocol: str, n_users: str, study: StudyFiles) -> str:
-    ranked = f"The target is ranked among {candidates(protocol)}. {n_users} users."
-    return f"{ranked} Interval: {confidence(study.alpha)}, of NDCG@10 on test."
+    ranked = f"The targets of {n_users} users, each ranked among {candidates(protocol)}."
+    return f"{ranked} Interval: {confidence(study.alpha)}, for NDCG@10 on test."
 
 
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:

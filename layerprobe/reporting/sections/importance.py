@@ -21,18 +21,18 @@ RUN = "Run the similarity stage."
 MOST_OPEN = 12
 """Up to so many layers the table of orders stands open; a longer one is folded."""
 BLOCKS_TEXT = (
-    "The same for runs of layers: how far the state after a run lies from the state before it, for every start and "
-    "length. {best} A run that turns the state little is the first to try to leave out."
+    "The same for runs of consecutive layers: how much the state changes from before a run to after it, for every "
+    "start and length. {best} A run that changes the state little is the first candidate to leave out."
 )
 ORDERS_TEXT = (
-    "What each score would keep: the layers of every depth k, 0-based. These are the selections `bi:k`, `angular:k`, "
-    "`cka:k` and `greedy:k`, as far as the study has them. The first to go: {firsts}."
+    "The layers that each score keeps at every depth k, counted from 0. These are the selections `bi:k`, `angular:k`, "
+    "`cka:k` and `greedy:k`, as far as the study has them. Removed first: {firsts}."
 )
-GREEDY_TEXT = "The last column is NDCG@10 on validation users after greedy removal down to k, nothing retrained."
+GREEDY_TEXT = "The last column is NDCG@10 on validation users after greedy removal down to k layers, not retrained."
 
 
 def importance_parts(study: StudyFiles) -> list[Part]:
-    """Shows bars, triangle and orders, or says in one line each that there are none."""
+    """Shows bars, triangle and orders; what is absent is said in one line each."""
     return [_bars(study), _blocks(study), _orders(study)]
 
 
@@ -44,7 +44,7 @@ def _bars(study: StudyFiles) -> Part:
     has_bounds = table[columns.CI_LOW].notna().any()
     n_users = table[columns.N_ROWS].max()
     if has_bounds:
-        caption += f" Whiskers: {confidence(study.alpha)}, up to {count(n_users)} of them; none where it is not known."
+        caption += f" Whiskers: {confidence(study.alpha)}, at most {count(n_users)} of them; none where not known."
     named = NamedFigure("importance", importance_figure(table, _signed(caption, study)), table)
     known = [BAR_TEXTS[name] for name in table[columns.MEASURE].unique() if name in BAR_TEXTS]
     missing = [] if has_bounds else [absent("intervals of importance", "ci_low in similarity/importance.csv", RUN)]
@@ -58,8 +58,8 @@ def _blocks(study: StudyFiles) -> Part:
         return Part([absent("distances over runs of layers", "similarity/blocks.csv", RUN)])
     caption = (
         f"Mean angle between the states before and after the run, as a share of pi, over "
-        f"{count(rows[columns.N_ROWS].max())} users: 0 the same direction, 0.5 orthogonal (end of the scale). Framed: "
-        f"the smallest of each length. Band: {confidence(study.alpha)}."
+        f"{count(rows[columns.N_ROWS].max())} users: 0 is the same direction, 0.5 orthogonal (end of the scale). "
+        f"Framed: the smallest of each length. Band: {confidence(study.alpha)}."
     )
     named = NamedFigure("blocks", blocks_figure(rows, _signed(caption, study)), rows)
     return Part([BLOCKS_TEXT.format(best=_best_text(rows)), named.markdown], [named])
@@ -70,7 +70,9 @@ def _best_text(rows: pd.DataFrame) -> str:
     half = best.iloc[(len(best) - 1) // 2]
     start, length = int(half[columns.START]), int(half[columns.LENGTH])
     which = f"layer {start}" if length == 1 else f"layers {start} to {start + length - 1}"
-    return f"Of the runs of {length}, {which} turn the state least, by {half[columns.VALUE]:.3f} of pi."
+    runs = "single layers" if length == 1 else f"runs of {length} layers"
+    changes = "changes" if length == 1 else "change"
+    return f"Of the {runs}, {which} {changes} the state least, by {half[columns.VALUE]:.3f} of pi."
 
 
 def _orders(study: StudyFiles) -> Part:
@@ -95,8 +97,8 @@ def _orders(study: StudyFiles) -> Part:
 
 
 def _first_text(name: str, kept: Kept) -> str:
-    gone = set(range(len(kept) - 1)) - set(kept[-2] if len(kept) > 1 else ())
-    return f"{', '.join(map(str, sorted(gone))) or 'none'} by {FORMS.get(name, name)}"
+    removed = set(range(len(kept) - 1)) - set(kept[-2] if len(kept) > 1 else ())
+    return f"{', '.join(map(str, sorted(removed))) or 'none'} by {FORMS.get(name, name)}"
 
 
 def _greedy_values(greedy: pd.DataFrame | None, n_layers: int) -> dict[int, str]:

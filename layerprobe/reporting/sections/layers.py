@@ -1,4 +1,4 @@
-"""Section: similarity of the states after each layer, what may fool it, and what each layer does."""
+"""Section: similarity of the states after each layer, what may mislead it, and what each layer does."""
 
 from __future__ import annotations
 
@@ -21,32 +21,31 @@ from layerprobe.wording import count, level
 FIGURES = ("similarity", "to-final", "similarity-student", *importance.FIGURES)
 RUN = "Run the similarity stage."
 SIMILARITY_TEXT = (
-    "Each cell compares the states of the full model after two numbers of layers, one row per user. Blocks of high "
-    "values are layers that change little. Yellow (scales from 0) and brown (scales from -1) mean alike in every map, "
-    "also in one of a distance."
+    "Each cell compares two states of the full model, each after a number of layers, with one row per user. Blocks of "
+    "high similarity are layers that change little. Yellow (scales from 0) and brown (scales from -1) mean most "
+    "similar in every map, also in that of a distance."
 )
 NO_PROOF = (
-    "**What such a map does not prove.** Two states may look alike and still rank items differently, and a layer whose "
-    "output looks like its input may do what all later layers need. A map says what the layers of the trained full "
-    "model do, not what a smaller model can learn. It is a hint; the depth curve is the proof."
+    "**What such a map does not prove.** Two similar states may still rank items differently, and a layer whose output "
+    "is similar to its input may do what all later layers need. A map describes the layers of the trained full model, "
+    "not what a smaller model can learn. It is a hint; the depth curve is the test."
 )
-TO_FINAL_TEXT = "The last column of each map as a curve: how near the state after k layers is to the final one."
-NULL_TEXT = (
-    " The grey band is what the same measure gives when the users of one state are shuffled, so that nothing is shared "
-    "but chance."
+TO_FINAL_TEXT = (
+    "The next figure shows the last column of each map as a curve: how similar the state after k layers is to the "
+    "final state."
 )
+NULL_TEXT = " The grey band is what the same measure gives by chance: the users of one state are shuffled."
 STUDENT_TEXT = (
-    "The distilled student's states beside its teacher's, for the same users. A student that goes the teacher's way in "
-    "fewer steps has a bright line from the lower left to the upper right."
+    "The states of the distilled student against those of its teacher, for the same users. A student that does the "
+    "teacher's steps in fewer layers has a bright line from the lower left to the upper right."
 )
 NO_WARNING = (
-    "No warning from the states: no outlier rows, no rogue dimension and no common direction large enough to make the "
-    "numbers."
+    "No warning: no outlier rows, no rogue dimension and no common direction is large enough to dominate the values."
 )
 
 
 def layers_section(study: StudyFiles) -> Section:
-    """Shows heat maps, curves, warnings, importance and orders, or says in one line each what there is not."""
+    """Shows heat maps, curves, warnings, importance and orders; what is absent is said in one line each."""
     parts = [
         _similarity(study),
         _to_final(study),
@@ -87,9 +86,9 @@ def _to_final(study: StudyFiles) -> Part:
 def _warnings(study: StudyFiles) -> Part:
     states = study.scores.states
     if states is None or states.empty:
-        return Part([absent("what may fool the measures", "similarity/states.csv", RUN)])
-    found = state_warnings(states)
-    return Part([f"**Mind when reading the maps:**\n\n{markdown.bullets(found)}" if found else NO_WARNING])
+        return Part([absent("what may mislead the measures", "similarity/states.csv", RUN)])
+    warnings = state_warnings(states)
+    return Part([f"**Keep in mind:**\n\n{markdown.bullets(warnings)}" if warnings else NO_WARNING])
 
 
 def _student(study: StudyFiles) -> Part:

@@ -18,24 +18,23 @@ TITLE = "Does a cheap score predict the curve?"
 FIGURES = ("predicted",)
 RUN = "Run the decide stage."
 TEXT = (
-    "Each score below is had without training a smaller model. For every selection that was also fine-tuned, the score "
-    "says how good it should be; the rank correlation (Spearman) says whether the order is the measured one: 1 the "
-    "same order, 0 none, -1 the reverse. Deeper selections are mostly better, so a score that only counts layers "
-    "already does well: that is the row `depth`. The ceiling is what a score that knew the truth could be expected to "
-    "reach on a curve measured with this noise, taken from how well the values of one half of the users repeat on the "
-    "other half."
+    "Each score below is computed without training a smaller model. It predicts how good each selection is that was "
+    "also fine-tuned. The rank correlation (Spearman) compares the predicted order with the measured one: 1 is the "
+    "same order, 0 no relation, -1 the reverse order. Deeper selections are mostly better, so a score that only counts "
+    "layers already does well: that is the row `depth`. The ceiling is what a perfect score can be expected to reach, "
+    "since the measured curve is noisy. It is estimated from how well the values on one half of the users agree with "
+    "those on the other half."
 )
 NOTE = (
-    "Intervals are over users: they say how sure the correlation is for these selections, not for others. p is the "
-    "chance of such an order if the score knew nothing, for one score looked at alone; the sentence above multiplies "
-    "it by the number of scores, since the best was picked for being the best. Scores of fewer selections, such as "
-    "exits, which know the first layers alone, do not compete there. All of it is one study: one data set, one "
-    "backbone, one way to train."
+    "Intervals are over users: they hold for these selections, not for others. p is the probability that a random "
+    "order correlates at least as well, for one score alone; the sentence above multiplies it by the number of scores, "
+    "because the best of them was picked. Scores of fewer selections are not compared there: exits, for example, only "
+    "know the first layers. All of this is one study: one data set, one backbone, one way to train."
 )
 ALIKE = (
-    "The variants of this study start from random layers, not from those that were scored. Selections of one depth "
-    "then differ by chance, so depth is all there is to predict. Which layers to keep is a question for a pretrained "
-    "checkpoint, or for variants that start from the teacher (`probe.start: teacher`)."
+    "The variants of this study start from random layers, not from the layers that were scored. So selections of the "
+    "same depth differ only by chance, and a score can predict nothing but depth. To learn which layers to keep, use a "
+    "pretrained checkpoint, or variants that start from the teacher (`probe.start: teacher`)."
 )
 HEADERS = ["Score", "Rank correlation", "p", "Selections", "Users"]
 ROLES = {
@@ -45,7 +44,7 @@ ROLES = {
 
 
 def worth_section(study: StudyFiles) -> Section:
-    """States the finding first, then shows the points and the table, or says in one line each that there are none."""
+    """States the finding first, then shows table and points; what is absent is said in one line each."""
     worth, predicted = study.scores.predictiveness, study.scores.predicted
     parts = [_table(study, worth), _figure(study, worth, predicted)]
     paragraphs = [paragraph for part in parts for paragraph in part.paragraphs]
@@ -53,7 +52,7 @@ def worth_section(study: StudyFiles) -> Section:
 
 
 def _alike(study: StudyFiles) -> list[str]:
-    """Says so where variants of one depth start from layers that nobody has trained, so that none is worth more."""
+    """Says so where variants start from untrained layers, so that those of one depth differ only by chance."""
     spec = study.spec or {}
     backbone, starts = spec.get("backbone", {}), spec.get("probe", {}).get("start")
     is_random = backbone.get("checkpoint") is None or backbone.get("init") == "random"
@@ -62,7 +61,7 @@ def _alike(study: StudyFiles) -> list[str]:
 
 def _table(study: StudyFiles, worth: pd.DataFrame | None) -> Part:
     if worth is None or worth.empty:
-        return Part([absent("the worth of cheap scores", "predictiveness.csv", RUN)])
+        return Part([absent("how well cheap scores predict", "predictiveness.csv", RUN)])
     rows = [_cells(row) for _, row in ranked(worth).iterrows()]
     return Part([f"**{finding(worth)}**", *_alike(study), TEXT, markdown.table(HEADERS, rows), NOTE])
 
@@ -90,13 +89,14 @@ def _figure(study: StudyFiles, worth: pd.DataFrame | None, predicted: pd.DataFra
 
 def _metric(study: StudyFiles) -> str:
     """Returns the metric of the decision, which is what the scores are to predict."""
-    asked = (study.spec or {}).get("decision", {})
-    return metric_label(asked.get("metric", "ndcg"), asked.get("k", 10))
+    options = (study.spec or {}).get("decision", {})
+    return metric_label(options.get("metric", "ndcg"), options.get("k", 10))
 
 
 def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
     ceiling = worth.loc[worth[columns.SCORE] == columns.PERFECT_SCORE]
-    text = f"One point per selection: score (higher should be better) against test {_metric(study)} after fine-tuning. "
+    text = f"One point per selection: its score (higher is predicted to be better) and its test {_metric(study)} after "
+    text += "fine-tuning. "
     if len(worth):
         text += "Above each panel: rank correlation with its interval over users. "
     if len(ceiling):

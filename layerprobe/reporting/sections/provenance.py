@@ -1,4 +1,4 @@
-"""Section: what made the numbers."""
+"""Section: code, machine, versions and settings of the study."""
 
 from __future__ import annotations
 
@@ -26,38 +26,37 @@ def provenance_section(study: StudyFiles) -> Section:
     return Section("Provenance", paragraphs)
 
 
-def _content(found: dict[str, Any]) -> dict[str, str]:
-    """Returns what the checkpoint's content was known by, from the first run that wrote it down."""
-    runs = [found, *(found.get("continued") or [])]
+def _content(provenance: dict[str, Any]) -> dict[str, str]:
+    """Returns the hashes of the checkpoint's files, from the first run that stored them."""
+    runs = [provenance, *(provenance.get("continued") or [])]
     return next((run["backbone"] for run in runs if run.get("backbone")), {})
 
 
-def _how(found: dict[str, Any]) -> list[list[str]]:
+def _how(provenance: dict[str, Any]) -> list[list[str]]:
     """Returns precision and number of processes; studies of earlier versions do not hold them."""
-    if "precision" not in found:
+    if "precision" not in provenance:
         return []
-    precision = "bfloat16 passes" if found["precision"] == "bf16" else "float32"
-    return [["precision", precision], ["processes", str(found["processes"])]]
+    precision = "bfloat16 passes" if provenance["precision"] == "bf16" else "float32"
+    return [["precision", precision], ["processes", str(provenance["processes"])]]
 
 
-def _state(study: StudyFiles, found: dict[str, Any]) -> list[str]:
-    machine = found["machine"]
+def _state(study: StudyFiles, provenance: dict[str, Any]) -> list[str]:
+    machine = provenance["machine"]
     rows = [
         ["commit", study.commit],
-        ["device", str(found["device"])],
+        ["device", str(provenance["device"])],
         ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],
-        *_how(found),
-        ["seeds", ", ".join(map(str, found["seeds"]))],
-        *([f"backbone's {name}", value[:16]] for name, value in _content(found).items()),
-        ["python", found["python"]],
-        *([name, version] for name, version in found["versions"].items()),
+        *_how(provenance),
+        ["seeds", ", ".join(map(str, provenance["seeds"]))],
+        *([f"backbone's {name}", value[:16]] for name, value in _content(provenance).items()),
+        ["python", provenance["python"]],
+        *([name, version] for name, version in provenance["versions"].items()),
     ]
     paragraphs = [markdown.table(["What", "Value"], rows, left=2)]
-    continued = found.get("continued") or []
+    continued = provenance.get("continued") or []
     if continued:
-        commits = ", ".join(dict.fromkeys(str((one.get("git") or {}).get("commit"))[:10] for one in continued))
+        commits = ", ".join(dict.fromkeys(str((run.get("git") or {}).get("commit"))[:10] for run in continued))
         paragraphs.append(
-            "Later runs went on with this study under other code, with other processes or on another machine: commit "
-            f"{commits}."
+            f"The study was resumed with other code, with other processes or on another machine: commit {commits}."
         )
     return paragraphs

@@ -19,20 +19,20 @@ from layerprobe.wording import UNKNOWN, count, level, percent
 
 FIGURES = ("slice-differences",)
 TEXT = (
-    "**Who loses?** Differences to the full model in the same groups, of the same users, seed beside seed where there "
-    "are several."
+    "**Who loses?** The same groups, now as differences from the full model for the same users. With several seeds, "
+    "each seed is compared with the same seed of the full model."
 )
 NOTE = (
-    "In brackets each group's own interval. `*`: other than 0 for certain also when all groups of the model are looked "
-    f"at together. No brackets: too few users for an interval, or the same difference for all. `{UNKNOWN}`: the full "
-    "model's value is 0."
+    "In brackets: the interval of the group alone. `*`: the difference is significant also when all groups of the "
+    "model are tested together. No brackets: the group has too few users for an interval, or all its users have the "
+    f"same difference. `{UNKNOWN}`: the full model's value is 0."
 )
-ONCE = "Trained once, so that intervals do not cover the noise of its training: {}."
+ONCE = "Trained once, so the intervals do not cover the noise of training: {}."
 RECENCY = "Recency is the time from the last item of the history to the target"
-NO_TIMES = f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is not known, since the log has no times."
+NO_TIMES = f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is not known, because the log has no times."
 NO_GAPS = (
-    f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is the same for all users, as where times are positions in "
-    "the order, or a target is older than the item before it."
+    f"No groups by recency: {SLICE_NAMES[columns.RECENCY]} is the same for all users (for example, times are only "
+    "positions in the order), or a target is older than the item before it."
 )
 
 
@@ -56,7 +56,7 @@ def _covered(study: StudyFiles, table: pd.DataFrame) -> list[str]:
     """Names the models whose intervals cover users alone; nothing where every model has several seeds."""
     covers_users_alone = study.decision is not None and study.decision.cover == "users"
     if covers_users_alone and (table[columns.SEEDS] > 1).any():
-        return ["Intervals are about the mean of these very models: they do not cover the noise of training."]
+        return ["The intervals are about these trained models only: they do not cover the noise of training."]
     once = table.loc[table[columns.SEEDS] == 1, NAME].drop_duplicates().to_list()
     return [ONCE.format("; ".join(once))] if once else []
 
@@ -70,31 +70,31 @@ def _about_recency(study: StudyFiles) -> str:
         has_times = (study.facts or {}).get("audit", {}).get("has_times", True)
         return NO_GAPS if has_times else NO_TIMES
     if GROUP.fullmatch(groups.iloc[0]):
-        return f"{RECENCY}; bounds other than whole days are rounded, the files hold them exactly."
+        return f"{RECENCY}; bounds that are not whole days are rounded here and exact in the files."
     return f"{RECENCY}, in the log's own unit."
 
 
 def _table(table: pd.DataFrame) -> str:
     keys = [columns.SLICE, columns.GROUP]
     names = table[NAME].drop_duplicates().to_list()
-    models = {name: table.loc[table[NAME] == name].set_index(keys) for name in names}
-    certain = {name: loses(rows) | gains(rows) for name, rows in models.items()}
+    by_model = [table.loc[table[NAME] == name].set_index(keys) for name in names]
+    models = [(own, loses(own) | gains(own)) for own in by_model]
     rows = [
         [
             SLICE_NAMES[name],
             group_name(group, name),
             count(n_users),
-            *(_cell(models[each].loc[(name, group)], bool(certain[each].loc[(name, group)])) for each in names),
+            *(_cell(own.loc[(name, group)], bool(is_significant.loc[(name, group)])) for own, is_significant in models),
         ]
         for name, group, n_users in table.drop_duplicates(keys)[[*keys, columns.N_USERS]].itertuples(index=False)
     ]
     return markdown.table(["Users by", "Group", "Users", *names], rows, left=2)
 
 
-def _cell(row: pd.Series, is_certain: bool) -> str:
+def _cell(row: pd.Series, is_significant: bool) -> str:
     if pd.isna(row[RELATIVE_LOW]):
         return percent(row[columns.RELATIVE])
-    star = "*" if is_certain else ""
+    star = "*" if is_significant else ""
     return f"{percent(row[columns.RELATIVE])} [{percent(row[RELATIVE_LOW])}, {percent(row[RELATIVE_HIGH])}]{star}"
 
 
@@ -104,6 +104,6 @@ def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
     over = "users and training seeds" if table[columns.SEEDS].max() > 1 else "users"
     return (
         f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Differences in % of the "
-        f"full model's value in the group. Thick: {covered}interval of the group alone, over {over}; thin: for all "
-        f"groups of the model together. Hollow: no interval. Study {study.name}, commit {study.commit}."
+        f"full model's value in the group. Thick bars: {covered}interval of the group alone, over {over}; thin bars: "
+        f"for all groups of the model together. Hollow points: no interval. Study {study.name}, commit {study.commit}."
     )

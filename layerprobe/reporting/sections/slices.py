@@ -23,25 +23,26 @@ from layerprobe.reporting.tables.slices import (
 )
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import with_readable_times
-from layerprobe.reporting.words.formats import candidates, confidence
-from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, metric_label, percent
+from layerprobe.reporting.words.formats import SEEDS_TEXT, candidates, confidence
+from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, listed, metric_label, percent
 
-TITLE = "For whom"
+TITLE = "Groups of users"
 FIGURES = ("slices", *slice_differences.FIGURES)
 FULL, DECIDED = "full model", ", decided"
 TEXT = (
-    "**Do some users need more layers than others?** The same test users in groups, by how many items they had met, "
-    "by how often their target occurs in training and, where times are known, by how long they were away. Groups are "
-    "cut from the data alone. Lines of a like shape say that depth serves all alike. A model that ranks by popularity "
-    "does well in the last group of targets and badly in the first by construction."
+    "**Do some users need more layers than others?** The same test users in groups: by the number of items in their "
+    "history, by how often their target occurs in training and, where times are known, by the time since their last "
+    "item. The groups are formed from the data alone. If the lines have a similar shape, depth matters equally for all "
+    "groups. A model that ranks by popularity always does well in the last group of targets and badly in the first."
 )
 EXPLORATORY = (
-    "Slices are exploratory: many groups are looked at and no interval of these is corrected for that, so a gap is a "
-    "question for another study, not an answer."
+    "Slices are exploratory: there are many groups, and these intervals are not corrected for their number. A gap is "
+    "a question for another study, not an answer."
 )
 NOTE = (
-    "Intervals are of each model alone; two models share their users, so the difference is known better than they "
-    f"suggest; see below. `{UNKNOWN}`: the group has too few users for an interval, or all have the same value."
+    "Each interval is of one model alone. Two models share their users, so their difference is known more precisely "
+    f"than two intervals suggest; see below. `{UNKNOWN}`: the group has too few users for an interval, or all of them "
+    "have the same value."
 )
 
 
@@ -71,9 +72,9 @@ def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str,
     if chosen is not None and chosen.text not in full:
         name = f"depth {chosen.depth}" if keeps_first(chosen.text) else chosen.text
         texts[f"{name}{DECIDED}"] = chosen.text
-    found = {name: of_model(points, VARIANT, text) for name, text in texts.items()}
-    found[label_of(REFERENCE)] = of_model(points, REFERENCE, "")
-    return {name: rows for name, rows in found.items() if not rows.empty}
+    models = {name: of_model(points, VARIANT, text) for name, text in texts.items()}
+    models[label_of(REFERENCE)] = of_model(points, REFERENCE, "")
+    return {name: rows for name, rows in models.items() if not rows.empty}
 
 
 def _reading(models: dict[str, pd.DataFrame]) -> str:
@@ -83,16 +84,12 @@ def _reading(models: dict[str, pd.DataFrame]) -> str:
     parts = [_range(values, str(name)) for name, values in known.groupby(columns.SLICE, sort=False) if len(values) > 1]
     if not parts:
         return "No two groups have enough users for an interval, so there is nothing to compare."
-    moved = [
-        f"; {name.removesuffix(DECIDED)}, the decided one, moves the groups by {_changes(known, rows)}"
+    changes = [
+        f" With {name.removesuffix(DECIDED)}, which was decided, the groups change by {_changes(known, rows)}."
         for name, rows in models.items()
         if name.endswith(DECIDED)
     ]
-    return f"{metric_label(*METRIC)} of the full model runs {_and(parts)}{''.join(moved)}."
-
-
-def _and(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"{metric_label(*METRIC)} of the full model ranges {listed(parts)}.{''.join(changes)}"
 
 
 def _range(values: pd.Series, slice_name: str) -> str:
@@ -115,7 +112,7 @@ def _table(models: dict[str, pd.DataFrame]) -> str:
             SLICE_NAMES[name],
             group_name(group, name),
             count(n_users),
-            *(_cell(found.loc[(name, group)]) for found in models.values()),
+            *(_cell(model.loc[(name, group)]) for model in models.values()),
         ]
         for (name, group), n_users in zip(full.index, full[columns.N_USERS], strict=True)
     ]
@@ -130,10 +127,10 @@ def _cell(row: pd.Series) -> str:
 def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
     n_users = table.drop_duplicates([columns.SLICE, columns.GROUP]).groupby(columns.SLICE)[columns.N_USERS].sum()
     text = (
-        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Lines: first:k, fine-tuned"
+        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Lines: first:k, fine-tuned "
+        f"at that depth. Hollow points: SASRec. Bands and bars: {confidence(study.alpha)} of the group; none where a "
+        "group has too few users."
     )
-    text += f" at that depth; hollow: SASRec. Bands and bars: {confidence(study.alpha)} of the group, each on its own;"
-    text += " none where a group has too few users."
     if table[N_SEEDS].max() > 1:
-        text += " Over several seeds: mean, and the lowest to the highest bound of any seed."
+        text += SEEDS_TEXT
     return f"{text} Study {study.name}, commit {study.commit}."

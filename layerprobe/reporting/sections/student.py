@@ -43,21 +43,23 @@ def student_section(study: StudyFiles) -> Section:
 
 def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) -> list[str]:
     alpha = DEFAULT_ALPHA if study.alpha is None else study.alpha
-    found = compare(teacher, student, alpha)
+    comparison = compare(teacher, student, alpha)
     text = student.metrics.selection
     which = "" if keeps_first(text) else f" ({text})"
     lead = (
-        f"### {student.name}: {student.metrics.depth} layers{which}, taught by {teacher.metrics.depth}\n\n"
-        f"Test targets of {count(found['n_users'].iloc[0])} users, full ranking, {confidence(alpha)}. "
+        f"### {student.name}: {student.metrics.depth} layers{which}, distilled from {teacher.metrics.depth}\n\n"
+        f"Test targets of {count(comparison[columns.N_USERS].iloc[0])} users, full ranking, {confidence(alpha)}. "
         f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )
-    rows = [[row["metric"], *(_with_interval(row, side) for side in SIDES)] for row in found.to_dict("records")]
+    rows = [
+        [row[columns.METRIC], *(_with_interval(row, side) for side in SIDES)] for row in comparison.to_dict("records")
+    ]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
 
 
 def _not_kept(study: StudyFiles, student: ModelFiles) -> str:
-    """Says of a student that is not what was decided, or picked within a budget, what it stands in place of."""
+    """Says so where the student does not keep the decided layers, or those picked within a budget."""
     decision = study.decision
     if decision is None:
         return ""
@@ -65,11 +67,14 @@ def _not_kept(study: StudyFiles, student: ModelFiles) -> str:
     whose, kept = ("the budget's pick", decision.budget) if has_pick else ("the decided selection", decision)
     if kept is None or kept.selection is None or kept.layers == student.metrics.layers:
         return ""
-    return f" This student is not {whose}, {kept.selection}: it was asked for, or that one cannot be distilled."
+    return (
+        f" This student is not {whose}, {kept.selection}: either the study sets other layers for it, or that selection "
+        "cannot be distilled."
+    )
 
 
 def _seeds(study: StudyFiles, student: ModelFiles) -> str:
-    """Says of a student that was trained with several seeds which one of them is shown."""
+    """Says which seed is shown where the student was trained with several."""
     if student.name != (study.spec or {}).get("distill", {}).get("name", "student"):
         return ""  # the curve holds the students of one name
     is_student = study.curve[columns.KIND] == student.metrics.kind
@@ -131,8 +136,8 @@ def _speed(teacher: ModelFiles, student: ModelFiles) -> str:
     ]
     table = markdown.table(["Time", "Teacher", "Student", "Student / teacher"], rows)
     note = (
-        "Times are wall-clock on the machine named below. The student's training does not count its teacher's. "
-        "Both models ranked the whole catalogue in the same way."
+        "Times are wall-clock times on the machine named below. The student's training time does not include the "
+        "teacher's. Both models ranked the whole catalogue in the same way."
     )
     return f"{table}\n\n{note}"
 

@@ -1,4 +1,4 @@
-"""Tables and words of who loses: which rows of `slice_differences.csv` the figure, the table and the sentence show."""
+"""Who loses: which rows of `slice_differences.csv` the figure and the table show, and the sentence about them."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def shown_differences(differences: pd.DataFrame, decision: DecisionRecord | None
     full = rows[columns.FULL_VALUE].where(rows[columns.FULL_VALUE] > 0)
     shares = {share: rows[bound] / full for share, bound in _BOUNDS.items()}
     place = pd.Series([list(names).index(key) if key in names else -1 for key in keys], index=rows.index)
-    found = named.assign(**shares).loc[place >= 0]
-    return found.iloc[np.argsort(place[place >= 0].to_numpy(), kind="stable")].reset_index(drop=True)
+    shown = named.assign(**shares).loc[place >= 0]
+    return shown.iloc[np.argsort(place[place >= 0].to_numpy(), kind="stable")].reset_index(drop=True)
 
 
 def _names(rows: pd.DataFrame, decision: DecisionRecord | None) -> dict[tuple[str, str], str]:
     """Returns what each shown model is called, by kind and selection."""
     variants = rows.loc[rows[columns.KIND] == VARIANT, [columns.SELECTION, columns.DEPTH]].drop_duplicates()
     depths = dict(variants.itertuples(index=False, name=None))
-    found: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], str] = {}
     chosen = None if decision is None or decision.chosen is None else decision.chosen.text
     if chosen in depths:
-        found[VARIANT, str(chosen)] = f"{_called(str(chosen), depths[chosen])}, decided"
+        names[VARIANT, str(chosen)] = f"{_called(str(chosen), depths[chosen])}, decided"
     elif depths:
         deepest = max(depths, key=lambda text: (depths[text], keeps_first(text)))
-        found[VARIANT, deepest] = _called(deepest, depths[deepest])
+        names[VARIANT, deepest] = _called(deepest, depths[deepest])
     students = rows.loc[rows[columns.KIND] == STUDENT, columns.SELECTION].unique()
     for text in students:
         beside = "" if len(students) == 1 else f" {text}"
-        found[STUDENT, text] = f"{label_of(STUDENT)}{beside}"
+        names[STUDENT, text] = f"{label_of(STUDENT)}{beside}"
     if (rows[columns.KIND] == REFERENCE).any():
-        found[REFERENCE, ""] = label_of(REFERENCE)
-    return found
+        names[REFERENCE, ""] = label_of(REFERENCE)
+    return names
 
 
 def _called(text: str, depth: int) -> str:
@@ -73,17 +73,17 @@ def _called(text: str, depth: int) -> str:
 
 
 def loses(table: pd.DataFrame) -> pd.Series:
-    """Tells which rows lose for certain: their interval for all groups together lies below 0."""
+    """Tells which rows lose significantly: their interval for all groups together lies below 0."""
     return table[columns.CI_HIGH_ALL] < 0
 
 
 def gains(table: pd.DataFrame) -> pd.Series:
-    """Tells which rows gain for certain."""
+    """Tells which rows gain significantly."""
     return table[columns.CI_LOW_ALL] > 0
 
 
 def who_loses(table: pd.DataFrame, alpha: float | None) -> str:
-    """Says in one sentence which groups of which model lose or gain for certain.
+    """Says in one sentence which groups of which model lose or gain significantly.
 
     Args:
         table: `shown_differences`; at least one row.
@@ -91,14 +91,16 @@ def who_loses(table: pd.DataFrame, alpha: float | None) -> str:
     """
     known = table.loc[table[columns.CI_LOW_ALL].notna()]
     if known.empty:
-        return "No group has enough users for an interval, so who loses cannot be told."
-    confidence = "" if alpha is None else f" with {level(1 - alpha)} confidence"
-    start = f"For certain{confidence}, all groups of a model together, {metric_label(*METRIC)} against the full model:"
-    certain = known.loc[loses(known) | gains(known)]
-    if certain.empty:
+        return "No group has enough users for an interval, so it is not known who loses."
+    confidence = "" if alpha is None else f"{level(1 - alpha)} confidence, "
+    start = (
+        f"Significant differences in {metric_label(*METRIC)} from the full model ({confidence}for all groups of a "
+        "model together):"
+    )
+    if not (loses(known) | gains(known)).any():
         return (
-            f"{start} no group loses or gains. That is no proof that all are served alike: the intervals say how much "
-            "could be hidden."
+            f"{start} none. This does not prove that all groups are served equally well: the intervals show how large "
+            "a difference may still be."
         )
     return f"{start} {'; '.join(_of_model(str(name), rows) for name, rows in known.groupby(NAME, sort=False))}."
 
@@ -109,7 +111,7 @@ def _of_model(name: str, rows: pd.DataFrame) -> str:
         for verb, which in (("loses", loses(rows)), ("gains", gains(rows)))
         if which.any()
     ]
-    return f"{name} {' and '.join(parts) or 'is not shown to lose or gain in any group'}"
+    return f"{name}: {' and '.join(parts) or 'none'}"
 
 
 def _listed(rows: pd.DataFrame) -> str:

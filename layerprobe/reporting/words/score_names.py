@@ -71,28 +71,29 @@ UNITS = {
 
 BAR_TEXTS = {
     "block-influence": (
-        "Block influence is 1 minus the mean cosine between a layer's input and output: 0 means that the layer does "
-        "nothing to the direction of the user vector."
+        "Block influence is 1 minus the mean cosine between a layer's input and output: 0 means that the layer leaves "
+        "the direction of the user vector as it is."
     ),
     "block-influence-centred": (
-        "Centred block influence is the same after the mean of all users is subtracted, so a direction that all users "
+        "Centred block influence is the same after the mean of all users is subtracted. So a direction that all users "
         "share cannot hide a change."
     ),
     "block-influence-standardised": (
-        "Standardised block influence puts every dimension on one scale first, so the gain of a normalisation layer "
-        "does not count, nor does how loud a dimension is."
+        "Standardised block influence first gives every dimension the same scale. So neither the gain of a "
+        "normalisation layer nor the size of a dimension counts."
     ),
     columns.ANGULAR: (
-        "Angular distance is the angle between input and output as a share of pi: 0 the same, 0.5 orthogonal."
+        "Angular distance is the angle between input and output as a share of pi: 0 is the same direction, 0.5 is "
+        "orthogonal."
     ),
-    "cka-drop": "CKA drop is 1 minus the linear CKA of input and output: how far the layer rearranges the users.",
+    "cka-drop": "CKA drop is 1 minus the linear CKA of input and output: how much the layer rearranges the users.",
     columns.DROP_ONE: (
-        "For the loss without the layer one layer of the trained full model is skipped, nothing is retrained, and "
-        "NDCG@10 is measured on validation users. A negative loss means that the model is better without the layer."
+        "Loss without the layer: one layer of the trained full model is skipped, nothing is retrained, and NDCG@10 is "
+        "measured on validation users. A negative loss means that the model is better without the layer."
     ),
     "taylor": (
         "Taylor is the size of the change of the loss, up or down, that a first-order expansion predicts when the "
-        "layer is skipped. It holds for small changes and a layer is seldom one."
+        "layer is skipped. The prediction holds for small changes; skipping a layer is often a large one."
     ),
 }
 
