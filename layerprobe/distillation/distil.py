@@ -76,7 +76,7 @@ def distil(
         folder=None if folder is None else as_path("folder", folder),
         make_objective=lambda batches: block_objective(teacher, batches, ends, options.weights, loss),
         spec={"weights": asdict(options.weights), "blocks": ends.blocks, "teacher_depth": teacher.n_layers},
-        label=f"student of {student.n_layers} layers, teacher of {teacher.n_layers}",
+        label=f"student, {student.n_layers} of its teacher's {teacher.n_layers} layers",
     )
     return fit_by(StudentInTraining(student, ends.blocks, options.seed), split, options.training, plan)
 

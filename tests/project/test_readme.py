@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import layerprobe
 from layerprobe.cli.main import build_parser
 from layerprobe.store.atomic import read_json
 
@@ -62,6 +67,37 @@ def test_every_command_the_readme_shows_exists() -> None:
     known = next(action.choices for action in build_parser()._actions if action.dest == "command")
     assert len(shown) >= 3
     assert shown <= set(known or {})
+
+
+def python_section() -> str:
+    return re.findall(r"^## From Python$.*?^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)[0]
+
+
+def test_the_python_section_is_short_and_uses_public_names_alone() -> None:
+    code = python_section()
+    assert len(code.splitlines()) <= 25
+    tree = ast.parse(code)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imports] == ["import layerprobe as lp"]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lp"
+    }
+    assert {"prepare", "fit", "rank", "decide", "distil", "export_student"} <= used <= set(layerprobe.__all__)
+
+
+def test_the_python_section_runs_from_a_log_to_a_student(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    command = [sys.executable, "-W", "error", "-c", python_section()]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    sentence, table = done.stdout.split("\n", 1)
+    assert re.search(r"^Keep (\d of 4|all|no) layers?|undecided", sentence)
+    assert len(table.splitlines()) == 1 + 3  # header, and the three best items
+    assert (tmp_path / "my-student" / "backbone" / "model.safetensors").exists()
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
