@@ -221,9 +221,9 @@ class Study(studies.Study):
 
     def _selection(self, text: str) -> LayerSelection:
         """Returns the studied selection of this text, or the one that keeps the same layers."""
-        asked = parse_selection(text, self.n_layers, self.measured)
+        wanted = parse_selection(text, self.n_layers, self.measured)
         for selection in self.selections:
-            if selection.layers == asked.layers:
+            if selection.layers == wanted.layers:
                 return selection
         studied = ", ".join(selection.text for selection in self.selections)
         raise InputError(f"the study has no selection {text}; it has {studied}")

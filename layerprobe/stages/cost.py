@@ -49,7 +49,7 @@ def run(study: Study) -> None:
     served = processes.agreed(lambda: serve(models, split, study.spec.cost.calls, removes))
     training = [trained_bytes(job, split) for job in jobs]
     processes.on_main(lambda: _write(study, jobs, key, served, training))
-    measured = processes.agreed(lambda: sum(found is not None for found in served))
+    measured = processes.agreed(lambda: sum(costs is not None for costs in served))
     say(f"cost: {measured} models measured on {available_device().type}")
 
 
@@ -58,11 +58,11 @@ def measured_jobs(study: Study) -> list[ModelJob]:
 
     What a model costs does not depend on its seed. A selection of which no training is finished is left out.
     """
-    found = []
+    variants = []
     for selection in study.selections:
         jobs = [variant_job(study, selection, seed) for seed in study.spec.probe.seeds]
-        found += [job for job in jobs if (job.folder / DONE).exists()][:1]
-    return [*found, sasrec_job(study, study.spec.probe.seeds[0])]
+        variants += [job for job in jobs if (job.folder / DONE).exists()][:1]
+    return [*variants, sasrec_job(study, study.spec.probe.seeds[0])]
 
 
 def _key(study: Study, jobs: list[ModelJob]) -> str:
@@ -76,7 +76,7 @@ def _trainings(study: Study, job: ModelJob) -> list[Path]:
     """Returns the finished folders of all seeds of a job's model."""
     if job.point.depth is None:
         return [job.folder]
-    selection = next(each for each in study.selections if each.text == job.point.selection)
+    selection = next(one for one in study.selections if one.text == job.point.selection)
     folders = [study.variant_folder(selection, seed) for seed in study.spec.probe.seeds]
     return [folder for folder in folders if (folder / DONE).exists()]
 
@@ -88,9 +88,9 @@ def _write(
     layout = study.layout
     (layout.costs / DONE).unlink(missing_ok=True)
     rows = [
-        {**_described(study, job), **_measured(found), columns.TRAINING_BYTES: taken}
-        for job, found, taken in zip(jobs, served, training, strict=True)
-        if found is not None
+        {**_described(study, job), **_measured(answers), columns.TRAINING_BYTES: trained}
+        for job, answers, trained in zip(jobs, served, training, strict=True)
+        if answers is not None
     ]
     if all(row[columns.DEPTH] is None for row in rows):
         for path in (layout.cost_table, layout.cost_facts, layout.front):
@@ -112,20 +112,20 @@ def _described(study: Study, job: ModelJob) -> dict[str, Any]:
         columns.DEPTH: job.point.depth,
         columns.PARAMETERS: counts["total"],
         **{f"{columns.PARAMETERS}_{part}": counts.get(part) for part in columns.PARAMETER_PARTS},
-        columns.TRAIN_SECONDS: float(np.mean([each.train_seconds for each in trainings])),
+        columns.TRAIN_SECONDS: float(np.mean([training.train_seconds for training in trainings])),
     }
 
 
-def _measured(found: Served) -> dict[str, float]:
-    one, many = (np.array(found.calls[size]) for size in (ONE, MANY))
+def _measured(served: Served) -> dict[str, float]:
+    one, many = (np.array(served.calls[size]) for size in (ONE, MANY))
     return {
         columns.USERS_PER_SECOND: 1000 * MANY * len(many) / float(many.sum()),
         columns.LATENCY_P50_1: float(np.quantile(one, 0.5)),
         columns.LATENCY_P95_1: float(np.quantile(one, 0.95)),
         columns.LATENCY_P50_64: float(np.quantile(many, 0.5)),
         columns.LATENCY_P95_64: float(np.quantile(many, 0.95)),
-        columns.WEIGHT_BYTES: found.weights,
-        columns.SCORING_BYTES: found.scoring,
+        columns.WEIGHT_BYTES: served.weights,
+        columns.SCORING_BYTES: served.scoring,
     }
 
 

@@ -35,7 +35,9 @@ def curve_points(study: Study) -> list[RankedPoint]:
     seeds = study.spec.probe.seeds
     folders = [study.variant_folder(selection, seed) for seed in seeds for selection in study.selections]
     for control in study.spec.probe.controls:
-        folders += [study.control_folder(control, each, seed) for seed in seeds for each in study.control_selections]
+        folders += [
+            study.control_folder(control, selection, seed) for seed in seeds for selection in study.control_selections
+        ]
     folders += [*study.student_folders.values(), *study.sasrec_folders.values()]
     models = [(model_point(folder), read_ranks(folder)) for folder in folders if (folder / DONE).exists()]
     exits = [

@@ -59,7 +59,9 @@ def decide_study(study: Study) -> None:
         BudgetNotMet: as `run`.
     """
     finished = complete(study)
-    variants = {each: _ranks_of(finished, partial(study.variant_folder, each)) for each in finished.selections}
+    variants = {
+        selection: _ranks_of(finished, partial(study.variant_folder, selection)) for selection in finished.selections
+    }
     sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
     decision = decide(variants, {SASREC: sasrec, **floor_ranks(study)}, study.spec.decision)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
@@ -99,8 +101,8 @@ def _compare_controls(finished: Complete, variants: Mapping[LayerSelection, list
     path, arms = study.layout.control_comparison, []
     for control in study.spec.probe.controls:
         pairs = {
-            each: (variants[each], _ranks_of(finished, partial(study.control_folder, control, each)))
-            for each in finished.twins(control)
+            selection: (variants[selection], _ranks_of(finished, partial(study.control_folder, control, selection)))
+            for selection in finished.twins(control)
         }
         if pairs:
             arms.append(compare_control(control, pairs, study.spec.decision))

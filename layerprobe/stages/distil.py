@@ -65,8 +65,8 @@ def _planned_text(study: Study) -> str:
 
 def _planned_selection(study: Study) -> LayerSelection:
     """Returns the student's layers; where they are not known yet, the most expensive ones they can become."""
-    asked = study.spec.distill.selection
-    form = None if asked is None else measured_form(asked, study.n_layers)
+    text = study.spec.distill.selection
+    form = None if text is None else measured_form(text, study.n_layers)
     if form is not None and form[0] not in study.measured:
         return parse_selection(f"first:{form[1]}", study.n_layers)
     if study.student_selection is not None or study.layout.decision.exists():

@@ -54,21 +54,21 @@ def plan(study: Study) -> list[Planned]:
     seeds = study.spec.probe.seeds
     # What a selection costs depends on its depth alone, so the first layers stand for those still to be measured.
     waiting = [LayerSelection(tuple(range(depth)), text, study.n_layers) for text, depth in study.family.pending]
-    measured = [(each, f"{each}") for each in study.selections]
-    unmeasured = [(each, f"{each} (layers measured first)") for each in waiting]
+    measured = [(selection, f"{selection}") for selection in study.selections]
+    unmeasured = [(selection, f"{selection} (layers measured first)") for selection in waiting]
     rows = [
-        _planned(study, f"variant: {name}, seed {seed}", each, study.variant_folder(each, seed))
+        _planned(study, f"variant: {name}, seed {seed}", selection, study.variant_folder(selection, seed))
         for part in (measured, unmeasured)
         for seed in seeds
-        for each, name in part
-        if study.variant_folder(each, seed) != study.layout.teacher
+        for selection, name in part
+        if study.variant_folder(selection, seed) != study.layout.teacher
     ]
     for control in study.spec.probe.controls:
         rows += [
-            _planned(study, f"{control}: {each}, seed {seed}", each, study.control_folder(control, each, seed))
+            _planned(study, f"{control}: {kept}, seed {seed}", kept, study.control_folder(control, kept, seed))
             for seed in seeds
-            for each in (*study.control_selections, *waiting)
-            if each.depth
+            for kept in (*study.control_selections, *waiting)
+            if kept.depth
         ]
     return rows
 

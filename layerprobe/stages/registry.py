@@ -44,7 +44,7 @@ def stage_named(name: str, stages: tuple[Stage, ...] = STAGES) -> Stage:
     for stage in stages:
         if stage.name == name:
             return stage
-    raise InputError(f"a stage must be one of {', '.join(each.name for each in stages)}; got {name!r}")
+    raise InputError(f"a stage must be one of {', '.join(stage.name for stage in stages)}; got {name!r}")
 
 
 def stages_until(last: str | None, stages: tuple[Stage, ...] = STAGES) -> list[Stage]:
@@ -61,12 +61,12 @@ def stages_until(last: str | None, stages: tuple[Stage, ...] = STAGES) -> list[S
     ['data', 'items', 'teach']
     """
     needed = {stage.name for stage in stages} if last is None else _needed(last, stages)
-    found: list[Stage] = []
+    due: list[Stage] = []
     for stage in stages:
-        if stage.name in needed and (not found or found[-1] != stage):
-            found += [stage, *(stage_named(name, stages) for name in stage.renews)]
-    return found
+        if stage.name in needed and (not due or due[-1] != stage):
+            due += [stage, *(stage_named(name, stages) for name in stage.renews)]
+    return due
 
 
 def _needed(name: str, stages: tuple[Stage, ...]) -> set[str]:
-    return {name}.union(*(_needed(each, stages) for each in stage_named(name, stages).reads))
+    return {name}.union(*(_needed(stage, stages) for stage in stage_named(name, stages).reads))

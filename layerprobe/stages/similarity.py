@@ -130,20 +130,20 @@ def _write_tables(study: Study, key: str, lost: PairScores, greedy: list[int] | 
     resampling = Resampling(spec.n_boot, study.spec.evaluation.alpha, spec.seed)
     sample = sampled_states(teacher, study.data.split, sample_options(study))
     hidden = sample.hidden
-    found = pair_scores(hidden, tuple(dict.fromkeys((*spec.measures, *NEEDED))))
-    asked = {name: found[name] for name in spec.measures}
+    scores = pair_scores(hidden, tuple(dict.fromkeys((*spec.measures, *NEEDED))))
+    wanted = {name: scores[name] for name in spec.measures}
     importance = [
-        importance_table(found, hidden, resampling),
+        importance_table(scores, hidden, resampling),
         _importance_rows(columns.DROP_ONE, lost, resampling),
         _importance_rows(TAYLOR, _predicted(study, teacher, sample.users), resampling, 0.0),
     ]
-    kept = kept_layers(found, len(hidden)) | ({} if greedy is None else {GREEDY: kept_by_order(greedy)})
-    write_parquet(layout.similarity_table, square_table(asked, hidden, sample.label, resampling))
+    kept = kept_layers(scores, len(hidden)) | ({} if greedy is None else {GREEDY: kept_by_order(greedy)})
+    write_parquet(layout.similarity_table, square_table(wanted, hidden, sample.label, resampling))
     null = null_table(hidden, spec.measures, spec.n_permutations, resampling.alpha, spec.seed)
     write_csv(layout.null, null)
     write_csv(layout.states, state_table(hidden))
     write_csv(layout.importance, pd.concat(importance, ignore_index=True))
-    write_csv(layout.blocks, block_table(found, hidden, resampling))
+    write_csv(layout.blocks, block_table(scores, hidden, resampling))
     _write_greedy(study, greedy)
     write_json(layout.selections, {form: {"kept": sets} for form, sets in kept.items()})
     mark_done(layout.similarity, key, _files(layout))

@@ -165,8 +165,8 @@ def check_student(study: Study) -> None:
         return
     depth = study.student_depth
     assert depth is not None
-    found = block_map(deepest, depth, spec.blocks)
-    if found.blocks == 1 and spec.weights.multiple > 0:
+    blocks = block_map(deepest, depth, spec.blocks)
+    if blocks.blocks == 1 and spec.weights.multiple > 0:
         raise InputError(
             f"a student of {depth} layers has no inner block in common with a teacher of {deepest}, which "
             "distill.weights.multiple needs: choose depths with a common divisor above 1, or set it to 0"

@@ -72,9 +72,9 @@ def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | N
             return f"unknown key {prefix}{name}" + (f", did you mean {prefix}{near[0]}" if near else "")
         inner = [kind for kind in (types[name], *get_args(types[name])) if hasattr(kind, "__dataclass_fields__")]
         if inner and isinstance(entry, dict):
-            found = _unknown_key(entry, inner[0], f"{prefix}{name}.")
-            if found is not None:
-                return found
+            unknown = _unknown_key(entry, inner[0], f"{prefix}{name}.")
+            if unknown is not None:
+                return unknown
     return None
 
 
@@ -88,10 +88,10 @@ def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
 
 def _cause(error: ValueError) -> BaseException:
     """Returns our own error where the parser has wrapped one, as it does in sections that may be null."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, InputError):
-        found = found.__cause__ or found.__context__
-    return error if found is None else InputError(str(found))
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return error if cause is None else InputError(str(cause))
 
 
 def spec_of(plain: dict[str, Any]) -> StudySpec:

@@ -54,7 +54,7 @@ class Study:
     def measured(self) -> Measured:
         """Layers kept by the measured forms, as far as the similarity stage has measured them."""
         path = self.layout.selections
-        return {form: found["kept"] for form, found in read_json(path).items()} if path.exists() else {}
+        return {form: stored["kept"] for form, stored in read_json(path).items()} if path.exists() else {}
 
     @property
     def asked_forms(self) -> set[str]:
@@ -65,7 +65,7 @@ class Study:
     @property
     def asked_texts(self) -> list[str]:
         """Selections beside `probe.depths`, one text each."""
-        return [each for text in self.spec.probe.texts for each in every_number(text, self.n_layers)]
+        return [selection for text in self.spec.probe.texts for selection in every_number(text, self.n_layers)]
 
     @property
     def needs_greedy(self) -> bool:

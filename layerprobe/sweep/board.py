@@ -54,11 +54,11 @@ class Board:
     def end(self, ended: Ended, beside: str = "") -> None:
         """Counts a step that has ended and prints the progress."""
         task, until = ended.step.task, ended.step.until
-        taken = ((until or self.epochs) - self.at[task]) / self.epochs
+        share = ((until or self.epochs) - self.at[task]) / self.epochs
         if ended.error is not None:
             self.failed.append(task)
-        elif taken > 0:
-            self.samples.append((task.selection.depth, ended.seconds / taken))
+        elif share > 0:
+            self.samples.append((task.selection.depth, ended.seconds / share))
         if ended.error is None and until is not None:
             self.at[task] = until
         else:
@@ -106,7 +106,7 @@ def expected_share(at: int, choices: Sequence[int], keep: float, epochs: int) ->
     (1.0, 0.25, 0.3125)
     """
     share, chance = 0.0, 1.0
-    for epoch in [*(each for each in choices if each > at), epochs]:
+    for epoch in [*(choice for choice in choices if choice > at), epochs]:
         share += chance * (epoch - at) / epochs
         at, chance = epoch, chance * keep
     return share

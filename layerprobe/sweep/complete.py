@@ -30,7 +30,11 @@ class Complete:
 
     def twins(self, control: str) -> tuple[LayerSelection, ...]:
         """Returns the selections that an arm can compare: variant and twin are finished with each seed."""
-        return tuple(each for each in self.selections if each.depth and self.finished_with(each, control) == self.seeds)
+        return tuple(
+            selection
+            for selection in self.selections
+            if selection.depth and self.finished_with(selection, control) == self.seeds
+        )
 
     def finished_with(self, selection: LayerSelection, control: str | None = None) -> tuple[int, ...]:
         """Returns those of `seeds` with which a model is finished."""
@@ -46,32 +50,33 @@ class Complete:
         return [f"Seed {seed} is left out for every selection: the full model failed with it." for seed in lost]
 
     def _failed_notes(self, control: str | None) -> list[str]:
-        found = []
-        for each in self.study.selections:
-            seeds = [seed for seed in self.seeds if Task(each, seed, control).state(self.study) == "failed"]
+        notes = []
+        for selection in self.study.selections:
+            seeds = [seed for seed in self.seeds if Task(selection, seed, control).state(self.study) == "failed"]
             if seeds:
                 named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
                 whose = "its training" if control is None else f"the training of its {control} twin"
                 place = "the tests" if control is None else "that arm"
-                found.append(f"{each} is left out of {place}: {whose} failed with {named}.")
-        return found
+                notes.append(f"{selection} is left out of {place}: {whose} failed with {named}.")
+        return notes
 
     def _control_notes(self) -> list[str]:
         return [note for control in self.study.spec.probe.controls for note in self._failed_notes(control)]
 
     def _halted_notes(self) -> list[str]:
-        found = []
-        for each in self.study.selections:
-            tasks = [Task(each, seed) for seed in self.seeds]
+        notes = []
+        for selection in self.study.selections:
+            tasks = [Task(selection, seed) for seed in self.seeds]
             halted = [task for task in tasks if task.state(self.study) == "halted"]
             if halted:
                 record: dict[str, Any] = read_json(halted[0].folder(self.study) / HALTED)
                 epochs = "1 epoch" if record["epoch"] == 1 else f"{record['epoch']} epochs"
-                found.append(
-                    f"{each} is left out of the tests: stopped after {epochs} by halving, with a validation NDCG@10 of "
-                    f"{record[VALID]:.4f}; the selections that continued have at least {record[CUT_OFF]:.4f}."
+                notes.append(
+                    f"{selection} is left out of the tests: stopped after {epochs} by halving, with a validation "
+                    f"NDCG@10 of {record[VALID]:.4f}; the selections that continued have at least "
+                    f"{record[CUT_OFF]:.4f}."
                 )
-        return found
+        return notes
 
 
 def complete(study: Study) -> Complete:
@@ -82,8 +87,8 @@ def complete(study: Study) -> Complete:
             intervals that must cover the noise of training.
     """
     seeds = tuple(seed for seed in study.spec.probe.seeds if Task(study.full, seed).state(study) == "done")
-    found = Complete(study, seeds, ())
-    selections = tuple(each for each in study.selections if found.finished_with(each) == seeds)
+    finished = Complete(study, seeds, ())
+    selections = tuple(selection for selection in study.selections if finished.finished_with(selection) == seeds)
     if not seeds or len(selections) < 2:
         what = "the full model" if not seeds else "any smaller selection"
         raise StudyError(f"nothing can be decided without {what}: {failed_line(study) or 'run the probe stage'}")

@@ -37,15 +37,15 @@ def rungs(options: HalvingOptions | None, epochs: int) -> list[int]:
     """
     if options is None:
         return []
-    found = [options.after]
-    while found[-1] < epochs:
-        found.append(2 * found[-1])
-    return found[:-1]
+    epochs_of_choice = [options.after]
+    while epochs_of_choice[-1] < epochs:
+        epochs_of_choice.append(2 * epochs_of_choice[-1])
+    return epochs_of_choice[:-1]
 
 
 def candidates(study: Study) -> list[LayerSelection]:
     """Returns the selections that halving may stop: all but depth 0 and the full model."""
-    return [each for each in study.selections if 0 < each.depth < study.n_layers]
+    return [selection for selection in study.selections if 0 < selection.depth < study.n_layers]
 
 
 def best_until(folder: Path, epoch: int) -> float:
@@ -56,7 +56,7 @@ def best_until(folder: Path, epoch: int) -> float:
 
 def best_of(values: Mapping[LayerSelection, float], keep: float) -> list[LayerSelection]:
     """Returns the share `keep` with the highest values, rounded up; of equal ones those with fewer layers."""
-    ordered = sorted(values, key=lambda each: (-values[each], each.depth))
+    ordered = sorted(values, key=lambda selection: (-values[selection], selection.depth))
     return ordered[: math.ceil(keep * len(ordered))]
 
 
@@ -79,27 +79,27 @@ class Choice:
         """Chooses among selections whose every seed has reached the epoch."""
         seeds = study.spec.probe.seeds
         values = {
-            each: float(np.mean([best_until(study.variant_folder(each, seed), epoch) for seed in seeds]))
-            for each in selections
+            selection: float(np.mean([best_until(study.variant_folder(selection, seed), epoch) for seed in seeds]))
+            for selection in selections
         }
         return Choice(epoch, values, best_of(values, keep))
 
     @property
     def stopped(self) -> list[LayerSelection]:
         """Those that do not continue."""
-        return [each for each in self.values if each not in self.kept]
+        return [selection for selection in self.values if selection not in self.kept]
 
     def record(self, study: Study, halted: Sequence[LayerSelection]) -> None:
         """Writes `halted.json` into every unfinished model of the selections and prints a line."""
-        cut_off = min((self.values[each] for each in self.kept), default=0.0)
+        cut_off = min((self.values[selection] for selection in self.kept), default=0.0)
         for selection in halted:
             for seed in study.spec.probe.seeds:
                 task = Task(selection, seed)
                 if task.state(study) != "done":
-                    found = {"epoch": self.epoch, VALID: self.values[selection], CUT_OFF: cut_off}
-                    write_json(task.folder(study) / HALTED, {"what": task.label, **found})
+                    standing = {"epoch": self.epoch, VALID: self.values[selection], CUT_OFF: cut_off}
+                    write_json(task.folder(study) / HALTED, {"what": task.label, **standing})
         if halted:
-            names = ", ".join(f"{each} ({self.values[each]:.4f})" for each in halted)
+            names = ", ".join(f"{selection} ({self.values[selection]:.4f})" for selection in halted)
             say(
                 f"halving: {len(self.kept)} of {len(self.values)} selections continue after epoch {self.epoch}, with a "
                 f"validation NDCG@10 of at least {cut_off:.4f}; stopped: {names}"

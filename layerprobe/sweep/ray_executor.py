@@ -222,10 +222,10 @@ def train_on_worker(place: Place, selection: str, seed: int, control: str | None
     error = refused = None
     try:
         study = _open(place)
-        chosen = next(each for each in study.selections if each.text == selection)
+        chosen = next(kept for kept in study.selections if kept.text == selection)
         error = _attempt_alone(study, Step(Task(chosen, seed, control), until))
-    except InputError as found:
-        refused = str(found)
+    except InputError as refusal:
+        refused = str(refusal)
     sys.stderr.flush()
     return Reply(error, refused, time.monotonic() - started)
 

@@ -90,13 +90,19 @@ class _Sweep:
             tasks = [Task(selection, seed) for seed in seeds for selection in going]
             self._do(self._short_of(tasks, epoch), f"at epoch {epoch}")
             # A selection with a failed seed cannot be compared, and its other seeds are trained to the end.
-            going = [each for each in going if not any(Task(each, seed) in self.board.failed for seed in seeds)]
+            going = [
+                selection
+                for selection in going
+                if not any(Task(selection, seed) in self.board.failed for seed in seeds)
+            ]
             choice = processes.agreed(partial(Choice.of, self.study, going, epoch, options.keep))
             # Models that were finished before are kept.
-            halted = [each for each in choice.stopped if any(Task(each, seed) in self.left for seed in seeds)]
+            halted = [
+                selection for selection in choice.stopped if any(Task(selection, seed) in self.left for seed in seeds)
+            ]
             processes.on_main(partial(choice.record, self.study, halted))
             stopped += halted
-            going = [each for each in going if each in choice.kept]
+            going = [selection for selection in going if selection in choice.kept]
         return stopped
 
     def _short_of(self, tasks: list[Task], epoch: int) -> list[Step]:

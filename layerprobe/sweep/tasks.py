@@ -124,7 +124,7 @@ def sweep_tasks(study: Study) -> list[Task]:
     tasks = [Task(selection, seed) for seed in spec.seeds for selection in study.selections]
     tasks = [task for task in tasks if task.folder(study) != study.layout.teacher]
     for control in spec.controls:
-        tasks += [Task(each, seed, control) for seed in spec.seeds for each in study.control_selections]
+        tasks += [Task(selection, seed, control) for seed in spec.seeds for selection in study.control_selections]
     return tasks
 
 

@@ -92,8 +92,8 @@ class Estimator:
         cost = self._line(self._recipe(planned), planned.training).at(self._depth(planned))
         if planned.kind != "distilled":
             return cost
-        seconds, taken = self._distilling(planned)
-        return replace(cost, step=cost.step + seconds, backward=cost.backward + taken)
+        seconds, bytes_more = self._distilling(planned)
+        return replace(cost, step=cost.step + seconds, backward=cost.backward + bytes_more)
 
     def seconds(self, planned: Planned) -> float:
         """Returns an upper bound of the time to finish a model; what is done already takes none."""
@@ -102,10 +102,10 @@ class Estimator:
             heads = self.study.spec.probe.heads
             fitting = heads.epochs * max(self.steps(planned), heads.least_steps) * cost.heads
             return fitting + cost.exits + self._cuts() * cost.valid
-        found = left.steps * cost.step + left.validations * cost.valid + cost.final
+        total = left.steps * cost.step + left.validations * cost.valid + cost.final
         if planned.kind == "sasrec":
-            return found + planned.floors * cost.final
-        return found + self._teaching_seconds(planned) if planned.kind == "distilled" else found
+            return total + planned.floors * cost.final
+        return total + self._teaching_seconds(planned) if planned.kind == "distilled" else total
 
     def _cuts(self) -> float:
         """Returns the cost of ranking with cut teachers, in units of one ranking of all validation users.
@@ -148,17 +148,19 @@ class Estimator:
 
     def disk(self, planned: list[Planned]) -> float:
         """Returns the bytes of all checkpoints: each model, a half-trained one while it is replaced, the student."""
-        trained = [self.size(each).bytes.trained for each in planned if each.kind != "teaching"]
-        exported = [self.size(each).parameters["total"] for each in planned if each.kind == "distilled"]
+        trained = [self.size(model).bytes.trained for model in planned if model.kind != "teaching"]
+        exported = [self.size(model).parameters["total"] for model in planned if model.kind == "distilled"]
         # Halving leaves every variant that it may stop half-trained until the last choice.
-        halved = [] if self.study.spec.probe.halving is None else [each for each in planned if self._may_stop(each)]
-        half = sum(self.size(each).bytes.trained for each in halved) or max(trained, default=0)
+        halved = [] if self.study.spec.probe.halving is None else [model for model in planned if self._may_stop(model)]
+        half = sum(self.size(model).bytes.trained for model in halved) or max(trained, default=0)
         return sum(trained) + RESUMED * (half + max(trained, default=0)) + FLOAT32 * max(exported, default=0)
 
     def _may_stop(self, planned: Planned) -> bool:
         """Tells whether a model is a variant that halving may stop: no twin, and neither depth 0 nor the full model."""
         stopped = candidates(self.study)
-        folders = {self.study.variant_folder(each, seed) for each in stopped for seed in self.study.spec.probe.seeds}
+        folders = {
+            self.study.variant_folder(selection, seed) for selection in stopped for seed in self.study.spec.probe.seeds
+        }
         return not folders.isdisjoint(planned.folders)
 
     def _distilled_need(self, planned: Planned, plain: Need) -> Need:
@@ -179,14 +181,14 @@ class Estimator:
 
     def _examples(self, planned: Planned) -> tuple[int, int]:
         """Returns the examples and targets of an epoch, counted once per training and length."""
-        for training, max_len, found in self._counted:
+        for training, max_len, counts in self._counted:
             if (training, max_len) == (planned.training, planned.max_len):
-                return found
+                return counts
         extra = 0 if planned.kind == "sasrec" else repeated_positions(self._recipe(planned))
         examples = train_batches(self.split, planned.max_len, planned.training, 0, extra).examples
-        found = len(examples), int(examples.supervised.sum())
-        self._counted.append((planned.training, planned.max_len, found))
-        return found
+        counts = len(examples), int(examples.supervised.sum())
+        self._counted.append((planned.training, planned.max_len, counts))
+        return counts
 
     @cached_property
     def _counted(self) -> list[tuple[TrainingOptions, int, tuple[int, int]]]:

@@ -86,15 +86,15 @@ def plan(study: Study) -> Plan:
     planned = planned_models(study)
     estimator = Estimator(study, data.split)
     machine = this_machine(study.folder, available_device())
-    left = [each for each in planned if each.state != "done"]
+    left = [model for model in planned if model.state != "done"]
     disk = _disk_refusal(estimator.disk(left), machine)
-    held = {each.label: estimator.held(each) for each in planned}
+    held = {model.label: estimator.held(model) for model in planned}
     refusal = _refusal(study, left, held, machine, AT_LEAST) or disk
     if refusal is None:
-        rows = [_measured(estimator, each) for each in planned]
+        rows = [_measured(estimator, model) for model in planned]
         refusal = _refusal(study, left, {row.planned.label: row.need for row in rows}, machine, "about ")
     else:
-        rows = [_unmeasured(estimator, each, held[each.label]) for each in planned]
+        rows = [_unmeasured(estimator, model, held[model.label]) for model in planned]
     return Plan(_lines(study, data, rows, machine), refusal, _total(rows))
 
 
@@ -115,8 +115,8 @@ def require_room(study: Study) -> None:
         return
     estimator = Estimator(study, study.data.split)
     machine = this_machine(study.folder, available_device())
-    left = [each for each in planned_models(study) if each.state != "done"]
-    held = {each.label: estimator.held(each) for each in left}
+    left = [model for model in planned_models(study) if model.state != "done"]
+    held = {model.label: estimator.held(model) for model in left}
     refusal = _refusal(study, left, held, machine, AT_LEAST)
     if refusal is not None:
         raise InputError(refusal)
@@ -164,17 +164,17 @@ def _total(rows: list[Row]) -> float | None:
 
 def _refusal(study: Study, left: list[Planned], needs: dict[str, Need], machine: Machine, how: str) -> str | None:
     """Names, of the models that do not fit, the one that needs most memory, and what to change; None where all fit."""
-    lacking = [each for each in left if needs[each.label].lacking(machine)]
+    lacking = [model for model in left if needs[model.label].lacking(machine)]
     if not lacking:
         return None
-    worst = max(lacking, key=lambda each: needs[each.label].device)
+    worst = max(lacking, key=lambda model: needs[model.label].device)
     need = needs[worst.label]
-    taken, there, where = need.device, machine.memory, machine.device
-    if machine.shared or taken <= there:
-        taken, there, where = need.host + (need.device if machine.shared else 0), machine.host, "the host"
+    needed, available, where = need.device, machine.memory, machine.device
+    if machine.shared or needed <= available:
+        needed, available, where = need.host + (need.device if machine.shared else 0), machine.host, "the host"
     return (
-        f"the plan does not fit: {worst.label} needs {how}{wording.size(taken)} of memory and {where} has "
-        f"{wording.size(there)} left: {', or '.join(_remedies(study, worst, how))}"
+        f"the plan does not fit: {worst.label} needs {how}{wording.size(needed)} of memory and {where} has "
+        f"{wording.size(available)} left: {', or '.join(_remedies(study, worst, how))}"
     )
 
 
@@ -184,15 +184,15 @@ def _remedies(study: Study, worst: Planned, how: str) -> list[str]:
     if worst.kind == "sasrec":
         return ["lower items.sasrec.dim or items.training.batch_size", "set items.training.max_tokens"]
     where = "distill.training" if worst.kind == "distilled" and spec.distill.training else "training"
-    found = [] if how == AT_LEAST else [f"lower {where}.batch_size or {where}.max_tokens"]
+    remedies = [] if how == AT_LEAST else [f"lower {where}.batch_size or {where}.max_tokens"]
     if spec.tuning.method == "full":
-        found.append("set tuning.method lora")
+        remedies.append("set tuning.method lora")
     elif spec.backbone.dtype == "float32" and spec.backbone.quantize is None:
-        found.append("set backbone.dtype bfloat16")
+        remedies.append("set backbone.dtype bfloat16")
     if how != AT_LEAST and not spec.backbone.gradient_checkpointing:
-        found.append("set backbone.gradient_checkpointing true")
+        remedies.append("set backbone.gradient_checkpointing true")
     return [
-        *found,
+        *remedies,
         "take fewer layers by backbone.keep" if spec.backbone.checkpoint else "lower backbone.layers or hidden_size",
     ]
 

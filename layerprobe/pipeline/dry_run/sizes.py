@@ -46,9 +46,9 @@ class Sizes:
         """Returns the size of the model that keeps `selection`; None keeps every layer."""
         cut = nullcontext() if selection is None else layers_kept(self.full.backbone, selection)
         with cut:
-            found = model_bytes(self.full)
+            sizes = model_bytes(self.full)
             saved = 0 if self.recipe.backbone.quantize is None else self._saved(self.recipe.backbone.quantize)
-            return Size(parameter_counts(self.full), replace(found, weights=found.weights - saved))
+            return Size(parameter_counts(self.full), replace(sizes, weights=sizes.weights - saved))
 
     def student(self, selection: LayerSelection, blocks: int) -> Size:
         """Returns the size of a student in training; `parameters` counts those of the exported student alone."""
@@ -58,8 +58,10 @@ class Sizes:
 
     def _saved(self, quantize: str) -> int:
         """Returns by how many bytes the linear maps, counted in bfloat16, shrink."""
-        linear = [(name, each) for name, each in self.full.backbone.named_modules() if isinstance(each, nn.Linear)]
-        held = sum(each.weight.numel() for name, each in linear if "lora_" not in name)
+        linear = [
+            (name, module) for name, module in self.full.backbone.named_modules() if isinstance(module, nn.Linear)
+        ]
+        held = sum(module.weight.numel() for name, module in linear if "lora_" not in name)
         return int(held * (2 - QUANTIZED[quantize]))
 
 

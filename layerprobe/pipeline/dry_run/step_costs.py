@@ -84,12 +84,12 @@ class CostLine:
     def at(self, depth: int) -> Cost:
         """Returns the costs of a depth on the line; a cost never falls with depth and is never below 0."""
         (low, high), (first, second) = self.depths, self.costs
-        found = {}
+        costs = {}
         for entry in fields(Cost):
             start, end = getattr(first, entry.name), getattr(second, entry.name)
             slope = max(0.0, (end - start) / (high - low))
-            found[entry.name] = max(0.0, start + slope * (depth - low))
-        return Cost(**found)
+            costs[entry.name] = max(0.0, start + slope * (depth - low))
+        return Cost(**costs)
 
     def backward(self, depth: int, gradients: int) -> float:
         """Returns the peak bytes of forward and backward pass at a depth whose gradients take `gradients` bytes.
@@ -183,8 +183,8 @@ class Workbench:
         cache = TeacherCache(states, torch.arange(len(split.sequences.items)) % CACHED_STATES)
         ends = (depth,) * blocks  # which states are compared costs the same
         objective = BlockDistillation(weights, BlockMap(ends, ends), cache, self.training.loss)
-        found, plain = measure_step(Engine(student, objective, self.training), batches), line.costs[1]
-        return max(0.0, found.seconds - plain.step), max(0.0, found.backward - plain.backward)
+        step, plain = measure_step(Engine(student, objective, self.training), batches), line.costs[1]
+        return max(0.0, step.seconds - plain.step), max(0.0, step.backward - plain.backward)
 
     def _shallow(self, depth: int) -> Recommender:
         recipe = weightless(self.recipe, depth)
@@ -211,12 +211,12 @@ def _with_teaching(cost: Cost, model: Recommender, batches: TrainBatches, shown:
             for portion in batches.portions(chosen):
                 model.hidden(portion.batch.to(model.device))
 
-    taken = peak_bytes(lambda: teach(widest), model.device)
+    peak = peak_bytes(lambda: teach(widest), model.device)
     return replace(
         cost,
         exits=share * _seconds(lambda: _rank(ExitScorer(model, own_heads(model)), shown), model.device),
         teacher=_seconds(lambda: teach(plan[len(plan) // 2]), model.device),
-        teacher_bytes=taken,
+        teacher_bytes=peak,
     )
 
 
@@ -229,8 +229,8 @@ def _with_heads(cost: Cost, model: Recommender, batches: TrainBatches, loss: Los
     def take(chosen: np.ndarray) -> None:
         fit.step(batches.portions(chosen))
 
-    taken = peak_bytes(lambda: take(widest), model.device)
-    return replace(cost, heads=_seconds(lambda: take(plan[len(plan) // 2]), model.device), heads_bytes=taken)
+    peak = peak_bytes(lambda: take(widest), model.device)
+    return replace(cost, heads=_seconds(lambda: take(plan[len(plan) // 2]), model.device), heads_bytes=peak)
 
 
 def _rank(scorer: Scorer, ranking: Ranking) -> None:

@@ -34,40 +34,40 @@ def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
         selection: the student's layers; variants are found by the layers, however they are written.
     """
     path, students = study.layout.distilled, study.student_folders
-    plain = next((each for each in study.selections if each.layers == selection.layers), None)
+    plain = next((one for one in study.selections if one.layers == selection.layers), None)
     if plain is None:
         path.unlink(missing_ok=True)
         return
     variants = {seed: study.variant_folder(plain, seed) for seed in students}
-    lost = [seed for seed in students if not all((each[seed] / DONE).exists() for each in (students, variants))]
+    lost = [seed for seed in students if not all((one[seed] / DONE).exists() for one in (students, variants))]
     students, variants = (
-        {seed: folder for seed, folder in each.items() if seed not in lost} for each in (students, variants)
+        {seed: folder for seed, folder in one.items() if seed not in lost} for one in (students, variants)
     )
     if not students:
         path.unlink(missing_ok=True)
         say(f"distilled: not compared, since the training of {plain} without a teacher is not finished with any seed")
         return
-    distilled, alone = ([read_ranks(folder) for folder in each.values()] for each in (students, variants))
-    found = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
+    distilled, alone = ([read_ranks(folder) for folder in one.values()] for one in (students, variants))
+    comparison = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
     notes = [DECIDED] if study.student_selection is None else []
     notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
-    write_distilled(study.folder, found.record(study.spec.distill.name, plain.text, notes))
-    say(f"distilled: {found.sentence}")
+    write_distilled(study.folder, comparison.record(study.spec.distill.name, plain.text, notes))
+    say(f"distilled: {comparison.sentence}")
 
 
 def _unlike(study: Study) -> list[str]:
     """Returns what differs between the trainings of student and variants besides the teacher, one clause each."""
-    spec, found = study.spec, []
+    spec, reasons = study.spec, []
     own = spec.training if spec.distill.training is None else spec.distill.training
     keys = differing_keys(to_plain(spec.training), to_plain(own))
     if keys:
-        found.append(f"the student has other training options ({', '.join(keys)})")
+        reasons.append(f"the student has other training options ({', '.join(keys)})")
     if spec.distill.start != spec.probe.start:
         student, variants = STARTS[spec.distill.start], STARTS[spec.probe.start]
-        found.append(f"the student started from {student}, the plain model from {variants}")
+        reasons.append(f"the student started from {student}, the plain model from {variants}")
     if study.student_recipe != study.recipe:
-        found.append("the student's backbone is not quantized")
-    return found
+        reasons.append("the student's backbone is not quantized")
+    return reasons
 
 
 def _untrained(name: str, folders: Mapping[int, Path]) -> list[str]:

@@ -31,8 +31,8 @@ def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequenc
         variants: per selection the ranks of its variants, one table per seed.
     """
     options = study.spec.decision
-    selections = tuple(each for each in variants if each.depth)
-    per_user = [PerUser.read(each.text, variants[each], options).over_seeds for each in selections]
+    selections = tuple(selection for selection in variants if selection.depth)
+    per_user = [PerUser.read(selection.text, variants[selection], options).over_seeds for selection in selections]
     curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
     table, points = predictiveness(
         _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
@@ -44,24 +44,26 @@ def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequenc
 def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str, np.ndarray]:
     """Returns every score of every selection, higher is better; NaN where a score is defined for first layers only."""
     layout = study.layout
-    found = layer_predictions(pd.read_csv(layout.importance), pd.read_csv(layout.blocks), selections)
+    scores = layer_predictions(pd.read_csv(layout.importance), pd.read_csv(layout.blocks), selections)
     cuts = cut_store(study).read_layers()
-    found[CUT] = np.array([cuts[each.layers].mean() for each in selections])
+    scores[CUT] = np.array([cuts[selection.layers].mean() for selection in selections])
     table = pd.read_parquet(layout.similarity_table)
     last = table.loc[(table[columns.MEASURE] == "cka") & (table[columns.LAYER_B] == study.n_layers)]
     if len(last):
-        found[TO_FULL] = _of_first(selections, last.set_index(columns.LAYER_A)[columns.VALUE].to_dict())
+        scores[TO_FULL] = _of_first(selections, last.set_index(columns.LAYER_A)[columns.VALUE].to_dict())
     for kind in EXIT_KINDS:
-        by_depth = {each.depth: _exit(study, kind, each.depth) for each in selections if _is_prefix(each)}
-        found[kind] = _of_first(selections, by_depth)
-    return found
+        by_depth = {
+            selection.depth: _exit(study, kind, selection.depth) for selection in selections if _is_prefix(selection)
+        }
+        scores[kind] = _of_first(selections, by_depth)
+    return scores
 
 
 def _exit(study: Study, kind: str, k: int) -> float:
     """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
     ranks, options = pd.read_parquet(study.layout.exit_ranks(kind, k)), study.spec.decision
-    asked = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
-    return float(metric_values(asked, options.metric, options.k).mean())
+    valid = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
+    return float(metric_values(valid, options.metric, options.k).mean())
 
 
 def _is_prefix(selection: LayerSelection) -> bool:
@@ -70,4 +72,4 @@ def _is_prefix(selection: LayerSelection) -> bool:
 
 
 def _of_first(selections: Sequence[LayerSelection], by_depth: Mapping[int, float]) -> np.ndarray:
-    return np.array([by_depth[each.depth] if _is_prefix(each) else np.nan for each in selections])
+    return np.array([by_depth[selection.depth] if _is_prefix(selection) else np.nan for selection in selections])

@@ -74,7 +74,7 @@ def difference_table(models: SlicedModels, full: str, alpha: float, covers_train
     if whole is None:
         return None
     # Failed trainings may leave a model without a seed in common with the full one; the decision drops it, too.
-    others = [each for each in by_model.values() if each.depth is None or set(each.ranks) & set(whole.ranks)]
+    others = [model for model in by_model.values() if model.depth is None or set(model.ranks) & set(whole.ranks)]
     return slice_differences(whole, others, models.cuts, SLICED_METRICS, alpha, covers_training)
 
 

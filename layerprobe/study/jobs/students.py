@@ -51,9 +51,9 @@ def student_selection(study: Study) -> LayerSelection:
     decided depth does not fit, the next larger one that fits is used, with its best studied selection (one that is not
     worse first, then by the metric), or `first:k` where none was studied.
     """
-    asked = study.student_selection
-    if asked is not None:
-        return asked
+    named = study.student_selection
+    if named is not None:
+        return named
     decision = read_decision(study.folder)
     kept = kept_by(decision)
     if kept.selection is not None and kept.depth is not None and study.can_distil(kept.depth):
