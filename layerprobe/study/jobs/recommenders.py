@@ -95,7 +95,11 @@ def load_teacher(study: Study) -> Recommender:
 
 
 def shared_dependencies(study: Study) -> dict[str, object]:
-    """Returns what every model's result depends on besides its own options."""
+    """Returns what every model's result depends on besides its own options.
+
+    It is hashed as it is (`teacher_key`, baselines), so a rule of a later version belongs in only where it is not at
+    its default.
+    """
     spec = study.spec.evaluation
     rules = {"sampled": spec.sampled, "seed": spec.seed, "remove_history": spec.remove_history, "ks": spec.ks}
     return {"evaluation": rules, "data": study.data_hash}
