@@ -74,7 +74,7 @@ def null_sentences(curves: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     highest = rows.groupby(columns.MEASURE, sort=False)[NULL_VALUE].max()
-    # The angle of unrelated, centred rows is half of pi, so a null of 0.5 is no finding.
+    # The angle of unrelated, centred rows is half of pi, so a null of 0.5 is not suspicious.
     natural = np.where(highest.index.isin(DISTANCES), 0.5, 0.0)
     highest = highest[highest > natural + LARGE_NULL]
     lost = rows.loc[rows[columns.VALUE] <= rows[NULL_HIGH]]
