@@ -125,7 +125,7 @@ def plot_importance(table: pd.DataFrame, measure: str = "block-influence", ax: A
 
 @mpl.rc_context(canvas.STYLE)
 def plot_decision(decision: DecisionRecord, ax: Axes | None = None) -> Axes:
-    """Draws the difference of every selection and floor to the full model, with intervals and the margin.
+    """Draws the difference of every selection and floor from the full model, with intervals and the margin.
 
     Args:
         decision: what `store.decision.read_decision` returns.
@@ -245,6 +245,6 @@ def _axes(ax: Any, size: tuple[float, float]) -> Axes:
 
 
 def _legend(axes: Axes, entries: Mapping[str, Any]) -> None:
-    """Writes the legend inside the axes, where it hides least."""
+    """Writes the legend inside the axes, where it hides the least."""
     handler = {tuple: HandlerTuple(ndivide=1)}  # artists of a tuple are drawn over each other
     axes.legend(list(entries.values()), list(entries), loc="best", handler_map=handler, framealpha=0.85)

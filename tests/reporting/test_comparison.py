@@ -24,18 +24,18 @@ def models(study: StudyFiles) -> tuple[ModelFiles, ModelFiles]:
 
 def test_values_are_the_mean_metrics_of_test_users_under_full_ranking(study: StudyFiles) -> None:
     teacher, student = models(study)
-    found = compare(teacher, student, 0.05).set_index("metric").loc["NDCG@10"]
+    comparison = compare(teacher, student, 0.05).set_index("metric").loc["NDCG@10"]
     for side, model in (("teacher", teacher), ("student", student)):
         ranks = model.ranks[(model.ranks["split"] == "test") & (model.ranks["protocol"] == "full")]
-        assert found[side] == pytest.approx(metric_values(ranks, "ndcg", 10).mean())
-        assert found["n_users"] == len(ranks)
-    assert found["difference"] == pytest.approx(found["student"] - found["teacher"])
+        assert comparison[side] == pytest.approx(metric_values(ranks, "ndcg", 10).mean())
+        assert comparison["n_users"] == len(ranks)
+    assert comparison["difference"] == pytest.approx(comparison["student"] - comparison["teacher"])
 
 
 def test_a_model_against_itself_differs_by_nothing(study: StudyFiles) -> None:
     teacher, _ = models(study)
-    found = compare(teacher, teacher, 0.05)
-    assert (found[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+    comparison = compare(teacher, teacher, 0.05)
+    assert (comparison[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
 def test_rows_in_another_order_change_nothing(study: StudyFiles) -> None:
@@ -45,8 +45,10 @@ def test_rows_in_another_order_change_nothing(study: StudyFiles) -> None:
 
 
 def test_pairing_makes_the_difference_sharper_than_the_two_values(study: StudyFiles) -> None:
-    found = compare(*models(study), 0.05).set_index("metric").loc["NDCG@10"]
-    width = {side: found[f"{side}_high"] - found[f"{side}_low"] for side in ("teacher", "student", "difference")}
+    comparison = compare(*models(study), 0.05).set_index("metric").loc["NDCG@10"]
+    width = {
+        side: comparison[f"{side}_high"] - comparison[f"{side}_low"] for side in ("teacher", "student", "difference")
+    }
     assert 0 < width["difference"] < 0.7 * width["teacher"]
 
 

@@ -43,9 +43,9 @@ def test_the_budget_is_said_first(section: Section) -> None:
 
 
 def test_a_study_without_a_budget_does_not_speak_of_one(fake_study: Path) -> None:
-    found = cost_section(read_study(fake_study))
-    assert "budget" not in found.markdown
-    assert {"latency_ms_p95_1", "parameters"} == set(found.figures[0].table["cost"])
+    section = cost_section(read_study(fake_study))
+    assert "budget" not in section.markdown
+    assert {"latency_ms_p95_1", "parameters"} == set(section.figures[0].table["cost"])
 
 
 def test_every_model_has_a_row_in_both_tables(section: Section, files: StudyFiles) -> None:
@@ -108,5 +108,5 @@ def test_a_wide_range_of_costs_is_drawn_on_a_logarithmic_axis(section: Section) 
     table = section.figures[0].table
     latency = table["cost"] == columns.LATENCY_P95_1
     wide = table.assign(**{columns.AMOUNT: table[columns.AMOUNT].where(~latency, table[columns.AMOUNT] ** 3)})
-    found = cost_figure(wide, {}, "NDCG@10", "made up").axes[:2]
-    assert [axes.get_xscale() for axes in found] == ["log", "linear"]
+    panels = cost_figure(wide, {}, "NDCG@10", "made up").axes[:2]
+    assert [axes.get_xscale() for axes in panels] == ["log", "linear"]

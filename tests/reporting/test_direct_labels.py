@@ -35,11 +35,11 @@ def test_no_label_is_no_work() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_positions_are_the_closest_ones_that_keep_order_and_gap(seed: int) -> None:
     positions = np.random.default_rng(seed).uniform(size=6)
-    found = spread(positions, 0.12, -10.0, 10.0)
+    moved = spread(positions, 0.12, -10.0, 10.0)
     steps = 0.12 * np.arange(6)
     expected = isotonic_regression(np.sort(positions) - steps).x + steps
-    assert np.sort(found) == pytest.approx(expected)
-    assert np.array_equal(np.argsort(found), np.argsort(positions))
+    assert np.sort(moved) == pytest.approx(expected)
+    assert np.array_equal(np.argsort(moved), np.argsort(positions))
 
 
 def test_texts_of_close_lines_do_not_overlap_when_drawn() -> None:

@@ -62,8 +62,8 @@ def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     hidden = {id(text) for axes in figure.findobj(Axes) for text in ticks_outside(axes)}
-    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and id(text) not in hidden]
-    return [(text, text.get_window_extent(canvas.get_renderer())) for text in found]
+    drawn = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and id(text) not in hidden]
+    return [(text, text.get_window_extent(canvas.get_renderer())) for text in drawn]
 
 
 def ticks_outside(axes: Axes) -> list[Text]:
@@ -79,13 +79,13 @@ def ticks_outside(axes: Axes) -> list[Text]:
 def test_no_text_is_cut_and_no_two_texts_overlap(name: str, drawn: dict[str, Figure]) -> None:
     figure = drawn[name]
     width, height = figure.get_size_inches() * figure.dpi
-    found = texts(figure)
-    assert len(found) > 8
-    for text, box in found:
+    drawn_texts = texts(figure)
+    assert len(drawn_texts) > 8
+    for text, box in drawn_texts:
         assert min(box.x0, box.y0) >= 0, text
         assert box.x1 <= width, text
         assert box.y1 <= height, text
-    for (one, first), (other, second) in combinations(found, 2):
+    for (one, first), (other, second) in combinations(drawn_texts, 2):
         shared_x = min(first.x1, second.x1) - max(first.x0, second.x0)
         shared_y = min(first.y1, second.y1) - max(first.y0, second.y0)
         rotated = one.get_rotation() not in (0, 90) or other.get_rotation() not in (0, 90)
@@ -101,10 +101,10 @@ def test_the_caption_names_study_and_commit(name: str, drawn: dict[str, Figure])
 def test_depth_captions_name_the_users_the_band_and_the_ranking(
     draw: Callable[..., NamedFigure], study: StudyFiles
 ) -> None:
-    found = words(draw(study).figure)
-    assert "400 users" in found
-    assert "95 % bootstrap interval over users" in found
-    assert "among the whole catalogue" in found
+    text = words(draw(study).figure)
+    assert "400 users" in text
+    assert "95 % bootstrap interval over users" in text
+    assert "among the whole catalogue" in text
     assert "999 uniform negatives" in words(draw(study, "sampled-999").figure)
 
 
@@ -114,7 +114,7 @@ def line_values(figure: Figure) -> list[np.ndarray]:
 
 def is_drawn(values: pd.Series, figure: Figure) -> bool:
     wanted = values.to_numpy()
-    return any(len(found) == len(wanted) and np.allclose(found, wanted) for found in line_values(figure))
+    return any(len(line) == len(wanted) and np.allclose(line, wanted) for line in line_values(figure))
 
 
 def test_variants_and_exits_are_drawn_in_figures_of_their_own(study: StudyFiles) -> None:
@@ -191,9 +191,9 @@ def marked(figure: Figure, label: str) -> list[tuple[float, float]]:
 def test_selections_of_one_depth_stand_side_by_side_with_looks_of_their_own(mixed_study: Path) -> None:
     named = draw_variants(read_study(mixed_study))
     value = named.table[named.table["metric"] == "ndcg"].set_index(["kind", "selection"])["value"]
-    found = {text: marked(named.figure, text) for text in ("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1")}
+    drawn_at = {text: marked(named.figure, text) for text in ("last:1", "every:2", "keep:0,3", "random:2@7", "drop:1")}
     # L = 4, so a step aside is 0.1; the first to the right of each depth is the student's.
-    assert found == {
+    assert drawn_at == {
         "last:1": [(pytest.approx(0.9), pytest.approx(value["variant", "last:1"]))],
         "every:2": [(pytest.approx(1.9), pytest.approx(value["variant", "every:2"]))],
         "keep:0,3": [(pytest.approx(2.2), pytest.approx(value["variant", "keep:0,3"]))],
@@ -235,10 +235,10 @@ def test_many_listed_selections_share_the_look_of_their_family() -> None:
 def test_selections_crowd_at_most_to_a_point_four_of_a_layer_from_their_depth() -> None:
     drawn = [f"random:8@{seed}" for seed in range(9)]
     table = pd.DataFrame({"kind": "variant", "selection": ["first:8", *drawn], "depth": 8})
-    found = places(table.assign(family=["first", *["random"] * 9]), 28)
-    assert found["first:8"] == 8
-    assert len(set(found.values())) == 10
-    assert max(abs(place - 8) for place in found.values()) == pytest.approx(0.4)
+    placed = places(table.assign(family=["first", *["random"] * 9]), 28)
+    assert placed["first:8"] == 8
+    assert len(set(placed.values())) == 10
+    assert max(abs(place - 8) for place in placed.values()) == pytest.approx(0.4)
     alone = places(pd.DataFrame({"kind": "variant", "selection": ["keep:1"], "depth": 1, "family": "keep"}), 4)
     assert alone == {"keep:1": 1}
 

@@ -177,6 +177,6 @@ def test_a_score_without_a_correlation_keeps_its_panel(deep: StudyFiles) -> None
     assert worth is not None
     worth = worth[worth["score"] != "taylor"]
     worth = worth.assign(correlation=worth["correlation"].mask(worth["score"] == "cka-drop"))
-    found = [text.split("\n") for text in titles(predicted_figure(predicted, ranked(worth), "").axes)]
-    assert ["CKA drop", "not defined"] in found
-    assert ["Taylor, first order", ""] in found
+    names = [text.split("\n") for text in titles(predicted_figure(predicted, ranked(worth), "").axes)]
+    assert ["CKA drop", "not defined"] in names
+    assert ["Taylor, first order", ""] in names

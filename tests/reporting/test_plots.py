@@ -65,8 +65,8 @@ def lines(axes: Axes) -> list[list[list[float]]]:
 
 
 def legend(axes: Axes) -> list[str]:
-    found = axes.get_legend()
-    return [] if found is None else [text.get_text() for text in found.get_texts()]
+    drawn = axes.get_legend()
+    return [] if drawn is None else [text.get_text() for text in drawn.get_texts()]
 
 
 @pytest.mark.parametrize(("metric", "k", "label"), [("ndcg", 10, "NDCG@10"), ("hr", 5, "HR@5"), ("mrr", 0, "MRR")])
@@ -117,10 +117,10 @@ def test_the_decision_is_drawn_with_its_bounds_and_its_margin() -> None:
     decision = decision_of(rows, (floor_row("sasrec", relative=-0.25, verdict="worse"),), depth=1, margin=0.03)
     axes = plot_decision(decision)
     points = [
-        found
+        point
         for drawn in axes.collections
         if isinstance(drawn, PathCollection)
-        for found in np.asarray(drawn.get_offsets()).tolist()
+        for point in np.asarray(drawn.get_offsets()).tolist()
     ]
     assert {round(y, 9) for _, y in points} == {-50.0, -25.0, 0.0}
     assert -3.0 in [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]

@@ -135,38 +135,38 @@ def test_the_student_is_compared_with_its_teacher(text: str, fake_study: Path) -
 
 
 def test_the_student_is_compared_with_plain_fine_tuning(text: str, fake_study: Path) -> None:
-    found = read_json(fake_study / "distilled.json")
+    stored = read_json(fake_study / "distilled.json")
     worth = text.split("**Was the distillation worth it?** ")[1].split("\n\n")
-    assert worth[0] == found["sentence"]
+    assert worth[0] == stored["sentence"]
     assert cells(worth[1], "first:2 ") == [
         "first:2",
         "0, 1",
-        f"{found['value']:.4f}",
-        f"{found['plain_value']:.4f}",
-        f"{found['difference']:.4f}",
-        f"[{found['ci_low']:.4f}, {found['ci_high']:.4f}]",
-        found["verdict"],
+        f"{stored['value']:.4f}",
+        f"{stored['plain_value']:.4f}",
+        f"{stored['difference']:.4f}",
+        f"[{stored['ci_low']:.4f}, {stored['ci_high']:.4f}]",
+        stored["verdict"],
     ]
     assert worth[2] == (
         "NDCG@10 of 400 test users, ranked among the whole catalogue. The difference is distilled minus plain, user by "
-        f"user; interval: 95 %. {' '.join(found['notes'])}"
+        f"user; interval: 95 %. {' '.join(stored['notes'])}"
     )
     assert "Trained with" not in text
 
 
 def test_of_several_seeds_the_exported_student_is_shown_and_the_others_counted(rich_study: Path) -> None:
-    found = student_section(read_study(rich_study)).markdown
-    assert found.count("### student: 6 layers") == 1
-    assert "Trained with 2 seeds; shown is seed 0, which is exported." in found
-    assert "2 seeds each" in found
+    text = student_section(read_study(rich_study)).markdown
+    assert text.count("### student: 6 layers") == 1
+    assert "Trained with 2 seeds; shown is seed 0, which is exported." in text
+    assert "2 seeds each" in text
 
 
 def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> None:
     shutil.copytree(own_study / "distillation" / "student", own_study / "distillation" / "other")
-    found = student_section(read_study(own_study)).markdown
-    assert found.count("Was the distillation worth it?") == 1
-    assert found.index("### student:") < found.index("Was the distillation worth it?")
-    assert "Was the distillation" not in found.split("### other:")[1].split("### student:")[0]
+    text = student_section(read_study(own_study)).markdown
+    assert text.count("Was the distillation worth it?") == 1
+    assert text.index("### student:") < text.index("Was the distillation worth it?")
+    assert "Was the distillation" not in text.split("### other:")[1].split("### student:")[0]
 
 
 PICK = {
@@ -190,9 +190,9 @@ PICK = {
 def test_a_student_that_is_not_what_is_kept_says_so(own_study: Path, decision: dict, words: str | None) -> None:
     path = own_study / "decision.json"
     write_json(path, read_json(path) | decision)
-    found = student_section(read_study(own_study)).markdown
-    assert ("This student is not" in found) is (words is not None)
-    assert (words or "") in found
+    text = student_section(read_study(own_study)).markdown
+    assert ("This student is not" in text) is (words is not None)
+    assert (words or "") in text
 
 
 def test_data_facts_show_the_counts_after_every_step_and_the_audit(text: str) -> None:
@@ -258,16 +258,16 @@ def test_an_absent_part_is_said_in_one_line(
     assert phrase not in section(read_study(own_study)).markdown
     path = own_study / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    found = section(read_study(own_study))
-    assert [line for line in found.paragraphs if line.startswith(f"Not in this study: {phrase}") and "\n" not in line]
-    assert {named.name for named in found.figures} == figures
+    part = section(read_study(own_study))
+    assert [line for line in part.paragraphs if line.startswith(f"Not in this study: {phrase}") and "\n" not in line]
+    assert {named.name for named in part.figures} == figures
 
 
 def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
-    found = make_report(read_study(tmp_path))
-    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
-    assert found.text.count("Not in this study: ") == 17
+    report = make_report(read_study(tmp_path))
+    assert {named.name for named in report.figures} == {"depth-variants", "depth-exits"}
+    assert report.text.count("Not in this study: ") == 17
 
 
 @pytest.mark.parametrize(
@@ -281,18 +281,18 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
 def test_absent_points_are_said(kinds: tuple[str, ...], phrase: str, gone: str, own_study: Path) -> None:
     curve = pd.read_csv(own_study / "curve.csv")
     curve[~curve["kind"].isin(kinds)].to_csv(own_study / "curve.csv", index=False)
-    found = depth_section(read_study(own_study))
-    assert phrase in found.markdown
-    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"} - {gone}
+    section = depth_section(read_study(own_study))
+    assert phrase in section.markdown
+    assert {named.name for named in section.figures} == {"depth-variants", "depth-exits"} - {gone}
 
 
 def test_a_study_from_before_there_were_probes_is_drawn_without_them(own_study: Path) -> None:
     curve = pd.read_csv(own_study / "curve.csv")
     assert "a linear head of its own for every k" in depth_section(read_study(own_study)).markdown
     curve[curve["kind"] != "exit-probe"].to_csv(own_study / "curve.csv", index=False)
-    found = depth_section(read_study(own_study))
-    assert "head of its own" not in found.markdown
-    assert {named.name for named in found.figures} == {"depth-variants", "depth-exits"}
+    section = depth_section(read_study(own_study))
+    assert "head of its own" not in section.markdown
+    assert {named.name for named in section.figures} == {"depth-variants", "depth-exits"}
 
 
 def test_a_norm_that_changes_nothing_is_not_explained(own_study: Path) -> None:
@@ -301,9 +301,9 @@ def test_a_norm_that_changes_nothing_is_not_explained(own_study: Path) -> None:
     normed = curve[curve["kind"] == "exit-norm"]
     twins = pd.concat([curve[curve["kind"] != "exit-raw"], normed.assign(kind="exit-raw")])
     twins.to_csv(own_study / "curve.csv", index=False)
-    found = depth_section(read_study(own_study)).markdown
-    assert "The raw line and the normed line are the same" in found
-    assert "mixes two effects" not in found
+    text = depth_section(read_study(own_study)).markdown
+    assert "The raw line and the normed line are the same" in text
+    assert "mixes two effects" not in text
 
 
 def test_later_commits_and_the_checkpoints_content_are_told_once(own_study: Path) -> None:
@@ -315,16 +315,16 @@ def test_later_commits_and_the_checkpoints_content_are_told_once(own_study: Path
         "backbone": {"config.json": "0123456789abcdef0"},
     }
     path.write_text(json.dumps({**first, "continued": [later, later]}))
-    found = make_report(read_study(own_study)).text
-    assert "on another machine: commit abcdef0123." in found
-    assert "| backbone's config.json | 0123456789abcdef" in found
+    text = make_report(read_study(own_study)).text
+    assert "on another machine: commit abcdef0123." in text
+    assert "| backbone's config.json | 0123456789abcdef" in text
 
 
 def test_seeds_selections_and_missing_titles_are_told(rich_study: Path) -> None:
-    found = make_report(read_study(rich_study)).text
-    assert "fine-tuned, first:3, seed 1" in found
-    assert "fine-tuned, last:2, seed 0" in found
-    assert "no titles, so there is no TF-IDF floor" in found
+    text = make_report(read_study(rich_study)).text
+    assert "fine-tuned, first:3, seed 1" in text
+    assert "fine-tuned, last:2, seed 0" in text
+    assert "no titles, so there is no TF-IDF floor" in text
 
 
 def test_a_study_of_first_layers_alone_speaks_of_depths(text: str) -> None:
@@ -338,8 +338,8 @@ def test_far_apart_validation_and_test_are_pointed_out(own_study: Path) -> None:
     is_valid = (curve["kind"] == "sasrec") & (curve["split"] == "valid")
     curve["value"] = curve["value"].mask(is_valid, 3 * curve["value"])
     curve.to_csv(own_study / "curve.csv", index=False)
-    found = depth_section(read_study(own_study)).markdown
-    assert found.count("differ by more than a factor of 1.5 for: SASRec.") == 2
+    text = depth_section(read_study(own_study)).markdown
+    assert text.count("differ by more than a factor of 1.5 for: SASRec.") == 2
 
 
 def test_a_study_without_a_curve_writes_nothing(own_study: Path, tmp_path: Path) -> None:

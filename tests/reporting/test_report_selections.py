@@ -14,13 +14,13 @@ from layerprobe.store.atomic import read_json
 
 
 def test_selections_are_listed_with_their_layers(mixed_study: Path) -> None:
-    found = make_report(read_study(mixed_study)).text
-    assert "Every selection is compared with the full model" in found
+    said = make_report(read_study(mixed_study)).text
+    assert "Every selection is compared with the full model" in said
     for text, depth, layers in (("every:2", "2", "0, 2"), ("keep:0,3", "2", "0, 3"), ("drop:1", "3", "0, 2, 3")):
-        assert cells(found, f"{text} ")[:3] == [text, depth, layers]
-        assert cells(found, f"depth {depth}, {text} ")[1] == layers
-        assert f"fine-tuned, {text}, seed 0" in found
-    assert cells(found, "depth 4, first:4 (full)")[1] == "0-3"
+        assert cells(said, f"{text} ")[:3] == [text, depth, layers]
+        assert cells(said, f"depth {depth}, {text} ")[1] == layers
+        assert f"fine-tuned, {text}, seed 0" in said
+    assert cells(said, "depth 4, first:4 (full)")[1] == "0-3"
 
 
 def test_layers_that_are_not_stored_are_not_made_up(mixed_study: Path, tmp_path: Path) -> None:
@@ -29,10 +29,10 @@ def test_layers_that_are_not_stored_are_not_made_up(mixed_study: Path, tmp_path:
 
 
 def test_every_selection_is_compared_with_its_twin(mixed_study: Path) -> None:
-    found = depth_section(read_study(mixed_study)).markdown
+    text = depth_section(read_study(mixed_study)).markdown
     (arm,) = read_json(mixed_study / "controls.json")["controls"]
-    assert f"random ones in the same layers as good?** {arm['sentence']}" in found
-    table = found.split("in the same layers as good?**")[1].split("\n\n")[1]
+    assert f"random ones in the same layers as good?** {arm['sentence']}" in text
+    table = text.split("in the same layers as good?**")[1].split("\n\n")[1]
     assert len(table.splitlines()) == 2 + len(arm["selections"]) == 2 + 9
     (row,) = [row for row in arm["selections"] if row["selection"] == "keep:0,3"]
     assert cells(table, "keep:0,3") == [
@@ -44,8 +44,8 @@ def test_every_selection_is_compared_with_its_twin(mixed_study: Path) -> None:
         f"[{row['ci_low']:.4f}, {row['ci_high']:.4f}]",
         row["verdict"],
     ]
-    assert "random initialisation, keep:0,3, seed 0" in found
-    assert "Hollow points are twins" in found
+    assert "random initialisation, keep:0,3, seed 0" in text
+    assert "Hollow points are twins" in text
 
 
 def test_a_control_arm_without_its_comparison_is_said(mixed_study: Path, tmp_path: Path) -> None:

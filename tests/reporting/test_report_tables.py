@@ -46,21 +46,21 @@ def test_full_depth_needs_a_variant_or_an_exit() -> None:
 def test_seeds_become_one_point_with_mean_and_outermost_bounds() -> None:
     seeds = [{"seed": 0, "value": 0.1, "ci_low": 0.05, "ci_high": 0.12}]
     seeds.append({"seed": 1, "value": 0.3, "ci_low": 0.2, "ci_high": 0.4})
-    found = variants_table(curve(seeds))
-    assert len(found) == 1
-    row = found.iloc[0]
+    table = variants_table(curve(seeds))
+    assert len(table) == 1
+    row = table.iloc[0]
     assert row["value"] == pytest.approx((0.1 + 0.3) / 2)
     assert (row["ci_low"], row["ci_high"], row["n_seeds"]) == (0.05, 0.4, 2)
 
 
 def test_selections_of_one_depth_stay_apart() -> None:
-    found = variants_table(curve([{"selection": "first:2"}, {"selection": "random:2@1"}, {"selection": "random:2@2"}]))
-    assert found["family"].tolist() == ["first", "random", "random"]
+    table = variants_table(curve([{"selection": "first:2"}, {"selection": "random:2@1"}, {"selection": "random:2@2"}]))
+    assert table["family"].tolist() == ["first", "random", "random"]
 
 
 def test_twins_are_points_of_the_variants_table_beside_their_variants() -> None:
-    found = variants_table(curve([{"value": 0.3}, {"kind": "random-init", "value": 0.1}]))
-    assert list(zip(found["kind"], found["value"], strict=True)) == [("variant", 0.3), ("random-init", 0.1)]
+    table = variants_table(curve([{"value": 0.3}, {"kind": "random-init", "value": 0.1}]))
+    assert list(zip(table["kind"], table["value"], strict=True)) == [("variant", 0.3), ("random-init", 0.1)]
 
 
 def test_variants_and_exits_are_never_in_one_table() -> None:
@@ -88,19 +88,19 @@ def test_margins_are_shares_of_the_full_model() -> None:
     bounds = {"ci_low": -0.02, "ci_high": 0.01, "lower_bound": -0.018, "verdict": "undecided", "relative": -0.05}
     rows = [selection_row(1, value=0.19, **bounds), selection_row(2, value=0.2)]
     decision = decision_of(rows, (floor_row("sasrec", **bounds),), depth=1)
-    found = margin_table(decision)
-    assert found["relative_ci_low"].tolist() == pytest.approx([-0.02 / 0.2, 0, -0.02 / 0.2])
-    assert found["relative_lower_bound"].tolist() == pytest.approx([-0.018 / 0.2, 0, -0.018 / 0.2])
-    assert found["depth"].isna().tolist() == [False, False, True]
-    assert found["chosen"].tolist() == [True, False, False]
+    table = margin_table(decision)
+    assert table["relative_ci_low"].tolist() == pytest.approx([-0.02 / 0.2, 0, -0.02 / 0.2])
+    assert table["relative_lower_bound"].tolist() == pytest.approx([-0.018 / 0.2, 0, -0.018 / 0.2])
+    assert table["depth"].isna().tolist() == [False, False, True]
+    assert table["chosen"].tolist() == [True, False, False]
     assert not margin_table(replace(decision, depth=None))["chosen"].any()
 
 
 def test_a_selection_is_chosen_by_its_layers_not_by_its_depth() -> None:
     rows = [selection_row(1, "first:1"), selection_row(1, "keep:1"), selection_row(2, "first:2")]
-    found = margin_table(decision_of(rows, depth=1, selection="keep:1"))
-    assert found["chosen"].tolist() == [False, True, False]
-    assert found["name"].tolist() == ["", "keep:1", ""]
+    table = margin_table(decision_of(rows, depth=1, selection="keep:1"))
+    assert table["chosen"].tolist() == [False, True, False]
+    assert table["name"].tolist() == ["", "keep:1", ""]
 
 
 def test_a_similarity_table_with_one_triangle_gives_a_symmetric_matrix() -> None:

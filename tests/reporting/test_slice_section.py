@@ -63,15 +63,15 @@ def test_the_table_has_full_model_decided_depth_and_sasrec_for_every_group(decid
 
 
 def test_one_sentence_says_how_far_groups_lie_apart_and_what_the_decided_depth_does(decided: Path) -> None:
-    found = slices_section(read_study(decided)).markdown
+    text = slices_section(read_study(decided)).markdown
     table = slices_of(decided)
     full = of_model(table, "variant", 4)
     full = full[full["ci_low"].notna()]["value"]
     moved = of_model(table, "variant", 2)["value"][full.index] / full - 1
     popular = full.xs(POPULARITY)
-    assert f"from {popular.min():.4f} ({popular.idxmin()}) to {popular.max():.4f} ({popular.idxmax()})" in found
-    assert f"the groups change by {100 * moved.min():.1f} % to {100 * moved.max():.1f} %." in found
-    assert "Slices are exploratory" in found
+    assert f"from {popular.min():.4f} ({popular.idxmin()}) to {popular.max():.4f} ({popular.idxmax()})" in text
+    assert f"the groups change by {100 * moved.min():.1f} % to {100 * moved.max():.1f} %." in text
+    assert "Slices are exploratory" in text
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_one_sentence_says_how_far_groups_lie_apart_and_what_the_decided_depth_d
 def test_without_a_smaller_decided_depth_there_is_no_column_for_it(change: dict[str, object], decided: Path) -> None:
     path = decided / "decision.json"
     write_json(path, read_json(path) | change)
-    found = slices_section(read_study(decided)).markdown
-    assert level_rows(found)[0][3:] == ["full model", "SASRec"]
-    assert "decided" not in found
+    text = slices_section(read_study(decided)).markdown
+    assert level_rows(text)[0][3:] == ["full model", "SASRec"]
+    assert "decided" not in text
 
 
 def test_a_decided_selection_is_called_by_its_text(decided: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_decided_selection_is_called_by_its_text(decided: Path) -> None:
 
 
 def test_groups_too_small_for_intervals_are_not_compared(rich_study: Path) -> None:
-    found = slices_section(read_study(rich_study)).markdown
-    assert "No two groups have enough users for an interval, so there is nothing to compare." in found
-    assert "ranges from" not in found
+    text = slices_section(read_study(rich_study)).markdown
+    assert "No two groups have enough users for an interval, so there is nothing to compare." in text
+    assert "ranges from" not in text
 
 
 def test_a_slice_of_one_group_is_not_compared_with_itself(own_study: Path) -> None:
@@ -107,19 +107,19 @@ def test_a_slice_of_one_group_is_not_compared_with_itself(own_study: Path) -> No
     one = (table["slice"] == POPULARITY) | (table["group"] == "31-39")
     assert table.loc[one, "slice"].nunique() == 2
     table[one].to_csv(own_study / "slices.csv", index=False)
-    found = slices_section(read_study(own_study)).markdown
-    assert found.count("by training interactions of the target") == 1
-    assert "by items in the history" not in found
+    text = slices_section(read_study(own_study)).markdown
+    assert text.count("by training interactions of the target") == 1
+    assert "by items in the history" not in text
 
 
 def test_slices_without_the_full_model_are_said(own_study: Path) -> None:
     table = slices_of(own_study)
     table[table["depth"] != 4].to_csv(own_study / "slices.csv", index=False)
-    found = slices_section(read_study(own_study))
-    assert found.paragraphs == [
+    section = slices_section(read_study(own_study))
+    assert section.paragraphs == [
         "Not in this study: the full model in `slices.csv` (no `variants/`). Run the probe stage."
     ]
-    assert found.figures == []
+    assert section.figures == []
 
 
 def test_each_group_is_a_line_over_depth_with_sasrec_beside_it(fake_study: Path) -> None:

@@ -104,20 +104,20 @@ def test_the_commit_says_whether_it_is_the_whole_truth(git: dict[str, object], e
 
 def test_a_study_without_spec_is_called_by_its_folder(own_study: Path) -> None:
     (own_study / "study.yaml").unlink()
-    found = read_study(own_study)
-    assert found.name == own_study.name
-    assert found.alpha is None
+    study = read_study(own_study)
+    assert study.name == own_study.name
+    assert study.alpha is None
 
 
 def test_groups_of_single_numbers_stay_text_and_floors_have_no_depth(own_study: Path) -> None:
     table = pd.read_csv(own_study / "slices.csv").assign(group=5)
     table.to_csv(own_study / "slices.csv", index=False)
-    found = read_study(own_study).slices
-    assert found is not None
-    assert set(found["group"]) == {"5"}
-    assert found.loc[found["kind"] == "sasrec", "depth"].isna().all()
-    assert set(found.loc[found["kind"] == "sasrec", "selection"]) == {""}
-    pd.testing.assert_series_equal(found["value"], table["value"])
+    slices = read_study(own_study).slices
+    assert slices is not None
+    assert set(slices["group"]) == {"5"}
+    assert slices.loc[slices["kind"] == "sasrec", "depth"].isna().all()
+    assert set(slices.loc[slices["kind"] == "sasrec", "selection"]) == {""}
+    pd.testing.assert_series_equal(slices["value"], table["value"])
 
 
 def test_an_older_importance_has_no_intervals_and_that_is_said(own_study: Path) -> None:
@@ -128,10 +128,10 @@ def test_an_older_importance_has_no_intervals_and_that_is_said(own_study: Path) 
     assert study.scores.importance is not None
     assert study.scores.importance[["ci_low", "ci_high", "n_rows"]].isna().all(axis=None)
     pd.testing.assert_series_equal(study.scores.importance["value"], table["value"])
-    found = layers_section(study)
+    section = layers_section(study)
     line = "Not in this study: intervals of importance (no `ci_low in similarity/importance.csv`). "
-    assert f"{line}Run the similarity stage." in found.paragraphs
-    assert "importance" in {named.name for named in found.figures}
+    assert f"{line}Run the similarity stage." in section.paragraphs
+    assert "importance" in {named.name for named in section.figures}
 
 
 def test_orders_keep_what_the_file_says(own_study: Path) -> None:

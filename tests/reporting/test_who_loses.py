@@ -72,11 +72,11 @@ def test_the_decided_selection_is_shown_or_else_the_deepest_below_the_full_model
     decide_on(own_study, **decision)
     study = read_study(own_study)
     assert study.slice_differences is not None
-    found = shown_differences(study.slice_differences, study.decision)
-    assert found["name"].unique().tolist() == [name, "distilled student", "SASRec"]
-    assert (found[["metric", "k"]] == ["ndcg", 10]).all(axis=None)
+    table = shown_differences(study.slice_differences, study.decision)
+    assert table["name"].unique().tolist() == [name, "distilled student", "SASRec"]
+    assert (table[["metric", "k"]] == ["ndcg", 10]).all(axis=None)
     expected = rows_of(own_study, metric="ndcg", selection=f"first:{name[6]}", kind="variant")
-    own = found[found["name"] == name]
+    own = table[table["name"] == name]
     assert own["relative"].tolist() == pytest.approx((expected["difference"] / expected["full_value"]).tolist())
     for bound in ("ci_low", "ci_high", "ci_low_all", "ci_high_all"):
         np.testing.assert_allclose(own[f"relative_{bound}"], expected[bound] / expected["full_value"])
@@ -86,8 +86,8 @@ def test_of_selections_as_deep_the_first_layers_are_shown(mixed_study: Path) -> 
     study = read_study(mixed_study)
     assert study.slice_differences is not None
     assert (study.slice_differences["selection"] == "drop:1").any()  # keeps three layers, too
-    found = shown_differences(study.slice_differences, None)
-    assert found["selection"].unique().tolist() == ["first:3", "first:2", ""]
+    table = shown_differences(study.slice_differences, None)
+    assert table["selection"].unique().tolist() == ["first:3", "first:2", ""]
 
 
 def test_the_sentence_names_who_loses_and_gains_significantly(own_study: Path) -> None:
@@ -95,16 +95,16 @@ def test_the_sentence_names_who_loses_and_gains_significantly(own_study: Path) -
     rows = rows_of(own_study, kind="variant", selection="first:2", metric="ndcg", slice=LENGTH)
     group, share = rows.loc[rows["ci_low_all"].notna(), ["group", "relative"]].iloc[0]
     rewrite(own_study, with_bounds(-0.2, -0.1, of={"selection": "first:2", "slice": LENGTH, "group": group}))
-    found = text_of(own_study)
+    text = text_of(own_study)
     lost = f"loses for users with {group} ({100 * share:.1f} %) items in the history"
-    assert f"(95 % confidence, for all groups of a model together): depth 2, decided: {lost}; " in found
+    assert f"(95 % confidence, for all groups of a model together): depth 2, decided: {lost}; " in text
     # The student keeps first:2 as well, so its row was given the bounds, too.
-    assert found.count("loses for users with") == 2
-    assert "SASRec: none." in found
+    assert text.count("loses for users with") == 2
+    assert "SASRec: none." in text
     rewrite(own_study, with_bounds(0.1, 0.2, of={"kind": "sasrec", "slice": LENGTH, "group": group}))
-    found = text_of(own_study)
-    assert "depth 2, decided: none; distilled student: none; SASRec: gains" in found
-    assert f"SASRec: gains for users with {group} (" in found
+    text = text_of(own_study)
+    assert "depth 2, decided: none; distilled student: none; SASRec: gains" in text
+    assert f"SASRec: gains for users with {group} (" in text
 
 
 def test_an_interval_of_the_group_alone_is_not_enough_to_be_significant(own_study: Path) -> None:
@@ -113,9 +113,9 @@ def test_an_interval_of_the_group_alone_is_not_enough_to_be_significant(own_stud
         return bounds.assign(ci_low=-0.2, ci_high=-0.1)
 
     rewrite(own_study, narrow)
-    found = text_of(own_study)
-    assert "for all groups of a model together): none. This does not prove" in found
-    assert "]*" not in found
+    text = text_of(own_study)
+    assert "for all groups of a model together): none. This does not prove" in text
+    assert "]*" not in text
 
 
 def test_without_any_interval_nothing_is_said_of_who_loses(rich_study: Path) -> None:
@@ -127,10 +127,10 @@ def test_the_table_has_every_group_and_marks_what_is_significant(own_study: Path
     rows = rows_of(own_study, metric="ndcg", kind="sasrec")
     certain = rows.loc[rows["ci_low_all"].notna(), "group"].iloc[-1]
     rewrite(own_study, with_bounds(0.1, 0.2, of={"kind": "sasrec", "group": certain}))
-    header, _, *found = table_rows(text_of(own_study))
+    header, _, *lines = table_rows(text_of(own_study))
     assert header == ["Users by", "Group", "Users", "depth 2, decided", "distilled student", "SASRec"]
-    assert len(found) == len(rows) == 8
-    for cells, row in zip(found, rows.itertuples(), strict=True):
+    assert len(lines) == len(rows) == 8
+    for cells, row in zip(lines, rows.itertuples(), strict=True):
         low, high = (100 * bound / row.full_value for bound in (row.ci_low, row.ci_high))
         shown = "" if np.isnan(low) else f" [{low:.1f} %, {high:.1f} %]{'*' if row.group == certain else ''}"
         assert cells[1:3] == [f"cold ({row.group})" if row.group == "0" else row.group, str(row.n_users)]
@@ -163,7 +163,7 @@ def test_a_point_beyond_the_panel_is_an_arrow_at_its_edge(own_study: Path) -> No
     axes = differences_figure(table, None, "caption").axes[0]
     assert axes.get_xlim() == (-100, 100)
     arrows = [np.asarray(points.get_offsets()) for points in axes.collections[9:] if len(points.get_offsets())]
-    assert [found[:, 0].tolist() for found in arrows] == [[95.0]]
+    assert [arrow[:, 0].tolist() for arrow in arrows] == [[95.0]]
 
 
 def test_students_differ_in_looks() -> None:
@@ -175,9 +175,9 @@ def test_students_differ_in_looks() -> None:
 def test_readable_days_stand_in_the_report_and_seconds_in_the_file(mixed_study: Path) -> None:
     files = rows_of(mixed_study, slice="recency")["group"].unique()
     assert all(group.endswith(" s") for group in files)
-    found = [cells for cells in table_rows(text_of(mixed_study)) if cells[0] == "time since the last item"]
-    assert len(found) == len(files) == 4
-    assert found[-1][1].endswith("days")
+    lines = [cells for cells in table_rows(text_of(mixed_study)) if cells[0] == "time since the last item"]
+    assert len(lines) == len(files) == 4
+    assert lines[-1][1].endswith("days")
     assert "Recency is the time from the last item of the history to the target; bounds" in text_of(mixed_study)
 
 

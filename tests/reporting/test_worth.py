@@ -49,9 +49,9 @@ def test_a_winner_by_less_than_the_intervals_beats_nothing() -> None:
 
 @pytest.mark.parametrize("value", [0.90, 0.97])
 def test_depth_that_does_as_well_comes_first(value: float) -> None:
-    found = finding(worth(BEST, with_values(DEPTH, value, value - 0.05, 0.99), CEILING))
-    assert found.startswith(f"No cheap score does better than counting layers: depth alone has {value:.2f} [")
-    assert "and the only score, CKA drop, has a rank correlation of 0.90" in found
+    text = finding(worth(BEST, with_values(DEPTH, value, value - 0.05, 0.99), CEILING))
+    assert text.startswith(f"No cheap score does better than counting layers: depth alone has {value:.2f} [")
+    assert "and the only score, CKA drop, has a rank correlation of 0.90" in text
 
 
 def test_too_few_selections_say_nothing_however_high() -> None:
@@ -98,9 +98,9 @@ def test_a_correlation_of_few_selections_is_not_dressed_up_with_an_interval() ->
     ids=["interval", "p of two scores", "no p", "no interval", "reverse order"],
 )
 def test_what_may_be_chance_is_called_so(row: tuple) -> None:
-    found = finding(worth(row, with_values(OTHER, -0.95, -0.99, -0.9), DEPTH, CEILING))
-    assert found.startswith("No cheap score is shown to predict the fine-tuned curve: the best of 2 scores, CKA drop,")
-    assert "which may be chance; depth alone has 0.60 [0.50, 0.70]; the ceiling" in found
+    text = finding(worth(row, with_values(OTHER, -0.95, -0.99, -0.9), DEPTH, CEILING))
+    assert text.startswith("No cheap score is shown to predict the fine-tuned curve: the best of 2 scores, CKA drop,")
+    assert "which may be chance; depth alone has 0.60 [0.50, 0.70]; the ceiling" in text
 
 
 def test_a_p_value_is_corrected_up_to_one() -> None:
@@ -119,9 +119,9 @@ def test_a_p_value_is_corrected_up_to_one() -> None:
 )
 def test_depth_that_is_not_known_is_not_beaten(depth: tuple | None, phrase: str) -> None:
     rows = [BEST, CEILING] if depth is None else [BEST, depth, CEILING]
-    found = finding(worth(*rows))
-    assert phrase in found
-    assert "better than counting layers" not in found or found.startswith("No cheap score is shown")
+    text = finding(worth(*rows))
+    assert phrase in text
+    assert "better than counting layers" not in text or text.startswith("No cheap score is shown")
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_the_ceiling_is_said(ceiling: tuple | None, phrase: str) -> None:
 
 def test_scores_are_ranked_with_depth_and_ceiling_last() -> None:
     undefined = ("exit-raw", NAN, NAN, NAN, NAN, 9)
-    found = ranked(worth(CEILING, undefined, DEPTH, OTHER, BEST))["score"]
-    assert found.to_list() == ["cka-drop", "taylor", "exit-raw", "depth", "perfect"]
+    order = ranked(worth(CEILING, undefined, DEPTH, OTHER, BEST))["score"]
+    assert order.to_list() == ["cka-drop", "taylor", "exit-raw", "depth", "perfect"]
 
 
 def test_the_section_states_the_finding_first_and_lists_every_score(own_study: Path) -> None:

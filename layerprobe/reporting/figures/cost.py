@@ -87,17 +87,17 @@ def draw_cost(axes: Axes, rows: pd.DataFrame, scale: Normalize, limit: float | N
     is_variant = rows[columns.KIND] == VARIANT
     is_first = np.array([keeps_first(str(text)) for text in rows[columns.SELECTION]])
     for (_, marker), chosen in zip(KINDS, (is_variant & is_first, is_variant & ~is_first), strict=True):
-        some = rows.loc[chosen]
+        variants = rows.loc[chosen]
         axes.scatter(
-            some[columns.AMOUNT], some[columns.VALUE], c=some[columns.DEPTH].astype(float), norm=scale,
+            variants[columns.AMOUNT], variants[columns.VALUE], c=variants[columns.DEPTH].astype(float), norm=scale,
             cmap=canvas.DEPTH_COLOURS, marker=marker, s=34, edgecolors=canvas.INK, linewidths=0.6, zorder=3,
         )  # fmt: skip
-    other = rows.loc[~is_variant]
-    axes.scatter(other[columns.AMOUNT], other[columns.VALUE], color=canvas.ORANGE, marker="*", s=110,
+    floors = rows.loc[~is_variant]
+    axes.scatter(floors[columns.AMOUNT], floors[columns.VALUE], color=canvas.ORANGE, marker="*", s=110,
                  edgecolors=canvas.INK, linewidths=0.6, zorder=3)  # fmt: skip
     for role, (_, look) in ROLE_LOOKS.items():
-        here = rows.loc[[role in str(roles).split(",") for roles in rows[ROLE]]]
-        axes.scatter(here[columns.AMOUNT], here[columns.VALUE], facecolors="none", linewidths=1.4, zorder=4, **look)
+        marked = rows.loc[[role in str(roles).split(",") for roles in rows[ROLE]]]
+        axes.scatter(marked[columns.AMOUNT], marked[columns.VALUE], facecolors="none", linewidths=1.4, zorder=4, **look)
     axes.grid(color=canvas.PALE, lw=0.7)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _cost_axis(axes, str(rows[columns.COST].iloc[0]), rows[columns.AMOUNT], limit)

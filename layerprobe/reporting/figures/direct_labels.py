@@ -46,10 +46,11 @@ def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.nda
     order = np.argsort(positions, kind="stable")
     steps = gap * np.arange(len(positions))
     wanted = np.asarray(positions, dtype=np.float64)[order] - steps
+    # Without the steps, positions that are `gap` apart are positions that do not fall.
     rising = np.clip(_isotonic(wanted), low, max(low, high - gap * (len(positions) - 1)))
-    found = np.empty(len(positions))
-    found[order] = rising + steps
-    return found
+    moved = np.empty(len(positions))
+    moved[order] = rising + steps
+    return moved
 
 
 def _isotonic(values: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ from layerprobe.reporting.figures import canvas
 SMALLEST_CELL = 0.27
 """Inches a cell needs for its number."""
 NUMBER_SIZE = 8
-SEAM = 0.2
-"""Points that cells without numbers overlap by; without it some viewers show white lines between them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,7 @@ def draw_heat_map(axes: Axes, matrix: np.ndarray, scale: ColourScale, bar: Axes)
         annot=np.vectorize(cell_text, otypes=[object])(matrix) if has_numbers else None,
         fmt="",
         annot_kws={"size": NUMBER_SIZE},
-        linewidths=0 if has_numbers else SEAM,
-        linecolor="face",
+        rasterized=True,  # a path per cell makes an SVG large, and viewers show white lines between them
         cbar_ax=bar,
         cbar_kws={"extend": scale.extend},
         xticklabels=False,

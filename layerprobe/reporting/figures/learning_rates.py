@@ -77,8 +77,8 @@ def _marks(facts: dict[str, Any]) -> dict[str, tuple[float, str, Any]]:
         marks[f"suggested {suggestion['suggested']:.2g}"] = (suggestion["suggested"], canvas.GREEN, "-")
     marks[f"study's own {own['rate']:g}"] = (own["rate"], canvas.PURPLE, (0, (5, 2)))
     if diverged is not None:
-        how = "not finite" if facts["ending"] == "not finite" else "diverged"
-        marks[f"{how} {diverged:.2g}"] = (diverged, canvas.VERMILION, (0, (1, 1.5)))
+        ending = "not finite" if facts["ending"] == "not finite" else "diverged"
+        marks[f"{ending} {diverged:.2g}"] = (diverged, canvas.VERMILION, (0, (1, 1.5)))
     return marks
 
 

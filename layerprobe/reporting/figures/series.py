@@ -49,18 +49,17 @@ class Series:
 
 
 def variant_series(table: pd.DataFrame) -> list[Series]:
-    """Returns `first:k` and then the other families; each `keep` and `drop` on its own as long as looks suffice."""
+    """Returns `first:k` and then the other families; each `keep` and `drop` alone while there are enough looks."""
     rows = table.loc[table[columns.KIND] == VARIANT, [FAMILY, columns.SELECTION]].drop_duplicates()
     members: dict[str, list[str]] = {}
     for family, selection in rows.itertuples(index=False):
         members.setdefault(family, []).append(selection)
     main = Series("first:k", MAIN_LOOK, tuple(members.pop(MAIN_FAMILY, ())), True)
     apart: dict[str, list[str]] = {}
-    for family, found in members.items():
-        apart |= {text: [text] for text in found} if family in LISTED_FAMILIES else {family: found}
-    chosen = apart if len(apart) <= len(FAMILY_MARKERS) else members
-    others = [_other(position, name, found) for position, (name, found) in enumerate(chosen.items())]
-    return [main, *others]
+    for family, selections in members.items():
+        apart |= {text: [text] for text in selections} if family in LISTED_FAMILIES else {family: selections}
+    shown = apart if len(apart) <= len(FAMILY_MARKERS) else members
+    return [main, *(_other(position, name, shown[name]) for position, name in enumerate(shown))]
 
 
 def _other(position: int, name: str, selections: list[str]) -> Series:
@@ -80,21 +79,21 @@ def _other(position: int, name: str, selections: list[str]) -> Series:
 def places(table: pd.DataFrame, n_layers: int) -> dict[str, float]:
     """Returns where each selection stands on the depth axis.
 
-    `first:k` stands at its depth. Others of the same depth stand beside it, left and right in turn; the first step to
-    the right is left free for the distilled student. None stands more than 0.4 from its depth.
+    `first:k` stands at its depth. Others of the same depth stand beside it, left and right in turn; the first place to
+    the right is kept free for the distilled student. None stands more than 0.4 from its depth.
 
     Args:
         table: `tables.variants_table`.
         n_layers: L; a step is a fortieth of it.
     """
     rows = table.loc[table[columns.KIND] == VARIANT, [columns.SELECTION, columns.DEPTH, FAMILY]].drop_duplicates()
-    found: dict[str, float] = {}
+    place: dict[str, float] = {}
     for depth, group in rows.groupby(columns.DEPTH):
         others = group.loc[group[FAMILY] != MAIN_FAMILY, columns.SELECTION].to_list()
-        steps = [-(i // 2 + 1) if i % 2 == 0 else i // 2 + 2 for i in range(len(others))]
+        steps = [-(i // 2 + 1) if i % 2 == 0 else i // 2 + 2 for i in range(len(others))]  # -1, 2, -2, 3, ...
         if len(others) == len(group) and len(others) == 1:
             steps = [0]
         step = min(SIDE_STEP * n_layers, MOST_ASIDE / max(map(abs, steps), default=1)) if any(steps) else 0.0
-        found |= {text: float(str(depth)) + step * aside for text, aside in zip(others, steps, strict=True)}
-        found |= dict.fromkeys(group.loc[group[FAMILY] == MAIN_FAMILY, columns.SELECTION], float(str(depth)))
-    return found
+        place |= {text: float(str(depth)) + step * aside for text, aside in zip(others, steps, strict=True)}
+        place |= dict.fromkeys(group.loc[group[FAMILY] == MAIN_FAMILY, columns.SELECTION], float(str(depth)))
+    return place

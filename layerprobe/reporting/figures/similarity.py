@@ -30,9 +30,9 @@ THINNEST = 1.0
 def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """Draws one heat map per measure over all pairs of states, on a fixed colour scale.
 
-    The scale is 0 to 1 where a measure cannot be negative but by noise, else -1 to 1, so maps of two studies compare.
-    Yellow (scales from 0) or brown (scales from -1) always means alike, also for a distance. Small maps carry their
-    numbers.
+    The scale is 0 to 1 where a measure is negative by noise alone, else -1 to 1, so maps of two studies can be
+    compared. Yellow (scales from 0) or brown (scales from -1) always means most similar, also for a distance. Small
+    maps show their numbers.
 
     Args:
         similarity: rows of `similarity.parquet`.
@@ -40,12 +40,12 @@ def similarity_figure(similarity: pd.DataFrame, caption: str) -> Figure:
     """
     maps = list(similarity[[columns.MEASURE, columns.ROWS]].drop_duplicates().itertuples(index=False, name=None))
     several = len({rows for _, rows in maps}) > 1
-    found = [
+    named = [
         (measure, f"{map_title(measure)}, {rows}" if several else map_title(measure), matrix)
         for measure, rows, matrix in ((m, r, similarity_matrix(similarity, m, r)) for m, r in maps)
     ]
     title = "Similarity of the states after each layer (before the final norm)"
-    return _maps(found, title, ("state after k layers", "state after k layers"), caption)
+    return _maps(named, title, ("state after k layers", "state after k layers"), caption)
 
 
 @mpl.rc_context(canvas.STYLE)
@@ -57,29 +57,30 @@ def student_figure(similarity: pd.DataFrame, caption: str) -> Figure:
         caption: as for `similarity_figure`.
     """
     groups = similarity.groupby(columns.MEASURE, sort=False)
-    found = [(str(measure), map_title(str(measure)), pair_matrix(rows)) for measure, rows in groups]
+    named = [(str(measure), map_title(str(measure)), pair_matrix(rows)) for measure, rows in groups]
     title = "Similarity of the teacher's states and the student's"
-    return _maps(found, title, ("student, after k layers", "teacher, after k layers"), caption)
+    return _maps(named, title, ("student, after k layers", "teacher, after k layers"), caption)
 
 
 def map_title(measure: str) -> str:
-    """Returns the name of a measure, with a word where 0 is the end that means alike."""
+    """Returns the name of a measure; of a distance also that 0 means the same."""
     return f"{measure_of(measure).name}{' (0 = same)' if measure in DISTANCES else ''}"
 
 
-def _maps(found: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[str, str], caption: str) -> Figure:
-    per_row = 2 if len(found) <= MOST_WIDE else 3
-    longest = max(max(matrix.shape) for _, _, matrix in found)
+def _maps(named: list[tuple[str, str, np.ndarray]], title: str, labels: tuple[str, str], caption: str) -> Figure:
+    """Draws heat maps, each given as measure, title and matrix, in rows of two or three."""
+    per_row = 2 if len(named) <= MOST_WIDE else 3
+    longest = max(max(matrix.shape) for _, _, matrix in named)
     width, height = (
         max(SIZES[per_row] * size / longest, THINNEST)
-        for size in (max(matrix.shape[1] for _, _, matrix in found), max(matrix.shape[0] for _, _, matrix in found))
+        for size in (max(matrix.shape[1] for _, _, matrix in named), max(matrix.shape[0] for _, _, matrix in named))
     )
-    n_rows = -(-len(found) // per_row)
+    n_rows = -(-len(named) // per_row)
     foot = canvas.footnote_height(caption)
     figure = canvas.new_figure(foot + n_rows * (height + ABOVE + BELOW) + TITLE_ROOM)
     canvas.title(figure, title)
     canvas.footnote(figure, caption)
-    for position, (measure, name, matrix) in enumerate(found):
+    for position, (measure, name, matrix) in enumerate(named):
         row, column = divmod(position, per_row)
         bottom = foot + BELOW + (n_rows - 1 - row) * (height + ABOVE + BELOW)
         axes = canvas.panel(figure, LEFT + column * (canvas.WIDTH - MARGIN) / per_row, bottom, width, height)

@@ -76,17 +76,17 @@ def _label_room(rows: pd.DataFrame, slice_name: str) -> float:
 
 def model_looks(table: pd.DataFrame) -> dict[str, Looks]:
     """Returns the look of each model by its name; no two look alike while there are up to four students."""
-    found: dict[str, Looks] = {}
+    looks: dict[str, Looks] = {}
     further = iter(FURTHER)
     for name, kind in table[[NAME, columns.KIND]].drop_duplicates().itertuples(index=False):
         colour, marker, line = LOOKS[kind]
-        colour = next(further, canvas.QUIET) if LOOKS[kind] in found.values() else colour
-        found[name] = (colour, marker, line)
-    return found
+        colour = next(further, canvas.QUIET) if LOOKS[kind] in looks.values() else colour
+        looks[name] = (colour, marker, line)
+    return looks
 
 
 def _reach(table: pd.DataFrame) -> float:
-    """Returns the half width of the panels in per cent: all points and their own intervals, as far as `WIDEST`."""
+    """Returns half the width of the panels in per cent: all points and their own intervals, at most `WIDEST`."""
     shares = table[[columns.RELATIVE, RELATIVE_LOW, RELATIVE_HIGH]].abs().max().max()
     return min(WIDEST, 1.1 * 100 * shares) if shares > 0 else 1.0
 
@@ -94,10 +94,10 @@ def _reach(table: pd.DataFrame) -> float:
 def _draw_panel(axes: Axes, rows: pd.DataFrame, slice_name: str, looks: dict[str, Looks]) -> None:
     groups = rows[columns.GROUP].drop_duplicates().to_list()
     for name, (colour, marker, _) in looks.items():
-        found = rows.loc[rows[NAME] == name]
-        place = _places(found, groups, looks, name)
+        points = rows.loc[rows[NAME] == name]
+        place = _places(points, groups, looks, name)
         shares = [columns.RELATIVE, RELATIVE_LOW, RELATIVE_HIGH, RELATIVE_LOW_ALL, RELATIVE_HIGH_ALL]
-        value, low, high, low_all, high_all = (100 * found[share].to_numpy(float) for share in shares)
+        value, low, high, low_all, high_all = (100 * points[share].to_numpy(float) for share in shares)
         axes.hlines(place, low_all, high_all, colors=colour, lw=0.9)
         axes.hlines(place, low, high, colors=colour, lw=3.2, alpha=0.45)
         filled = np.where(np.isfinite(low), colour, "white")
@@ -124,8 +124,8 @@ def _mark_outside(axes: Axes, rows: pd.DataFrame, looks: dict[str, Looks]) -> No
     groups = rows[columns.GROUP].drop_duplicates().to_list()
     edge = axes.get_xlim()[1]
     for name, (colour, _, _) in looks.items():
-        found = rows.loc[rows[NAME] == name]
-        place, value = _places(found, groups, looks, name), 100 * found[columns.RELATIVE].to_numpy(float)
+        points = rows.loc[rows[NAME] == name]
+        place, value = _places(points, groups, looks, name), 100 * points[columns.RELATIVE].to_numpy(float)
         for sign, marker in ((-1, "<"), (1, ">")):
             outside = sign * value > edge
             axes.scatter(np.full(outside.sum(), 0.95 * sign * edge), place[outside], color=colour, marker=marker, s=30)

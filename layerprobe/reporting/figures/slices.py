@@ -73,12 +73,12 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, slice_name: str, n_layers: int) 
     gap = max(1.0, REFERENCE_GAP * n_layers)
     has_reference = (rows[columns.KIND] == REFERENCE).any()
     for position, (group, look) in enumerate(looks.items()):
-        found = rows.loc[rows[columns.GROUP] == group]
-        reference = found[columns.KIND] == REFERENCE
+        points = rows.loc[rows[columns.GROUP] == group]
+        is_reference = points[columns.KIND] == REFERENCE
         size = MARKER_SIZES[n_layers > MOST_TICKS]
-        _draw_line(axes, found.loc[~reference], look, size, group_name(group, slice_name))
+        _draw_line(axes, points.loc[~is_reference], look, size, group_name(group, slice_name))
         aside = SIDE_STEP * gap * (position - (len(looks) - 1) / 2)
-        _draw_reference(axes, found.loc[reference], look, n_layers + gap + aside)
+        _draw_reference(axes, points.loc[is_reference], look, n_layers + gap + aside)
     ticks = depth_ticks(n_layers)
     names = {0: "0\ncontrol", n_layers: f"{n_layers}\nfull"}
     labels = [names.get(tick, str(tick)) for tick in ticks]

@@ -1,4 +1,4 @@
-"""`ScoreFiles`: what a study knows about its layers without training again, and how well that foretold the trainings.
+"""`ScoreFiles`: what a study knows about its layers without training again, and how well that predicted the trainings.
 
 Takes `similarity/`, `predictiveness.csv` and `predicted.csv` of a study folder, hands on tables. Any of them may be
 absent and is then None, which the report says.
@@ -30,7 +30,7 @@ Kept = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, eq=False)
 class ScoreFiles:
-    """The parts of one study folder that speak of layers; each None where the file is absent.
+    """The parts of one study folder that are about layers; each None where the file is absent.
 
     Attributes:
         similarity: `similarity/similarity.parquet`, columns `columns.SIMILARITY`.
@@ -85,7 +85,7 @@ def _numbers(path: Path, names: tuple[str, ...]) -> pd.DataFrame | None:
 
 
 def _read_importance(path: Path) -> pd.DataFrame | None:
-    """Reads bars with their intervals; a table without any of them is an older one, a table with some is damaged."""
+    """Reads bars with their intervals; older tables have no interval columns, and one that has only some is damaged."""
     if not path.exists():
         return None
     table = with_columns(path, read(path, pd.read_csv), BARS)
@@ -99,18 +99,19 @@ def _read_kept(path: Path) -> dict[str, Kept] | None:
     stored = optional(path, read_json)
     if stored is None:
         return None
-    if not isinstance(stored, dict) or not all(_is_kept(one) for one in stored.values()):
+    if not isinstance(stored, dict) or not all(_is_kept(form) for form in stored.values()):
         raise InputError(
             f"{path} must hold, for each form, `kept` (k ascending layers for k = 0..L); it does not; {AGAIN}"
         )
-    return {name: tuple(map(tuple, one["kept"])) for name, one in stored.items()}
+    return {name: tuple(map(tuple, form["kept"])) for name, form in stored.items()}
 
 
-def _is_kept(one: Any) -> bool:
-    if not isinstance(one, Mapping) or not isinstance(one.get("kept"), list) or not one["kept"]:
+def _is_kept(form: Any) -> bool:
+    """Tells whether entry k of a form's list holds k ascending layers, for k = 0..L."""
+    if not isinstance(form, Mapping) or not isinstance(form.get("kept"), list) or not form["kept"]:
         return False
-    layers = set(range(len(one["kept"]) - 1))
+    all_layers = set(range(len(form["kept"]) - 1))
     return all(
-        isinstance(found, list) and len(found) == k and found == sorted(layers & set(found))
-        for k, found in enumerate(one["kept"])
+        isinstance(layers, list) and len(layers) == k and layers == sorted(all_layers & set(layers))
+        for k, layers in enumerate(form["kept"])
     )

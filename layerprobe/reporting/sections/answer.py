@@ -30,19 +30,19 @@ def answer_section(study: StudyFiles) -> Section:
 
 def _compared(decision: DecisionRecord) -> str:
     """Says what was compared with what, on which data."""
-    power, one = decision.power, _noun(decision)
-    trained = f", with {power.n_seeds} training seeds of each {one}" if power.n_seeds > 1 else ""
+    power, word = decision.power, _noun(decision)
+    trained = f", with {power.n_seeds} training seeds of each {word}" if power.n_seeds > 1 else ""
     return (
-        f"{QUESTION} Every {one} is compared with the full model of {decision.full_depth} layers, user by user, in "
+        f"{QUESTION} Every {word} is compared with the full model of {decision.full_depth} layers, user by user, in "
         f"{metric_label(decision.metric, decision.k)} on the test targets of {count(power.n_users)} users{trained}. "
-        f"Each target is ranked among the whole catalogue. The difference is the value of the {one} minus that of the "
+        f"Each target is ranked among the whole catalogue. The difference is the value of the {word} minus that of the "
         "full model. The verdicts:"
     )
 
 
 def _verdicts(decision: DecisionRecord) -> list[str]:
     """Returns one line per verdict that this decision can give."""
-    confidence, one = level(1 - decision.alpha), _noun(decision)
+    confidence, word = level(1 - decision.alpha), _noun(decision)
     lines = [
         f"better: the {confidence} confidence interval of the difference lies above 0.",
         "not worse: the lower confidence bound of the difference lies above minus the margin, "
@@ -50,20 +50,18 @@ def _verdicts(decision: DecisionRecord) -> list[str]:
         "worse: the confidence interval lies below minus the margin.",
         "undecided: none of these.",
     ]
-    return [*lines, f"untested: the test ended before it reached this {one}."] if decision.sequence else lines
+    return [*lines, f"untested: the test ended before it reached this {word}."] if decision.sequence else lines
 
 
 def _error(decision: DecisionRecord) -> str:
     """Says how often such studies give a false verdict."""
-    one, error = _noun(decision), level(decision.alpha)
+    word, error = _noun(decision), level(decision.alpha)
     if not decision.sequence:
-        return (
-            f"All intervals and bounds hold at once: at most {error} of such studies give a false verdict on any {one}."
-        )
+        return f"All bounds hold at once: at most {error} of such studies give a false verdict on any {word}."
     text = (
         f"{_tested(decision)} are tested one by one from the deepest down, each at a level of {error}. The first that "
-        f"is neither better nor not worse ends the test. So at most {error} of such studies falsely call a {one} not "
-        f"worse. The intervals behind better and worse hold for all {one}s at once."
+        f"is neither better nor not worse ends the test. So at most {error} of such studies falsely call a {word} not "
+        f"worse. The intervals behind better and worse hold for all {word}s at once."
     )
     if len(decision.sequence) + 1 < len(decision.depths):
         text += (
@@ -100,11 +98,11 @@ def _merged(decision: DecisionRecord) -> list[str]:
 
 
 def _caption(study: StudyFiles, decision: DecisionRecord) -> str:
-    one = _noun(decision)
+    word = _noun(decision)
     return (
         f"Paired differences over {count(decision.power.n_users)} users (test, full ranking). Bars: "
-        f"{level(1 - decision.alpha)} confidence intervals that hold for all {one}s at once, and for all floors at "
-        f"once. Thick ticks: one-sided lower bounds{_which_bounds(decision)}. A {one} is not worse when its tick lies "
+        f"{level(1 - decision.alpha)} confidence intervals that hold for all {word}s at once, and for all floors at "
+        f"once. Thick ticks: one-sided lower bounds{_which_bounds(decision)}. A {word} is not worse when its tick lies "
         f"above the margin. Study {study.name}, commit {study.commit}."
     )
 
@@ -156,13 +154,13 @@ def _cells(row: SelectionRow | FloorRow, decision: DecisionRecord) -> list[str]:
 
 
 def _power(decision: DecisionRecord) -> str:
-    power, one = decision.power, _noun(decision)
+    power, word = decision.power, _noun(decision)
     seeds = f" and {power.n_seeds} seeds" if power.n_seeds > 1 else ""
     text = (
-        f"What can this study show? With {count(power.n_users)} users{seeds}, a {one} that truly equals the full model "
-        f"is shown to lose at most {percent(power.minimal_detectable_relative_difference)} of that model's value in 8 "
-        f"of 10 such studies (80 % power). This is computed for the {one} with the largest standard error, {one}s with "
-        f'the verdict "worse" left out. {_needs(power, level(decision.margin))}'
+        f"What can this study show? With {count(power.n_users)} users{seeds}, a {word} that truly equals the full "
+        f"model is shown to lose at most {percent(power.minimal_detectable_relative_difference)} of that model's value "
+        f"in 8 of 10 such studies (80 % power). This is computed for the {word} with the largest standard error, "
+        f'leaving out {word}s with the verdict "worse". {_needs(power, level(decision.margin))}'
     )
     if power.n_seeds > 1:
         text += (

@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 
 
 def cost_section(study: StudyFiles) -> Section:
-    """States what the budget picks, then shows quality against cost and the measured costs."""
+    """States the pick within the budget, then shows quality against cost and the measured costs."""
     costs = study.cost.costs
     if costs is None:
         return Section(TITLE, [absent("costs", "costs/costs.csv", RUN)])

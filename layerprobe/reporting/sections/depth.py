@@ -161,7 +161,7 @@ def _selections_table(study: StudyFiles) -> list[str]:
 
 
 def _curve_tables(study: StudyFiles) -> list[str]:
-    """Returns one table per protocol, with a line before it."""
+    """Returns a heading, a line and a table per protocol."""
     parts = []
     for protocol, rows in study.curve.groupby(columns.PROTOCOL, sort=False):
         wide = _wide(rows)
@@ -178,12 +178,12 @@ def _protocol_text(protocol: str, n_users: str, study: StudyFiles) -> str:
 
 
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per point; columns (metric, split) with values, and the interval of NDCG@10 on test."""
+    """Returns one row per point: a column "metric split" for each value, and the interval of NDCG@10 on test."""
     keys = [columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED, columns.PARAMETERS]
     shown = rows.loc[is_metric(rows, SHOWN)]
     point = shown.groupby(keys, sort=False, dropna=False).ngroup().rename("point")
     shown = shown.assign(point=point, name=shown[columns.METRIC] + " " + shown[columns.SPLIT])
-    values = shown.pivot_table(index="point", columns="name", values=columns.VALUE)
+    values = shown.pivot_table(index="point", columns="name", values=columns.VALUE)  # [point, "metric split"]
     ends = shown[shown["name"] == "ndcg test"].set_index("point")[[columns.CI_LOW, columns.CI_HIGH]]
     wide = shown.groupby("point")[keys].first().join(values).join(ends)
     place = wide[columns.KIND].map({kind.name: position for position, kind in enumerate(KINDS)})
@@ -218,7 +218,7 @@ def _cells(row: dict[Any, Any]) -> list[str]:
 
 
 def _large_gaps(wide: pd.DataFrame) -> list[str]:
-    """Names the points whose validation and test NDCG@10 are far apart: a sign of a broken split or of over-tuning."""
+    """Names the points whose validation and test NDCG@10 are far apart: a sign of a broken split or of overfitting."""
     if not {"ndcg valid", "ndcg test"} <= set(wide.columns):
         return []
     ratio = wide["ndcg valid"] / wide["ndcg test"]

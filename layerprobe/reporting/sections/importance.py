@@ -69,10 +69,10 @@ def _best_text(rows: pd.DataFrame) -> str:
     best = best_starts(rows)
     half = best.iloc[(len(best) - 1) // 2]
     start, length = int(half[columns.START]), int(half[columns.LENGTH])
-    which = f"layer {start}" if length == 1 else f"layers {start} to {start + length - 1}"
+    layers = f"layer {start}" if length == 1 else f"layers {start} to {start + length - 1}"
     runs = "single layers" if length == 1 else f"runs of {length} layers"
     changes = "changes" if length == 1 else "change"
-    return f"Of the {runs}, {which} {changes} the state least, by {half[columns.VALUE]:.3f} of pi."
+    return f"Of the {runs}, {layers} {changes} the state least, by {half[columns.VALUE]:.3f} of pi."
 
 
 def _orders(study: StudyFiles) -> Part:

@@ -95,7 +95,7 @@ def _metric(study: StudyFiles) -> str:
 
 def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
     ceiling = worth.loc[worth[columns.SCORE] == columns.PERFECT_SCORE]
-    text = f"One point per selection: its score (higher is predicted to be better) and its test {_metric(study)} after "
+    text = f"One point per selection: score (higher is predicted to be better) against test {_metric(study)} after "
     text += "fine-tuning. "
     if len(worth):
         text += "Above each panel: rank correlation with its interval over users. "

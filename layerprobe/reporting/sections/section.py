@@ -45,5 +45,5 @@ class SectionEntry:
 
 
 def absent(what: str, where: str, how: str) -> str:
-    """Returns the one line that stands in for a part the study does not have."""
+    """Returns the one line that a report shows instead of a part that the study does not have."""
     return f"Not in this study: {what} (no `{where}`). {how}"

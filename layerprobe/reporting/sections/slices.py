@@ -47,7 +47,7 @@ NOTE = (
 
 
 def slices_section(study: StudyFiles) -> Section:
-    """Shows one line per group over depth and a table of three models, or says in one line that there is none."""
+    """Shows one line per group over depth and a table of three models; what is absent is said in one line."""
     if study.slices is None:
         return Section(TITLE, [absent("slices of users", "slices.csv", "Run the probe stage.")])
     points = slice_points(with_readable_times(study.slices))
@@ -78,7 +78,7 @@ def _models(study: StudyFiles, points: pd.DataFrame, n_layers: int) -> dict[str,
 
 
 def _reading(models: dict[str, pd.DataFrame]) -> str:
-    """Says in one sentence how far the groups with an interval lie apart, and how far the decided depth moves them."""
+    """Says how much the groups with an interval differ, and how much the decided depth changes them."""
     full = models[FULL]
     known = full.loc[full[columns.CI_LOW].notna(), columns.VALUE]
     parts = [_range(values, str(name)) for name, values in known.groupby(columns.SLICE, sort=False) if len(values) > 1]

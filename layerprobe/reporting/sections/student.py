@@ -45,9 +45,9 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     alpha = DEFAULT_ALPHA if study.alpha is None else study.alpha
     comparison = compare(teacher, student, alpha)
     text = student.metrics.selection
-    which = "" if keeps_first(text) else f" ({text})"
+    selection = "" if keeps_first(text) else f" ({text})"
     lead = (
-        f"### {student.name}: {student.metrics.depth} layers{which}, distilled from {teacher.metrics.depth}\n\n"
+        f"### {student.name}: {student.metrics.depth} layers{selection}, distilled from {teacher.metrics.depth}\n\n"
         f"Test targets of {count(comparison[columns.N_USERS].iloc[0])} users, full ranking, {confidence(alpha)}. "
         f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )

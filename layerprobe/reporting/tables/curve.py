@@ -1,4 +1,4 @@
-"""Tidy tables behind the figures of a report, picked from a study's files; each is saved beside its figure."""
+"""The tidy tables that the depth and margin figures show, made from a study's files; each is saved with its figure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _points(
         names = ", ".join(f"{metric}@{k}" for metric, k in metrics)
         raise InputError(f"the curve must hold {names}, protocol {protocol}, split {split}; it has no such row")
     rows = rows.assign(**{FAMILY: [text.split(":")[0] for text in rows[columns.SELECTION]]})
-    found = rows.groupby(POINT, sort=False, dropna=False, as_index=False).agg(
+    points = rows.groupby(POINT, sort=False, dropna=False, as_index=False).agg(
         **{
             columns.VALUE: (columns.VALUE, "mean"),
             columns.CI_LOW: (columns.CI_LOW, "min"),
@@ -80,8 +80,8 @@ def _points(
             N_SEEDS: (columns.SEED, "size"),
         }
     )
-    place = pd.MultiIndex.from_tuples(list(metrics)).get_indexer(_metric_index(found))
-    return found.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+    place = pd.MultiIndex.from_tuples(list(metrics)).get_indexer(_metric_index(points))
+    return points.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 
 def margin_table(decision: DecisionRecord) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def check_consistency(curve: pd.DataFrame) -> None:
 
     With h_k = HR@k, every hit beyond rank 1 and up to k gains between 1 / log2(k + 1) and 1 / log2(3), so NDCG@k lies
     in [h_1 + (h_k - h_1) / log2(k + 1), h_1 + (h_k - h_1) / log2(3)]. Without h_1 in the table only
-    [h_k / log2(k + 1), h_k] can be asked for. Published tables break this rule; ours must not.
+    [h_k / log2(k + 1), h_k] can be checked. Some published tables break this rule.
 
     Raises:
         StudyError: a point breaks the rule.
@@ -140,6 +140,7 @@ def check_consistency(curve: pd.DataFrame) -> None:
     keys = list(columns.CURVE[: columns.CURVE.index(columns.METRIC)])
     point = curve.groupby(keys, sort=False, dropna=False).ngroup()
     names = [columns.METRIC, columns.K]
+    # [point, (metric, k)]
     wide = curve.assign(point=point).pivot_table(index="point", columns=names, values=columns.VALUE)
     for k in sorted({k for metric, k in wide.columns if metric == "ndcg" and ("hr", k) in wide.columns}):
         hits, gain = wide[("hr", k)], wide[("ndcg", k)]

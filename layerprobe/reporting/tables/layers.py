@@ -1,4 +1,4 @@
-"""Tables behind the figures and sentences on layers: picked and turned so that 1 always means equal states."""
+"""Tables behind the figures and sentences on layers: rows picked, and distances turned so that 1 means equal states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CURVE = [columns.MEASURE, columns.LAYER, columns.VALUE, columns.CI_LOW, columns
 def similarity_matrix(similarity: pd.DataFrame, measure: str, rows: str) -> np.ndarray:
     """Returns one measure as a symmetric matrix [L + 1, L + 1]; NaN where no pair is stored."""
     matrix = pair_matrix(similarity.loc[(similarity[columns.MEASURE] == measure) & (similarity[columns.ROWS] == rows)])
-    size = max(matrix.shape)
+    size = max(matrix.shape)  # a table may hold each pair once, so one side of the matrix may be shorter
     square = np.full((size, size), np.nan)
     square[: matrix.shape[0], : matrix.shape[1]] = matrix
     return np.where(np.isnan(square), square.T, square)
@@ -35,9 +35,9 @@ def pair_matrix(pairs: pd.DataFrame) -> np.ndarray:
 
 
 def to_final(similarity: pd.DataFrame, null: pd.DataFrame | None) -> pd.DataFrame:
-    """Picks each state's similarity to the final state L, beside what shuffled rows give.
+    """Picks the similarity of each state to the final state L, and what shuffled rows give.
 
-    Distances become 1 - distance. Where a study compared several sets of rows the first one is taken.
+    Distances become 1 - distance. Where a study compared several sets of rows, only the first is used.
 
     Returns:
         One row per measure and state: measure, layer (k, the state), value, ci_low, ci_high, null_value, null_low,
@@ -55,7 +55,7 @@ def to_final(similarity: pd.DataFrame, null: pd.DataFrame | None) -> pd.DataFram
 
 
 def as_similarity(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the pairs with every distance as 1 - distance and its interval turned round."""
+    """Returns the pairs with every distance as 1 - distance; the bounds of its interval change places."""
     is_distance = pairs[columns.MEASURE].isin(DISTANCES)
     value, low, high = (pairs[name] for name in (columns.VALUE, columns.CI_LOW, columns.CI_HIGH))
     turned = {columns.VALUE: 1 - value, columns.CI_LOW: 1 - high, columns.CI_HIGH: 1 - low}
@@ -63,7 +63,7 @@ def as_similarity(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_starts(blocks: pd.DataFrame) -> pd.DataFrame:
-    """Returns, for each length, the run of layers over which the state moves least; the last one where two are equal.
+    """Returns, for each length, the run of layers that changes the state least; the last one where two are equal.
 
     The same rule as that of the selections `angular:k`.
 
@@ -85,11 +85,14 @@ def agreement(curves: pd.DataFrame) -> pd.DataFrame:
         fewer than four states; without measures that are the same for all states.
     """
     wide = curves.pivot_table(index=columns.LAYER, columns=columns.MEASURE, values=columns.VALUE, sort=False)
-    wide = wide.sort_index().iloc[:-1]
+    wide = wide.sort_index().iloc[:-1]  # [state 0..L - 1, measure]: the final state equals itself by every measure
     names = [name for name in wide.columns if np.ptp(wide[name]) > FLAT]
     if len(wide) < FEWEST_STATES:
         names = []
     ranked = wide.rank()
-    rows = [(one, two, float(np.corrcoef(ranked[one], ranked[two])[0, 1])) for one, two in combinations(names, 2)]
-    found = pd.DataFrame(rows, columns=["first", "second", columns.CORRELATION])
-    return found.sort_values(columns.CORRELATION, kind="stable").reset_index(drop=True)
+    rows = [
+        (first, second, float(np.corrcoef(ranked[first], ranked[second])[0, 1]))
+        for first, second in combinations(names, 2)
+    ]
+    pairs = pd.DataFrame(rows, columns=["first", "second", columns.CORRELATION])
+    return pairs.sort_values(columns.CORRELATION, kind="stable").reset_index(drop=True)

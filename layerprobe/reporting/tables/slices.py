@@ -1,4 +1,4 @@
-"""Tables of slices: which rows of `slices.csv` the figure and the report's table show, seeds put together."""
+"""Tables of slices: which rows of `slices.csv` the figure and the report's table show, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POINT = [columns.KIND, columns.SELECTION, columns.DEPTH, columns.SLICE, columns
 
 
 def slice_points(slices: pd.DataFrame) -> pd.DataFrame:
-    """Picks NDCG@10 and puts the seeds of a model together, as the depth figures do.
+    """Picks NDCG@10 and averages it over the seeds of a model, as the depth figures do.
 
     Args:
         slices: `StudyFiles.slices`.
@@ -47,7 +47,7 @@ def slice_points(slices: pd.DataFrame) -> pd.DataFrame:
 def drawn_points(points: pd.DataFrame, n_layers: int) -> pd.DataFrame:
     """Picks what the figure shows: `first:k` fine-tuned at every depth, the full model, and SASRec.
 
-    Other selections are left to `slices.csv`: a line per group and selection would hide what the figure is for.
+    Other selections are in `slices.csv` only: a line per group and selection would make the figure unreadable.
     """
     is_first = points[columns.SELECTION].map(keeps_first).astype(bool)
     is_full = points[columns.DEPTH].eq(n_layers).fillna(False).astype(bool)

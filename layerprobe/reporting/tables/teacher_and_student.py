@@ -1,4 +1,4 @@
-"""Student against teacher, user by user, from the ranks both stored."""
+"""Student against teacher, user by user, from the stored ranks of both."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SIDES = ("teacher", "student", "difference")
 def compare(teacher: ModelFiles, student: ModelFiles, alpha: float, protocol: str = "full") -> pd.DataFrame:
     """Compares test metrics of two models on the same users.
 
-    The difference is student minus teacher of the same user, so its interval is that of a paired comparison and is
-    narrower than the two single ones suggest. All intervals share one set of resamples of the users.
+    The difference is student minus teacher of the same user. So its interval is that of a paired comparison, which is
+    narrower than the intervals of the two models suggest. All intervals share one set of resamples of the users.
 
     Args:
         teacher: the larger model.
@@ -44,8 +44,8 @@ def compare(teacher: ModelFiles, student: ModelFiles, alpha: float, protocol: st
             "they are not: train the student again in this study"
         )
     values = np.stack([_per_user(first, second, metric, k) for metric, k in COMPARED])  # [metric, side, user]
-    flat = values.reshape(-1, values.shape[2]).T
-    low, high = (np.asarray(found).reshape(values.shape[:2]) for found in mean_intervals(flat, alpha, N_BOOT, 0))
+    flat = values.reshape(-1, values.shape[2]).T  # [user, metric and side]: one set of resamples for all
+    low, high = (np.asarray(bound).reshape(values.shape[:2]) for bound in mean_intervals(flat, alpha, N_BOOT, 0))
     table: dict[str, Sequence[object] | np.ndarray] = {columns.METRIC: [metric_label(*pair) for pair in COMPARED]}
     for position, side in enumerate(SIDES):
         table[side] = values.mean(axis=2)[:, position]
@@ -61,5 +61,6 @@ def _test_ranks(model: ModelFiles, protocol: str) -> pd.DataFrame:
 
 
 def _per_user(teacher: pd.DataFrame, student: pd.DataFrame, metric: str, k: int) -> np.ndarray:
-    one, other = metric_values(teacher, metric, k), metric_values(student, metric, k)
-    return np.stack([one, other, other - one])
+    """Returns the metric of both models and their difference, shape (3, users)."""
+    large, small = metric_values(teacher, metric, k), metric_values(student, metric, k)
+    return np.stack([large, small, small - large])

@@ -1,4 +1,4 @@
-"""Names of groups by time: `1-604800 s` becomes `1-7 days`, for the eyes of a reader.
+"""Readable names of groups by time: `1-604800 s` becomes `1-7 days`.
 
 Files keep the log's own whole numbers; only what a report shows is renamed.
 """
@@ -31,9 +31,9 @@ def with_readable_times(table: pd.DataFrame) -> pd.DataFrame:
 def readable_times(groups: Sequence[str]) -> dict[str, str]:
     """Returns a readable name of each group of times, by its own name.
 
-    Where all bounds are whole days, the log knows days alone and names are exact. Else each bound is shown in the
-    largest of days, hours, minutes and seconds that it fills twice, below 10 to one decimal. Groups without a unit, and
-    groups that two would share a name after rounding, keep their names.
+    Where all bounds are whole days, the log holds days only and names are exact. Else each bound is shown in the
+    largest of days, hours, minutes and seconds that it fills twice, below 10 with one decimal. Groups without a unit
+    keep their names; so do all groups where rounding would give two of them the same name.
 
     Args:
         groups: names as `evaluation.slices` makes them, in rising order, each beginning where the one before it ends.
@@ -46,8 +46,8 @@ def readable_times(groups: Sequence[str]) -> dict[str, str]:
         >>> readable_times(["0", "1-30"])
         {'0': '0', '1-30': '1-30'}
     """
-    found = [GROUP.fullmatch(group) for group in groups]
-    bounds = [(int(match[1]), int(match[2] or match[1]), PER_SECOND[match[3]]) for match in found if match]
+    matches = [GROUP.fullmatch(group) for group in groups]
+    bounds = [(int(match[1]), int(match[2] or match[1]), PER_SECOND[match[3]]) for match in matches if match]
     if len(bounds) < len(groups):
         return {group: group for group in groups}
     names = _days(bounds) or [_rounded(low / per_second, high / per_second) for low, high, per_second in bounds]
@@ -77,6 +77,6 @@ def _rounded(low: float, high: float) -> str:
 
 def _number(seconds: float) -> tuple[str, str]:
     """Returns a time as number and unit."""
-    size, unit = next((each for each in UNITS if seconds >= LEAST_UNITS * each[0]), UNITS[-1])
+    size, unit = next((entry for entry in UNITS if seconds >= LEAST_UNITS * entry[0]), UNITS[-1])
     value = seconds / size
     return (f"{value:.0f}" if value >= EXACT_FROM or value == round(value) else f"{value:.1f}"), unit

@@ -7,7 +7,7 @@ import pandas as pd
 from layerprobe.wording import UNKNOWN, level
 
 SEEDS_TEXT = " With several seeds: their mean, with the lowest and the highest bound of any seed."
-"""What a caption adds where seeds were put together."""
+"""What a caption adds where several seeds were averaged."""
 LONGEST = 18
 """Characters of a selection that a figure has room for."""
 

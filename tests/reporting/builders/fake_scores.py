@@ -115,9 +115,9 @@ def _bars(shape: ScoreShape) -> dict[str, np.ndarray]:
     layer = np.arange(shape.n_layers)
     place = 4 * layer / shape.n_layers
     scales = dict(zip(BARS, (0.4, 0.5, 0.2, 0.3, 0.7, 1.5), strict=True))
-    found = {name: scale * np.exp(-0.8 * place) for name, scale in scales.items()}
-    found[columns.DROP_ONE] = 0.7 * np.exp(-1.5 * place) - 0.01
-    return found
+    bars = {name: scale * np.exp(-0.8 * place) for name, scale in scales.items()}
+    bars[columns.DROP_ONE] = 0.7 * np.exp(-1.5 * place) - 0.01
+    return bars
 
 
 def _importance(shape: ScoreShape) -> pd.DataFrame:
@@ -173,5 +173,5 @@ def _predictiveness(predicted: pd.DataFrame, n_users: int) -> pd.DataFrame:
         for name, part in predicted.groupby(columns.SCORE, sort=False)
     ]
     rows.append(("perfect", 0.97, rows[0][2]))
-    found = [(name, value, max(-1, value - 0.08), min(1, value + 0.03), 0.001, n, n_users) for name, value, n in rows]
-    return pd.DataFrame(found, columns=list(columns.PREDICTIVENESS))
+    scored = [(name, value, max(-1, value - 0.08), min(1, value + 0.03), 0.001, n, n_users) for name, value, n in rows]
+    return pd.DataFrame(scored, columns=list(columns.PREDICTIVENESS))

@@ -115,9 +115,9 @@ class FakeStudy:
     def _costs(self) -> pd.DataFrame:
         """What the models of the folder cost: the deeper, the more."""
         places = ["teacher", "items", *(f"variants/{each.folder}/seed-0" for each in self.variants)]
-        found = [read_json(path) for path in (self.folder / p / "metrics.json" for p in places) if path.exists()]
+        stored = [read_json(path) for path in (self.folder / p / "metrics.json" for p in places) if path.exists()]
         rows = []
-        for model in sorted(found, key=lambda each: (each["kind"] == "sasrec", each["depth"] or 0)):
+        for model in sorted(stored, key=lambda each: (each["kind"] == "sasrec", each["depth"] or 0)):
             layers, counts = 1 + (model["depth"] or 0), model["parameters"]
             latency = (2.0 * layers, 2.5 * layers, 20.0 * layers, 24.0 * layers)
             rows.append(
@@ -328,7 +328,7 @@ class FakeStudy:
     def _state(self) -> None:
         spec = {"name": "fake", "probe": {"start": "backbone", "seeds": list(self.shape.seeds)}}
         write_yaml(self.folder / "study.yaml", spec | {"evaluation": {"alpha": ALPHA, "ks": KS}})
-        found = {
+        provenance = {
             "versions": {"layerprobe": "0.1.0", "torch": "2.13.0"},
             "git": {"commit": COMMIT, "dirty": False},
             "python": "3.12.0",
@@ -336,7 +336,7 @@ class FakeStudy:
             "device": "cpu",
             "seeds": list(self.shape.seeds),
         }
-        write_json(self.folder / "provenance.json", found | {"continued": []})
+        write_json(self.folder / "provenance.json", provenance | {"continued": []})
 
 
 def write_fake_study(folder: Path, shape: FakeShape | None = None) -> Path:
