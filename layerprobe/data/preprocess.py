@@ -45,8 +45,6 @@ class PreprocessOptions:
     """True keeps only the first of a user's rows with the same item."""
 
     def __post_init__(self) -> None:
-        if self.filter not in ("none", "k-core", "one-pass"):
-            raise InputError(f"filter must be none, k-core or one-pass; got {self.filter!r}")
         if min(self.min_user, self.min_item) < 1:
             raise InputError(f"min_user and min_item must be at least 1; got {self.min_user} and {self.min_item}")
         has_bound = max(self.min_user, self.min_item) > 1

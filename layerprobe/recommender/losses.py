@@ -48,10 +48,6 @@ class LossOptions:
     """t of gbce, in [0, 1]. 0: plain binary cross-entropy; 1: scores calibrated as if all items were negatives."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("softmax", "sampled-softmax", "gbce"):
-            raise InputError(f"loss.kind must be softmax, sampled-softmax or gbce; got {self.kind!r}")
-        if self.sampling not in ("uniform", "popularity"):
-            raise InputError(f"loss.sampling must be uniform or popularity; got {self.sampling!r}")
         self._check_negatives()
         if self.sampling == "popularity" and self.kind != "sampled-softmax":
             # gbce puts one power on the target to correct for the share of negatives that is left out. By popularity

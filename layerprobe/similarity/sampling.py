@@ -52,8 +52,6 @@ class SampleOptions:
                 "rows must be at least 5, batch_size at least 1 and the seed not negative; got "
                 f"{self.rows}, {self.batch_size} and {self.seed}"
             )
-        if self.positions not in PLACES:
-            raise InputError(f"positions must be one of {', '.join(PLACES)}; got {self.positions!r}")
 
 
 @dataclass(frozen=True, eq=False)

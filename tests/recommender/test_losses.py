@@ -301,12 +301,12 @@ def test_unknown_targets_are_refused(kind: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"kind": "bpr"}, r"loss\.kind must be softmax, .*; got 'bpr'"),
+        ({"kind": "bpr"}, r"LossOptions\.kind must be one of 'softmax', .*; got 'bpr'"),
         ({"kind": "gbce"}, r"gbce needs loss\.negatives.*set it"),
         ({"kind": "sampled-softmax"}, r"sampled-softmax needs loss\.negatives.*set it"),
         ({"negatives": 100}, r"loss\.negatives needs loss\.kind = .*; got 100 with softmax"),
         ({"kind": "gbce", "negatives": 0}, r"loss\.negatives must be at least 1; got 0"),
-        ({"kind": "gbce", "negatives": 9, "sampling": "log"}, r"loss\.sampling must be .*; got 'log'"),
+        ({"kind": "gbce", "negatives": 9, "sampling": "log"}, r"LossOptions\.sampling must be one of .*; got 'log'"),
         ({"sampling": "popularity"}, r"loss\.sampling = popularity needs .*sampled-softmax; got softmax"),
         ({"kind": "gbce", "negatives": 9, "sampling": "popularity"}, "needs .*sampled-softmax; got gbce"),
         ({"calibration": 0.5}, r"loss\.calibration needs loss\.kind = gbce; got softmax"),
