@@ -9,6 +9,8 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Doctest collection imports files by name, and there may be one module named conftest only.
+collect_ignore = ["conftest.py"]
 
 
 class Module(NamedTuple):
