@@ -178,7 +178,10 @@ def footnote_height(text: str, width: float = WIDTH) -> float:
 
 
 def _wrap(text: str, width: float) -> list[str]:
-    return textwrap.wrap(text, int(FOOTNOTE_CHARACTERS * width / WIDTH))
+    # A number stays with its unit, and a study's name in one piece.
+    tied = text.replace(" %", "\u00a0%")
+    lines = textwrap.wrap(tied, int(FOOTNOTE_CHARACTERS * width / WIDTH), break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def save_figure(folder: Path, named: NamedFigure) -> None:

@@ -21,7 +21,7 @@ from layerprobe.reporting.tables.slices import METRIC, REFERENCE, SLICE_NAMES, g
 from layerprobe.wording import level, metric_label
 
 ROW_HEIGHT, MODEL_HEIGHT = 0.22, 0.17
-LABEL_CHARACTER, LABEL_ROOM, RIGHT = 0.078, 0.4, 0.12
+LABEL_CHARACTER, LABEL_ROOM, RIGHT = 0.078, 0.4, 0.16
 TITLE_CHARACTERS, TITLE_ROOM, LEGEND_ROOM, TICK_ROOM = 22, 0.5, 0.42, 0.62
 LOOKS: dict[str, Looks] = {
     VARIANT: (canvas.BLUE, "o", "-"),
