@@ -37,8 +37,6 @@ class OrderOptions:
     """Salt of the hash, in [0, 2^63)."""
 
     def __post_init__(self) -> None:
-        if self.by not in ("time", "file") or self.ties not in ("file", "hash"):
-            raise InputError(f"order must have by = time or file and ties = file or hash; got {self.by}, {self.ties}")
         if self.by == "file" and self.ties == "hash":
             raise InputError("order ties = hash needs by = time; by = file has no equal times to order")
         if self.ties == "file" and self.salt != 0:

@@ -89,8 +89,8 @@ def test_time_order_of_a_log_without_times_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"by": "random"}, "time or file"),
-        ({"ties": "random"}, "file or hash"),
+        ({"by": "random"}, "OrderOptions.by must be one of 'time', 'file'"),
+        ({"ties": "random"}, "OrderOptions.ties must be one of 'file', 'hash'"),
         ({"by": "file", "ties": "hash"}, "by = time"),
         ({"salt": 3}, "needs ties = hash"),
         ({"ties": "hash", "salt": -1}, "salt must lie"),

@@ -132,7 +132,7 @@ def test_a_rating_threshold_without_ratings_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"filter": "core"}, "none, k-core or one-pass"),
+        ({"filter": "core"}, "one of 'none', 'k-core', 'one-pass'"),
         ({"min_user": 0}, "at least 1"),
         ({"min_item": -2, "filter": "k-core"}, "at least 1"),
         ({"min_user": 5}, "filter = none would ignore"),
