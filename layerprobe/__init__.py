@@ -60,7 +60,6 @@ _PUBLIC = {
     "layer_similarity": "similarity.layers",
     "layer_importance": "similarity.layers",
     "Resampling": "similarity.table",
-    "CutValues": "probing.cuts",
     # the decision
     "decide": "probing.decide",
     "DecisionOptions": "probing.decision_options",

@@ -119,7 +119,8 @@ def as_folder(name: str, value: Any) -> Path:
     """
     path = as_path(name, value)
     if not path.is_dir():
-        raise InputError(f"{name} must be a folder; there is none at {path}")
+        where = f"{path} is a file" if path.exists() else f"there is none at {path}"
+        raise InputError(f"{name} must be a folder; {where}")
     return path
 
 
@@ -168,6 +169,43 @@ def require_whole(name: str, value: Any, least: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}; got {_shown(value)}")
+
+
+def require_cutoffs(ks: Any) -> list[int]:
+    """Returns cut-offs of a metric as a list.
+
+    Raises:
+        InputError: they are no list of whole numbers of at least 1, or there is none.
+    """
+    if not isinstance(ks, (list, tuple)) or not ks:
+        raise InputError(f"ks must be a list of cut-offs, at least one; got {_shown(ks)}")
+    for k in ks:
+        require_whole("ks", k, 1)
+    return list(ks)
+
+
+def require_parts(parts: Any, known: Iterable[str]) -> None:
+    """Makes sure that an argument is a list of names of parts, at least one.
+
+    Raises:
+        InputError: it is none, or names something else.
+    """
+    if isinstance(parts, str) or not isinstance(parts, (list, tuple)) or not parts:
+        raise InputError(f"parts must be a list of {' and '.join(known)}; got {_shown(parts)}")
+    for part in parts:
+        require_choice("parts", part, known)
+
+
+def writable_folder(name: str, value: Any) -> Path:
+    """Returns a string or path as the path of a folder that is there or can be made.
+
+    Raises:
+        InputError: it is no path, or a file.
+    """
+    path = as_path(name, value)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{name} must be a folder; {path} is a file")
+    return path
 
 
 def _shown(value: Any) -> str:

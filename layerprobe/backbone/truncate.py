@@ -12,21 +12,30 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from layerprobe.arguments import require_kind
 from layerprobe.backbone.architecture import Architecture, architecture_named, architecture_of, layers_of
-from layerprobe.backbone.selection import LayerSelection
+from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError, UnsupportedArchitecture
 
 DEPTH = "num_hidden_layers"
 
 
-def truncate(model: PreTrainedModel, selection: LayerSelection) -> PreTrainedModel:
+def truncate(model: PreTrainedModel, selection: str | LayerSelection) -> PreTrainedModel:
     """Cuts `model` in place to the layers of `selection` and returns it; what it computes survives saving.
+
+    Args:
+        model: a transformers model of a supported family.
+        selection: of its layers, or its text, such as `first:4`.
 
     Raises:
         InputError: the selection was made for another number of layers.
         UnsupportedArchitecture: the family is unknown, its config has a per-layer list the table does not name, or its
             arithmetic ties a layer to its index.
     """
+    require_kind("model", model, PreTrainedModel, instead="of a Recommender, take its .backbone")
+    require_kind("selection", selection, str, LayerSelection)
+    if isinstance(selection, str):
+        selection = parse_selection(selection, len(layers_of(model)))
     _refuse_moved_layers(model.config, selection, architecture_of(model))
     return _cut(model, selection)
 

@@ -69,11 +69,11 @@ def _decision_lines(folder: Path) -> list[str]:
 
 def _student_lines(study: Study) -> list[str]:
     """Returns where the trained student is, and whether the distillation helped."""
-    from layerprobe.store.atomic import read_json
+    from layerprobe.store.distilled import read_distilled
 
     path = study.layout.distilled
     trained = next(iter(study.student_folders.values()))
-    gain = [read_json(path)["sentence"]] if path.exists() else []
+    gain = [read_distilled(study.folder).sentence] if path.exists() else []
     return [f"trained student: {trained} (`layerprobe export` writes the folder to deploy)", *gain]
 
 

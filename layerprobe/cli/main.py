@@ -59,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _executor_argument(run)
     for stage in STAGES:
-        command = commands.add_parser(stage.name, help=f"run one stage: {stage.help}")
+        needs = " It first runs the stages it needs, unless they are done." if stage.reads else ""
+        description = f"{stage.help[:1].upper()}{stage.help[1:]}.{needs}"
+        command = commands.add_parser(stage.name, help=f"run one stage: {stage.help}", description=description)
         _study_arguments(command)
         _budget_argument(command)
         if stage.in_sweep:

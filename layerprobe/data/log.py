@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from layerprobe.arguments import as_path, require_kind
+from layerprobe.arguments import as_path, require_choice, require_kind, require_whole
 from layerprobe.data.order import OrderOptions
 from layerprobe.data.prepare import DataOptions, PreparedData, prepare_log, prepared_log
 from layerprobe.data.preprocess import PreprocessOptions
 from layerprobe.data.progress import Steps, silent
 from layerprobe.data.sources.raw import RawLog, SourceOptions
-from layerprobe.data.sources.registry import read_source
+from layerprobe.data.sources.registry import SOURCES, read_source
 from layerprobe.data.synthetic import SyntheticOptions, generate
 from layerprobe.errors import InputError
 
@@ -42,7 +42,7 @@ def load_log(path: str | os.PathLike[str], source: str = "table", options: Sourc
     where = as_path("path", path)
     if not where.exists():
         raise InputError(f"path must be the log's file or folder; there is nothing at {where}")
-    require_kind("source", source, str)
+    require_choice("source", source, SOURCES)
     return read_source(source, where, options)
 
 
@@ -84,7 +84,7 @@ def prepare(
     order = OrderOptions() if order is None else order
     require_kind("preprocess", preprocess, PreprocessOptions)
     require_kind("order", order, OrderOptions)
-    require_kind("seed", seed, int)
+    require_whole("seed", seed, 0)
     options = DataOptions(FROM_MEMORY, "", preprocess=preprocess, order=order, seed=seed)
     if out is None:
         return prepared_log(log, options, Steps(silent))[0]

@@ -7,6 +7,7 @@ Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safete
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.arguments import checked
+from layerprobe.arguments import as_path, checked
 from layerprobe.data.audit import audit_order
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
@@ -131,12 +132,13 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     return data, log
 
 
-def load_prepared(folder: Path) -> PreparedData:
+def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     """Reads a data folder back, equal to what `prepare` returned.
 
     Raises:
         InputError: a file is missing, or the sequences are not those the split was written for.
     """
+    folder = as_path("folder", folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")

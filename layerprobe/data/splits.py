@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from layerprobe.arguments import require_choice
 from layerprobe.data.sequences import Sequences
 from layerprobe.errors import InputError
 
@@ -75,6 +76,7 @@ class Split:
 
     def queries(self, part: Part) -> Queries:
         """Returns the validation or test questions; the test history includes the validation item."""
+        require_choice("part", part, PARTS)
         users = self.evaluated if self.asked is None else self.asked
         ends = self.sequences.offsets[users + 1] - (1 if part == "test" else 2)
         return Queries(users=users, starts=self.sequences.offsets[users], ends=ends, targets=self.sequences.items[ends])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 
-from layerprobe.arguments import as_path, checked, require_kind
+from layerprobe.arguments import checked, require_kind, writable_folder
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.distillation.losses import DistillationWeights
@@ -13,6 +13,7 @@ from layerprobe.distillation.mapping import BlockMap, block_map
 from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.errors import InputError
+from layerprobe.evaluation.ranking import require_same_items
 from layerprobe.recommender.losses import LossOptions
 from layerprobe.recommender.model import Recommender
 from layerprobe.training.engine import available_device
@@ -69,11 +70,13 @@ def distil(
     require_kind("options", options, DistilOptions)
     require_pair(student, teacher)
     ends = block_map(teacher.n_layers, student.n_layers, options.blocks)
-    teacher.to(available_device()).requires_grad_(False)
+    require_same_items(student, split)
+    require_same_items(teacher, split)
+    teacher.to(available_device())
     loss = options.training.loss
     plan = FitPlan(
         seed=options.seed,
-        folder=None if folder is None else as_path("folder", folder),
+        folder=None if folder is None else writable_folder("folder", folder),
         make_objective=lambda batches: block_objective(teacher, batches, ends, options.weights, loss),
         spec={"weights": asdict(options.weights), "blocks": ends.blocks, "teacher_depth": teacher.n_layers},
         label=f"student, {student.n_layers} of its teacher's {teacher.n_layers} layers",

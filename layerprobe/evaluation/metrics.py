@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.arguments import require_columns, require_whole
+from layerprobe.arguments import require_columns, require_cutoffs
 from layerprobe.errors import InputError
 
 MetricName = Literal["hr", "ndcg", "mrr"]
@@ -145,11 +145,7 @@ def metrics(ranks: pd.DataFrame, ks: Sequence[int] = (1, 5, 10, 20)) -> pd.DataF
         InputError: `ranks` is no such table, or a cut-off is below 1.
     """
     require_columns("ranks", ranks, columns.RANKED)
-    if isinstance(ks, int) or not len(ks):
-        raise InputError(f"ks must be a list of cut-offs, at least one; got {ks!r}")
-    for k in ks:
-        require_whole("ks", k, 1)
-    return metric_table(ranks, list(ks))
+    return metric_table(ranks, require_cutoffs(ks))
 
 
 def metric_table(ranks: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:

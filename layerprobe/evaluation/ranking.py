@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.arguments import require_choice, require_kind, require_whole
+from layerprobe.arguments import require_kind, require_parts, require_whole
 from layerprobe.data.catalogue import Catalogue
 from layerprobe.data.splits import PARTS, Part, Split
 from layerprobe.errors import InputError
@@ -72,9 +72,8 @@ def rank(
     protocols = usual_protocols(split) if protocols is None else protocols
     require_kind("protocols", protocols, Protocols)
     require_whole("batch_size", batch_size, 1)
-    for part in parts:
-        require_choice("parts", part, PARTS)
-    scorer = as_scorer(model)
+    require_parts(parts, PARTS)
+    scorer = as_scorer(model, split)
     (ranks,) = rank_targets(scorer, split, list(parts), protocols, batch_size).values()
     return ranks
 
@@ -97,13 +96,28 @@ def usual_protocols(split: Split) -> Protocols:
     return Protocols(sampled=sampled if sampled is not None and has_enough(split, sampled) else None)
 
 
-def as_scorer(model: SequenceModel | Scorer) -> Scorer:
+def require_same_items(model: SequenceModel, split: Split) -> None:
+    """Makes sure that a model scores the items of a log.
+
+    Raises:
+        InputError: it has vectors of more or fewer items.
+    """
+    n_items = len(model.item_vectors()) - 1
+    if n_items != split.sequences.n_items:
+        raise InputError(
+            f"model and split must be of one catalogue; the model has {n_items} items and the split "
+            f"{split.sequences.n_items}"
+        )
+
+
+def as_scorer(model: SequenceModel | Scorer, split: Split) -> Scorer:
     """Returns a model as what `rank_targets` asks for, in evaluation mode.
 
     Raises:
-        InputError: it is neither a model nor a scorer with one output.
+        InputError: it is neither a model of the split's items nor a scorer with one output.
     """
     if isinstance(model, SequenceModel):
+        require_same_items(model, split)
         return ModelScorer(model.eval())
     names = getattr(model, "names", None)
     if not (callable(getattr(model, "scores", None)) and isinstance(names, tuple) and len(names) == 1):

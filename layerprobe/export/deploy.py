@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.arguments import as_path, require_columns, require_kind
+from layerprobe.arguments import as_path, checked, require_columns, require_kind
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.data.prepare import PreparedData, sequences_hash
 from layerprobe.errors import InputError
@@ -26,6 +26,7 @@ CARD_KS, CARD_ALPHA, CARD_RESAMPLES = (1, 5, 10, 20), 0.05, 1000
 
 
 @dataclass(frozen=True, eq=False)
+@checked
 class CardOptions:
     """What the model card says of a student.
 

@@ -229,9 +229,11 @@ class Student:
         require_kind("k", k, int)
         if not 1 <= k <= self.catalogue.n_items:
             raise InputError(f"k must lie in 1..{self.catalogue.n_items}, the catalogue; got {k}")
-        if isinstance(history, str) or not len(history):
-            got = repr(history) if isinstance(history, str) else "none"
+        if isinstance(history, (str, int)) or history is None or not len(history):
+            got = repr(history) if isinstance(history, (str, int)) else "none"
             raise InputError(f"history must be a list of item ids, at least one; got {got}")
+        for item in history:
+            require_kind("an item id of history", item, str, instead="ids are text, also those of digits alone")
         indices = self.catalogue.index_of(list(history))
         scores = _scores(self.model, history_batch([indices], self.model.max_len))[0]  # [n_items + 1]
         scores[0] = -torch.inf  # padding

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
+from safetensors import SafetensorError
 
-from layerprobe import html
-from layerprobe.arguments import as_folder, as_path, require_choice, require_kind, require_whole
+from layerprobe import columns, html
+from layerprobe.arguments import as_folder, as_path, require_choice, require_kind, require_whole, writable_folder
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.kinds import EXITS, SASREC, SCORED_FLOORS
@@ -20,6 +21,7 @@ from layerprobe.probing.curves import read_curve
 from layerprobe.recommender.model import Recommender
 from layerprobe.stages.registry import stage_named
 from layerprobe.store.decision import DecisionRecord, read_decision
+from layerprobe.store.layout import RANKS, StudyLayout
 from layerprobe.store.run_folder import DONE
 from layerprobe.study import study as studies
 from layerprobe.study.jobs.recommenders import load_teacher, variant_job
@@ -27,11 +29,15 @@ from layerprobe.study.jobs.students import distill_job, student_of, student_sele
 from layerprobe.study.parser import load_spec
 from layerprobe.sweep.executors import executor_named
 from layerprobe.sweep.tasks import sweep_tasks
-from layerprobe.training.model_folder import load_trained, read_ranks
+from layerprobe.training.model_folder import load_trained
 
 T = TypeVar("T")
 TEACHER, STUDENT = "teacher", "student"
 FLOOR_NAMES = tuple(kind.name for kind in SCORED_FLOORS)
+
+
+def _read_front(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path).fillna({columns.SELECTION: ""})
 
 
 class Study(studies.Study):
@@ -59,8 +65,8 @@ class Study(studies.Study):
         Raises:
             InputError: there is no such file, or a key or value of it is wrong.
         """
-        spec = load_spec(as_path("path", path), list(overrides))
-        return cls(spec, Path("runs") / spec.name if out is None else as_path("out", out))
+        spec = load_spec(as_path("path", path), overrides)
+        return cls(spec, Path("runs") / spec.name if out is None else writable_folder("out", out))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Study:
@@ -70,7 +76,7 @@ class Study(studies.Study):
             InputError: there is no such folder, or it holds no study.
         """
         place = as_folder("folder", folder)
-        spec = studies.StudyLayout(place).spec
+        spec = StudyLayout(place).spec
         if not spec.is_file():
             raise InputError(f"folder must be one that `layerprobe run` wrote; {place} has no {spec.name}")
         return cls(load_spec(spec, []), place)
@@ -132,6 +138,11 @@ class Study(studies.Study):
         """`costs.csv`: what each model costs on the machine that ran the study; columns `columns.COSTS`."""
         return self._read(self.layout.cost_table, pd.read_csv, "cost")
 
+    @property
+    def front(self) -> pd.DataFrame:
+        """`front.csv`: quality against cost, and who is on the Pareto front; columns `columns.FRONT`."""
+        return self._read(self.layout.front, _read_front, "decide")
+
     def ranks(self, model: str = TEACHER, seed: int | None = None) -> pd.DataFrame:
         """Returns the ranks of one model: one row per user, part and protocol; columns `columns.RANKS`.
 
@@ -145,12 +156,16 @@ class Study(studies.Study):
         """
         require_kind("model", model, str, instead="such as teacher, first:2, sasrec or exit-norm-2")
         kind, _, k = model.rpartition("-")
+        is_exit = kind in EXITS and k.isdecimal()
+        if seed is not None and (is_exit or model in FLOOR_NAMES):
+            raise InputError(f"{model} has no training seed of its own; leave seed out, got {seed}")
         if model in FLOOR_NAMES:
             return self._read(self.layout.baseline_ranks(model), pd.read_parquet, "items")
-        if kind in EXITS and k.isdecimal():
+        if is_exit:
             require_choice("the depth of an exit", int(k), range(self.n_layers + 1))
             return self._read(self.layout.exit_ranks(kind, int(k)), pd.read_parquet, "probe")
-        return read_ranks(self._finished(model, self._seed(seed)))
+        folder = self._finished(model, self._seed(seed))
+        return self._read(folder / RANKS, pd.read_parquet, "that trains it")
 
     def teacher(self) -> Recommender:
         """Returns the trained teacher, in evaluation mode.
@@ -159,7 +174,7 @@ class Study(studies.Study):
             InputError: it is not trained yet.
         """
         self._finished(TEACHER, self._seed(None))
-        return load_teacher(self)
+        return self._live(lambda: load_teacher(self))
 
     def variant(self, selection: str, seed: int | None = None) -> Recommender:
         """Returns the trained variant that keeps a selection of layers, in evaluation mode.
@@ -171,10 +186,12 @@ class Study(studies.Study):
         Raises:
             InputError: the study has no such variant, or it is not finished.
         """
+        require_kind("selection", selection, str, instead="such as first:2")
+        self._require_selection(selection)
         seed = self._seed(seed)
         self._finished(selection, seed)
         job = variant_job(self, self._selection(selection), seed)
-        model = load_trained(job.folder, job.build)
+        model = self._live(lambda: load_trained(job.folder, job.build))
         assert isinstance(model, Recommender)
         return model
 
@@ -187,26 +204,51 @@ class Study(studies.Study):
         seed = self._seed(seed)
         self._finished(STUDENT, seed)
         job = distill_job(self, student_selection(self), seed)
-        return student_of(load_trained(job.folder, job.build))
+        return student_of(self._live(lambda: load_trained(job.folder, job.build)))
 
     def _repr_html_(self) -> str:
-        tasks = sweep_tasks(self) if (self.layout.teacher / DONE).exists() else []
-        done = sum(task.state(self) == "done" for task in tasks)
         rows = [
             ["folder", str(self.folder)],
             ["backbone", f"{self.spec.backbone.checkpoint or self.spec.backbone.family}, {self.n_layers} layers"],
-            ["teacher", "trained" if tasks else "not trained yet"],
-            ["variants and twins", f"{done} of {len(tasks)} trained" if tasks else "none yet"],
+            ["teacher", "trained" if (self.layout.teacher / DONE).exists() else "not trained yet"],
+            ["variants and twins", self._said(self._swept)],
             ["student", "exported" if self.layout.student.exists() else "none yet"],
         ]
         shown = html.paragraph(f"Study {self.name}", strong=True) + html.table(["what", "state"], rows, left=2)
-        return shown + html.paragraph(self.decision.sentence) if self.layout.decision.exists() else shown
+        if not self.layout.decision.exists():
+            return shown
+        return shown + html.paragraph(self._said(lambda: self.decision.sentence))
+
+    def _swept(self) -> str:
+        if not (self.layout.teacher / DONE).exists():
+            return "none yet"
+        states = [task.state(self) for task in sweep_tasks(self)]
+        return f"{states.count('done')} of {len(states)} trained"
+
+    @staticmethod
+    def _said(answer: Callable[[], str]) -> str:
+        """Returns an answer, or why a file of it cannot be read: a study must show itself all the same."""
+        try:
+            return answer()
+        except InputError as error:
+            return str(error)
+
+    def _live(self, load: Callable[[], T]) -> T:
+        try:
+            return load()
+        except (OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"a file of {self.folder} is missing or damaged ({reason}); train that model again"
+            ) from error
 
     def _read(self, path: Path, reader: Callable[[Path], T], stage: str) -> T:
         if not path.exists():
             raise InputError(f"{path} is not there yet; run the study, or its stage: run({stage!r})")
         try:
             return reader(path)
+        except InputError:  # says already what is wrong
+            raise
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read ({reason}); run the study's stage {stage} again") from error
@@ -237,10 +279,19 @@ class Study(studies.Study):
         elif model == SASREC:
             folder, stage = self._of_seed(self.sasrec_folders, seed), "items"
         else:
+            self._require_selection(model)
             folder, stage = self.variant_folder(self._selection(model), seed), "probe"
         if not (folder / DONE).exists():
             raise InputError(f"{model} of seed {seed} is not trained yet; run the study, or its stage: run({stage!r})")
         return folder
+
+    @staticmethod
+    def _require_selection(model: str) -> None:
+        if ":" not in model:
+            raise InputError(
+                f"a model of a study is teacher, student, a selection such as first:2, a floor ({SASREC}, "
+                f"{', '.join(FLOOR_NAMES)}) or an exit such as exit-norm-2; got {model!r}"
+            )
 
     @staticmethod
     def _of_seed(folders: dict[int, Path], seed: int) -> Path:

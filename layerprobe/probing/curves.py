@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns
-from layerprobe.arguments import require_columns, require_mapping
+from layerprobe.arguments import require_columns, require_cutoffs, require_kind, require_mapping, require_whole
+from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import metric_columns, metric_values
 from layerprobe.evaluation.uncertainty import mean_intervals
@@ -126,35 +127,50 @@ def curve(
         seed: training seed of the models with layers, for the table.
 
     Returns:
-        Columns `columns.CURVE`; depth of a selection other than `first:k` is missing, since its text alone does not
-        tell it.
+        Columns `columns.CURVE`. The layers of a selection other than `first:k` are counted among those of the deepest
+        `first:k`, the full model.
 
     Raises:
         InputError: a name is of no kind, or a table lacks columns or users.
     """
     require_mapping("ranks", ranks, "names and ranks tables")
+    require_whole("seed", seed, 0)
+    cutoffs = require_cutoffs(ks)
+    n_layers = max((_first(name) or 0 for name in ranks), default=0)
     tables = []
     for name, table in ranks.items():
         require_columns(f"ranks of {name}", table, columns.RANKED)
-        tables.append(curve_rows(table, point_named(name, seed), ks, alpha, n_boot))
+        tables.append(curve_rows(table, point_named(name, seed, n_layers), cutoffs, alpha, n_boot))
     return pd.concat(tables, ignore_index=True)
 
 
-def point_named(name: str | int, seed: int = 0) -> CurvePoint:
+def point_named(name: str | int, seed: int = 0, n_layers: int = 0) -> CurvePoint:
     """Returns the point that a short name stands for.
 
+    Args:
+        name: as in `curve`.
+        seed: training seed of a model with layers.
+        n_layers: layers of the full model; 0 knows `first:k` alone.
+
     Raises:
-        InputError: the name is of no kind.
+        InputError: the name is of no kind, or its layers do not fit the full model.
 
     >>> point_named("first:2").depth, point_named("exit-norm-3").kind, point_named("sasrec").seed
     (2, 'exit-norm', None)
     """
+    require_kind("a name of ranks", name, str, int)
     text = f"first:{name}" if isinstance(name, int) else name
     kind, _, k = text.rpartition("-")
     if ":" in text:
-        number = text.removeprefix("first:")
-        return CurvePoint(VARIANT, text, int(number) if number.isdecimal() else None, seed)
+        return CurvePoint(VARIANT, text, parse_selection(text, max(n_layers, _first(text) or 0)).depth, seed)
     return CurvePoint(kind, depth=int(k), seed=seed) if kind in EXITS and k.isdecimal() else CurvePoint(text)
+
+
+def _first(name: str | int) -> int | None:
+    """Returns k of `first:k`, or of the number k; None for another name."""
+    number = str(name).removeprefix("first:")
+    is_first = isinstance(name, int) or str(name).startswith("first:")
+    return int(number) if is_first and number.isdecimal() else None
 
 
 def read_curve(path: Path) -> pd.DataFrame:

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import TypeVar
 
+import pandas as pd
+
 from layerprobe import wording
 from layerprobe.arguments import require_kind, require_mapping
 from layerprobe.backbone.selection import LayerSelection, parse_selection
@@ -78,6 +80,10 @@ class Decision:
             for selection, comparison in self.selections.items()
             if wording.keeps_first(selection.text)
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the studied selections, one row each, the full model last."""
+        return self.record().to_frame()
 
     def _repr_html_(self) -> str:
         return self.record()._repr_html_()
@@ -282,6 +288,9 @@ def _full_and_all(
         InputError: fewer than two selections, or not exactly one that keeps all layers.
     """
     deepest = max((_layers_named(key) for key in by_selection), default=0)
+    if not deepest:
+        got = ", ".join(map(str, by_selection))
+        raise InputError(f"by_selection must hold the full model, as first:L or the number L; got {got}")
     keyed = [(_selection(key, deepest), ranks) for key, ranks in by_selection.items()]
     tables = dict(sorted(keyed, key=lambda entry: entry[0].depth))
     if len(tables) < 2:

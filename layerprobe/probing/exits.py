@@ -13,11 +13,11 @@ from typing import Literal
 import pandas as pd
 import torch
 
-from layerprobe.arguments import require_kind
+from layerprobe.arguments import require_kind, require_parts, require_whole
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.splits import PARTS, Part, Split
 from layerprobe.errors import InputError
-from layerprobe.evaluation.ranking import usual_protocols
+from layerprobe.evaluation.ranking import require_same_items, usual_protocols
 from layerprobe.evaluation.ranks import Protocols, rank_targets
 from layerprobe.probing.probe_heads import ProbeHeadOptions, ProbeHeads, fit_probe_heads
 from layerprobe.recommender.model import Recommender
@@ -98,6 +98,9 @@ def exits(
         require_kind("heads", heads, ProbeHeads, instead="fit them with fit_heads")
         if len(heads.weights) != model.n_layers + 1:
             raise InputError(f"heads must be {model.n_layers + 1}, one per depth; got {len(heads.weights)}")
+    require_same_items(model, split)
+    require_parts(parts, PARTS)
+    require_whole("batch_size", batch_size, 1)
     protocols = usual_protocols(split) if protocols is None else protocols
     require_kind("protocols", protocols, Protocols)
     return rank_targets(ExitScorer(model.eval(), heads), split, list(parts), protocols, batch_size)
@@ -128,5 +131,7 @@ def fit_heads(
     require_kind("split", split, Split, instead="take the .split of what prepare returns")
     require_kind("options", options, ProbeHeadOptions)
     require_kind("training", training, TrainingOptions)
+    require_whole("seed", seed, 0)
+    require_same_items(model, split)
     batches = train_batches(split, model.max_len, training, seed, model.extra_positions)
     return fit_probe_heads(model.eval(), batches, options, training.loss)

@@ -37,7 +37,7 @@ class RecipeOptions:
 def build_recommender(
     recipe: RecipeOptions,
     item_table: torch.Tensor,
-    selection: str | LayerSelection | None = None,
+    selection: str | int | LayerSelection | None = None,
     seed: int = 0,
     start: Mapping[str, torch.Tensor] | None = None,
 ) -> Recommender:
@@ -48,7 +48,8 @@ def build_recommender(
     Args:
         recipe: backbone, adapter, prompt and readout.
         item_table: frozen vectors [n_items + 1, dim].
-        selection: a selection of the full-depth model's layers, or its text, such as `first:2`; None keeps every layer.
+        selection: a selection of the full-depth model's layers, its text, such as `first:2`, or the number k of
+            `first:k`; None keeps every layer.
         seed: draws the input map, the head, learned prefix vectors and the adapter.
         start: trained parameters of the full-depth model to start from; None starts from the backbone's own.
 
@@ -59,9 +60,11 @@ def build_recommender(
     require_kind("item_table", item_table, torch.Tensor, instead="take the .item_vectors() of a trained SASRec")
     if item_table.ndim != 2 or len(item_table) < 2:
         raise InputError(f"item_table must have the shape [n_items + 1, dim]; got {list(item_table.shape)}")
+    if not item_table.is_meta and not bool(torch.isfinite(item_table).all()):
+        raise InputError("item_table must be finite; it holds NaN or infinity")
     require_whole("seed", seed, 0)
     full_depth = kept_layers(recipe.backbone)
-    chosen = parse_selection(selection, len(full_depth)) if isinstance(selection, str) else selection
+    chosen = _chosen(selection, len(full_depth))
     layers = range(len(full_depth)) if chosen is None else chosen.layers
     backbone = load_backbone(recipe.backbone, chosen)
     prompt = prompt_tokens(recipe.prompt, recipe.backbone.checkpoint, recipe.backbone.revision)
@@ -73,6 +76,13 @@ def build_recommender(
         renamed = kept_names(start, architecture_of(backbone), layers)
         load_trainable_state(model, {new: start[old] for old, new in renamed.items()})
     return model
+
+
+def _chosen(selection: str | int | LayerSelection | None, n_layers: int) -> LayerSelection | None:
+    if selection is None or isinstance(selection, LayerSelection):
+        return selection
+    require_kind("selection", selection, str, int, LayerSelection)
+    return parse_selection(f"first:{selection}" if isinstance(selection, int) else selection, n_layers)
 
 
 def check_recipe(recipe: RecipeOptions, supervisions: Mapping[str, str]) -> list[str]:

@@ -40,7 +40,9 @@ class SASRecOptions:
     """Newest history items read."""
 
     def __post_init__(self) -> None:
-        if self.dim < 1 or self.heads < 1 or self.dim % self.heads:
+        if self.dim < 1:
+            raise InputError(f"items.sasrec.dim must be at least 1; got {self.dim}")
+        if self.heads < 1 or self.dim % self.heads:
             raise InputError(f"items.sasrec.heads must divide dim; got heads {self.heads} and dim {self.dim}")
         for name in ("dropout", "attention_dropout", "block_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -102,6 +104,8 @@ class SASRec(SequenceModel):
     def __init__(self, n_items: int, options: SASRecOptions | None = None, seed: int | None = None) -> None:
         super().__init__()
         require_whole("n_items", n_items, 1)
+        if seed is not None:
+            require_whole("seed", seed, 0)
         options = SASRecOptions() if options is None else options
         require_kind("options", options, SASRecOptions)
         with nullcontext() if seed is None else torch.random.fork_rng(devices=[]):

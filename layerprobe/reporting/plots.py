@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.legend_handler import HandlerTuple
 
 from layerprobe import columns
+from layerprobe.arguments import require_kind
 from layerprobe.errors import InputError
 from layerprobe.kinds import names_of
 from layerprobe.reporting.figures import canvas
@@ -57,6 +58,9 @@ def plot_depth(
     Raises:
         InputError: `curve` is no such table, or holds no such metric or no such points; `ax` is no axes.
     """
+    require_kind("metric", metric, str)
+    require_kind("k", k, int)
+    require_kind("exits", exits, bool)
     curve = _curve(curve)
     is_shown = (curve[columns.PROTOCOL] == "full") & (curve[columns.SPLIT] == "test")
     metrics = curve.loc[is_shown, [columns.METRIC, columns.K]].drop_duplicates()
@@ -128,7 +132,7 @@ def plot_decision(decision: DecisionRecord, ax: Axes | None = None) -> Axes:
     """Draws the difference of every selection and floor from the full model, with intervals and the margin.
 
     Args:
-        decision: what `store.decision.read_decision` returns.
+        decision: what `decide` returns, or a study's `.decision`.
         ax: where to draw; None makes new axes.
 
     Returns:
@@ -137,7 +141,7 @@ def plot_decision(decision: DecisionRecord, ax: Axes | None = None) -> Axes:
     Raises:
         InputError: `decision` is none; `ax` is no axes.
     """
-    _require_decision(decision)
+    decision = _record_of(decision)
     axes = _axes(ax, SIZE)
     table = margin_table(decision)
     draw_margin(axes, table, decision.margin)
@@ -153,7 +157,7 @@ def plot_cost(
 
     Args:
         front: table of `costs/front.csv`.
-        decision: what `store.decision.read_decision` returns; says which model is which, and the budget.
+        decision: what `decide` returns, or a study's `.decision`; says which model is which, and the budget.
         cost: one of the table's costs.
         ax: where to draw; None makes new axes. The colour bar of depths stands at their right.
 
@@ -163,7 +167,7 @@ def plot_cost(
     Raises:
         InputError: `front` is no such table or does not hold the cost; `decision` is none; `ax` is no axes.
     """
-    _require_decision(decision)
+    decision = _record_of(decision)
     front = _checked("front", front, columns.FRONT)
     _require_complete("front", front, (columns.AMOUNT, columns.VALUE))
     _require_known("cost", cost, front[columns.COST].unique())
@@ -224,12 +228,14 @@ def _require_known(name: str, value: Any, known: Collection[Any]) -> None:
         raise InputError(f"{name} must be one of {', '.join(shown[:-1])}; got {shown[-1]}")
 
 
-def _require_decision(decision: Any) -> None:
-    if not isinstance(decision, DecisionRecord):
+def _record_of(decision: Any) -> DecisionRecord:
+    """Returns the record of a decision, whether it was just made by `decide` or read from a study."""
+    record = decision.record() if callable(getattr(decision, "record", None)) else decision
+    if not isinstance(record, DecisionRecord):
         raise InputError(
-            f"decision must be a DecisionRecord; got {type(decision).__name__}: read it with "
-            "layerprobe.store.decision.read_decision"
+            f"decision must be what decide(...) returns, or a study's .decision; got a {type(decision).__name__}"
         )
+    return record
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> Axes:

@@ -6,10 +6,12 @@ bytes, so a report can be committed and compared.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from layerprobe.arguments import as_folder, writable_folder
 from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.sections import answer, cost, depth, layers, predictiveness, slices
@@ -36,7 +38,7 @@ SECTIONS = (
 """In the order of the report."""
 
 
-def write_report(study: Path, out: Path | None = None) -> Path:
+def write_report(study: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Writes the report of a study folder and returns the path of its `report.md`.
 
     Every figure is written as SVG and PNG beside the CSV it shows. Parts the study does not have are named in one line
@@ -50,8 +52,9 @@ def write_report(study: Path, out: Path | None = None) -> Path:
         InputError: the study folder or its curve is missing or damaged.
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
-    report = make_report(read_study(study))
-    return _write(report, StudyLayout(study).report if out is None else out)
+    folder = as_folder("study", study)
+    report = make_report(read_study(folder))
+    return _write(report, StudyLayout(folder).report if out is None else writable_folder("out", out))
 
 
 def write_layer_report(study: Path) -> Path:

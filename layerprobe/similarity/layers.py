@@ -50,7 +50,8 @@ def layer_similarity(
 def layer_importance(states: AnyStates, resampling: Resampling = DEFAULT_RESAMPLING) -> pd.DataFrame:
     """Scores every layer by how much it changes the states: block influence, angle, drop of CKA, with intervals.
 
-    What is lost without a layer is another question, which needs targets: see `CutValues`.
+    What is lost without a layer is another question, which needs targets: a study answers it (`Study.importance`,
+    measure `drop-one-ndcg`).
 
     Args:
         states: of one model.

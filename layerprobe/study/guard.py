@@ -106,8 +106,8 @@ def _check_provenance(study: Study) -> None:
     for entry in (known, *known["continued"]):
         if entry.get("backbone", study.content) != study.content:
             raise InputError(
-                f"{study.spec.backbone.checkpoint} holds other weights than when {study.folder} was started; put them "
-                "back (of a hub checkpoint: name the old backbone.revision), or choose another --out"
+                f"{study.spec.backbone.checkpoint} holds other weights than at the start of {study.folder}: restore "
+                "them (for a hub checkpoint, set the old backbone.revision), or choose another --out"
             )
 
 

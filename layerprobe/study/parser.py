@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from layerprobe.arguments import as_path
+from layerprobe.arguments import as_path, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.study.spec import StudySpec
@@ -35,15 +35,31 @@ def load_spec(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> St
             outside its range.
     """
     path = as_path("path", path)
+    if path.is_dir():
+        raise InputError(f"a study is a YAML file; {path} is a folder: open the study in it with Study.load")
     if not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
     _require_mapping(path)
     parser = spec_parser()
+    flags = _flags(overrides)
     try:
-        namespace = parser.parse_args(["--config", str(path), *overrides])
+        namespace = parser.parse_args(["--config", str(path), *flags])
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _flags(overrides: Sequence[str]) -> list[str]:
+    """Returns keys and values as on the command line; what only prints there has no use here."""
+    if isinstance(overrides, str) or not isinstance(overrides, (list, tuple)):
+        raise InputError(
+            f'overrides must be a list of keys and values, such as ["--training.epochs", "3"]; got {overrides!r}'
+        )
+    for flag in overrides:
+        require_kind("a key or value of overrides", flag, str)
+        if flag in ("-h", "--help") or flag.startswith("--print_config"):
+            raise InputError(f"overrides must be keys and values of a study; got {flag}")
+    return list(overrides)
 
 
 def _require_mapping(path: Path) -> None:
@@ -54,7 +70,7 @@ def _require_mapping(path: Path) -> None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be YAML: {_one_line(error)}") from error
     if not isinstance(value, dict):
-        got = "nothing" if value is None else repr(value)
+        got = "nothing" if value is None else repr(value)[:60]
         raise InputError(f"{path} must hold keys and values of a study; got {got}")
     unknown = _unknown_key(value, StudySpec)
     if unknown is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from layerprobe.arguments import as_path, require_kind
 from layerprobe.backbone.load import backbone_content, count_layers
 from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
 from layerprobe.data.prepare import PreparedData, load_prepared
@@ -40,6 +41,10 @@ class Study:
     spec: StudySpec
     folder: Path
 
+    def __post_init__(self) -> None:
+        require_kind("spec", self.spec, StudySpec)
+        object.__setattr__(self, "folder", as_path("folder", self.folder))
+
     @property
     def layout(self) -> StudyLayout:
         """The paths of its files."""
@@ -54,7 +59,14 @@ class Study:
     def measured(self) -> Measured:
         """Layers kept by the measured forms, as far as the similarity stage has measured them."""
         path = self.layout.selections
-        return {form: stored["kept"] for form, stored in read_json(path).items()} if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return {form: kept["kept"] for form, kept in read_json(path).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} is damaged ({' '.join(str(error).split())}); delete it and run the similarity stage"
+            ) from error
 
     @property
     def asked_forms(self) -> set[str]:
@@ -123,6 +135,8 @@ class Study:
     @property
     def data_hash(self) -> str:
         """Hash of the sequences."""
+        if not self.layout.split.exists():
+            raise InputError(f"{self.folder} has no prepared data yet; run the study, or its stage data")
         return read_json(self.layout.split)["sha256"]
 
     @cached_property

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from layerprobe.arguments import as_path, require_kind, require_whole
+from layerprobe.arguments import require_kind, require_whole, writable_folder
 from layerprobe.data.prepare import sequences_hash
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
-from layerprobe.evaluation.ranking import Ranking
+from layerprobe.evaluation.ranking import Ranking, require_same_items
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.model import Recommender
@@ -58,7 +58,8 @@ def fit(
     require_kind("split", split, Split, instead="take the .split of what prepare returns")
     require_kind("options", options, TrainingOptions)
     require_whole("seed", seed, 0)
-    plan = FitPlan(seed, None if folder is None else as_path("folder", folder), remove_history)
+    require_same_items(model, split)
+    plan = FitPlan(seed, None if folder is None else writable_folder("folder", folder), remove_history)
     return fit_by(model, split, options, plan)
 
 

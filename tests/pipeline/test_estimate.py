@@ -263,7 +263,7 @@ def test_a_dry_run_of_a_checkpoint_reads_none_of_its_weights(tmp_path: Path, mon
     monkeypatch.setattr("layerprobe.backbone.load.read_layers", never)
     found = plan.plan(study_of(tmp_path, **changes))
     table = cells(found.lines)
-    assert table["distilled: the decided selection, or the next that can be distilled"][0] == "to do"
+    assert table["distilled: the decided selection, or the next one that can be distilled"][0] == "to do"
     assert found.refusal is None
 
 

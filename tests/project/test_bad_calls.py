@@ -116,13 +116,42 @@ CALLS: list[tuple[str, Callable[[Place], object], str]] = [
     ("no variant", lambda p: p.begun.variant("first:2"), "run('probe')"),
     ("no student yet", lambda p: p.begun.student(), "run('distill')"),
     ("not studied", lambda p: p.study.variant("last:1"), "the study has no selection last:1; it has first:0"),
-    ("no such model", lambda p: p.study.ranks("bert4rec"), "selection 'bert4rec' is not understood"),
+    ("no such model", lambda p: p.study.ranks("bert4rec"), "a model of a study is teacher, student, a selection"),
     ("no such exit", lambda p: p.study.ranks("exit-norm-9"), "the depth of an exit must be one of 0, 1, 2, 3, 4"),
     ("no such seed", lambda p: p.study.variant("first:2", seed=5), "seed must be one of 0; got 5"),
     ("stage", lambda p: p.study.run("probing"), "a stage must be one of data, items"),
     ("stage kind", lambda p: p.study.run(3), "last must be str; got 3"),
     ("executor", lambda p: p.study.run("data", executor="slurm"), "executor must be one of local, ray"),
-    ("report", lambda p: lp.write_report(p.tmp / "none"), "is not a folder"),
+    ("report", lambda p: lp.write_report(p.tmp / "none"), "study must be a folder; there is none at"),
+    ("report kind", lambda _: lp.write_report(None), "study must be a path"),
+    ("data kind", lambda _: lp.load_prepared(None), "folder must be a path"),
+    ("one part as text", lambda p: lp.exits(p.model, p.data.split, parts="test"), "parts must be a list of valid and"),
+    ("exits batch", lambda p: lp.exits(p.model, p.data.split, batch_size=0), "batch_size must be a whole number"),
+    ("other catalogue", lambda p: lp.rank(lp.SASRec(5), p.data.split), "model and split must be of one catalogue"),
+    ("curve form", lambda p: lp.curve({"foo:2": p.ranks}), "selection 'foo:2' is not understood"),
+    ("curve key", lambda p: lp.curve({None: p.ranks}), "a name of ranks must be str or int; got None"),
+    ("curve cut-offs", lambda p: lp.curve({"sasrec": p.ranks}, ks=10), "ks must be a list of cut-offs"),
+    ("metrics cut-offs", lambda p: lp.metrics(p.ranks, ks="10"), "ks must be a list of cut-offs, at least one"),
+    ("no full model", lambda p: lp.decide({"keep:1": p.ranks}), "by_selection must hold the full model, as first:L"),
+    ("history of numbers", lambda p: lp.load_student(p.study.folder / "student").recommend([1]), "ids are text"),
+    ("no history", lambda p: lp.load_student(p.study.folder / "student").recommend(None), "history must be a list"),
+    ("a table of NaN", lambda _: lp.build_recommender(RECIPE, torch.full((3, 2), float("nan"))), "must be finite"),
+    ("selection kind", lambda _: lp.build_recommender(RECIPE, torch.zeros(3, 2), [1]), "selection must be str or int"),
+    ("truncate a recommender", lambda p: lp.truncate(p.model, "first:1"), "take its .backbone"),
+    ("seed of sasrec", lambda _: lp.SASRec(5, seed=1.5), "seed must be a whole number of at least 0; got 1.5"),
+    ("width", lambda _: lp.SASRecOptions(dim=0), "dim must be at least 1; got 0"),
+    ("fit into a file", lambda p: lp.fit(p.sasrec, p.data.split, folder=p.tmp / "text.txt"), "text.txt is a file"),
+    ("help as a key", lambda p: lp.Study.open(p.tmp / "tiny.yaml", overrides=["--help"]), "must be keys and values"),
+    ("text as keys", lambda p: lp.Study.open(p.tmp / "tiny.yaml", overrides="--name a"), "must be a list of keys"),
+    ("a folder as YAML", lambda p: lp.Study.open(p.study.folder), "open the study in it with Study.load"),
+    ("out is a file", lambda p: lp.Study.open(p.tmp / "tiny.yaml", p.tmp / "text.txt"), "out must be a folder"),
+    ("study of no spec", lambda p: lp.Study(None, p.tmp), "spec must be StudySpec; got None"),
+    ("seed of a floor", lambda p: p.study.ranks("popularity", seed=0), "popularity has no training seed of its own"),
+    ("variant teacher", lambda p: p.study.variant("teacher"), "a model of a study is teacher, student, a selection"),
+    ("plot metric", lambda p: lp.plot_depth(p.study.curve, metric=["ndcg"]), "metric must be str; got a list"),
+    ("plot nothing", lambda p: lp.plot_depth(p.study.curve.head(0)), "curve"),
+    ("plot axes", lambda p: lp.plot_depth(p.study.curve, ax=3), "ax"),
+    ("plot a table", lambda p: lp.plot_decision(p.study.curve), "decision must be what decide(...) returns"),
 ]  # fmt: skip
 
 
@@ -146,3 +175,42 @@ def test_a_curve_without_the_student_is_no_error(finished: Path, tmp_path: Path)
     assert study.decision.full_depth == 4
     with pytest.raises(lp.InputError, match="student of seed 0 is not trained yet"):
         study.student()
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "call", "message"),
+    [
+        ("teacher/checkpoint/model.safetensors", b"spoilt", lambda study: study.teacher(), "is missing or damaged"),
+        ("variants/first-2/seed-0/ranks.parquet", b"spoilt", lambda study: study.ranks("first:2"), "cannot be read"),
+        ("similarity/selections.json", b"[1]", lambda study: study.selections, "is damaged"),
+        ("decision.json", b"{}", lambda study: study.decision, "decision.json is damaged"),
+        ("curve.csv", b"a,b\n1,2\n", lambda study: study.curve, "curve.csv lacks the column"),
+    ],
+)
+def test_a_damaged_file_of_a_study_is_one_line(
+    name: str, spoil: bytes, call: Callable[[lp.Study], object], message: str, copied: Path
+) -> None:
+    (copied / name).write_bytes(spoil)
+    study = lp.Study.load(copied)
+    with pytest.raises(lp.InputError) as raised:
+        call(study)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "<table" in study._repr_html_()  # a study shows itself all the same
+
+
+def test_a_decision_that_was_just_made_can_be_drawn_and_tabulated(place: Place) -> None:
+    decision = lp.decide({"first:1": place.ranks, "first:2": place.ranks}, {"sasrec": place.ranks})
+    assert decision.to_frame()["selection"].to_list() == ["first:1", "first:2"]
+    assert lp.plot_decision(decision).get_ylabel()
+    curve = lp.curve({"last:1": place.ranks, "first:2": place.ranks})
+    assert curve.groupby("selection")["depth"].first().to_dict() == {"first:2": 2, "last:1": 1}
+
+
+def test_a_teacher_can_be_trained_again_after_it_has_taught(place: Place) -> None:
+    student = lp.build_recommender(RECIPE, place.sasrec.item_vectors(), "first:2", seed=1)
+    training = lp.TrainingOptions(epochs=1, batch_size=32)
+    wanted = [value.requires_grad for value in place.model.parameters()]
+    lp.distil(student, place.model, place.data.split, lp.DistilOptions(training))
+    assert [value.requires_grad for value in place.model.parameters()] == wanted
+    lp.fit(place.model, place.data.split, training)

@@ -83,7 +83,7 @@ def test_each_stage_is_a_command_with_its_help() -> None:
     commands = next(action for action in build_parser()._actions if action.dest == "command")
     helps = {action.dest: action.help for action in commands._choices_actions}  # pyright: ignore[reportAttributeAccessIssue]
     for stage in STAGES:
-        assert helps[stage.name] == f"one stage: {stage.help}"
+        assert helps[stage.name] == f"run one stage: {stage.help}"
 
 
 def test_only_stages_that_train_plan_models(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A sweep on a Ray cluster of two local nodes gives the study of the local one, also when a node dies midway.
 
-Ray is no part of the development installation: `pip install -e '.[ray]'`, then `pytest tests/pipeline/test_ray.py`.
+Ray is no part of the development installation: `pip install -e '.[ray]'`, then `pytest tests/sweep/test_ray.py`.
 """
 
 from __future__ import annotations
