@@ -186,17 +186,17 @@ def read_curve(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} must be a curve table; {reason}; run the probe stage to make it again") from error
+        raise InputError(f"{path} must be a curve table; {reason}; run the curve stage to make it again") from error
     missing = [name for name in columns.CURVE if name not in table.columns]
     if missing:
         raise InputError(
             f"{path} lacks the column {', '.join(missing)}; found {', '.join(map(str, table.columns))}; "
-            "run the probe stage to make it again"
+            "run the curve stage to make it again"
         )
     try:
         return pd.DataFrame({name: typed_cells(table[name], dtype) for name, dtype in _TYPES.items()})
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path} holds a value of the wrong type: {error}; run the probe stage again") from error
+        raise InputError(f"{path} holds a value of the wrong type: {error}; run the curve stage again") from error
 
 
 def typed_cells(cells: pd.Series, dtype: str) -> pd.Series:

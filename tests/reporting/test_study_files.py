@@ -17,7 +17,7 @@ from layerprobe.store.atomic import read_json, write_json
     ("name", "content", "message"),
     [
         ("curve.csv", None, "curve.csv is missing; a report needs it"),
-        ("curve.csv", "", "run the probe stage to make it again"),
+        ("curve.csv", "", "run the curve stage to make it again"),
         ("curve.csv", "kind,depth\n", "lacks the column"),
         ("decision.json", "{", "decision.json cannot be read"),
         ("decision.json", "{}", "decision.json is damaged or of another version: the key metric is missing"),

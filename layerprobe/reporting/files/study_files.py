@@ -125,7 +125,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
     layout = StudyLayout(folder)
     has_curve = layout.curve.exists()
     if needs_curve and not has_curve:
-        raise InputError(f"{layout.curve} is missing; a report needs it: run the study's probe stage first")
+        raise InputError(f"{layout.curve} is missing; a report needs it: run the study's curve stage first")
     return StudyFiles(
         folder=folder,
         curve=read_curve(layout.curve) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),

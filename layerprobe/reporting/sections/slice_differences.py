@@ -40,10 +40,10 @@ def difference_part(study: StudyFiles) -> Part:
     """Shows who loses as a sentence, a figure and a table, or says in one line that the study does not have it."""
     if study.slice_differences is None:
         where = "slice_differences.csv"
-        return Part([absent("differences to the full model by group", where, "Run the probe stage.")])
+        return Part([absent("differences to the full model by group", where, "Run the curve stage.")])
     table = shown_differences(with_readable_times(study.slice_differences), study.decision)
     if table.empty:
-        return Part([absent("a model beside the full one by group", "slice_differences.csv", "Run the probe stage.")])
+        return Part([absent("a model beside the full one by group", "slice_differences.csv", "Run the curve stage.")])
     margin = None if study.decision is None else study.decision.margin
     figure = differences_figure(table, margin, _caption(study, table))
     named = NamedFigure("slice-differences", figure, table)

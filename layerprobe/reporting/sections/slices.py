@@ -49,7 +49,7 @@ NOTE = (
 def slices_section(study: StudyFiles) -> Section:
     """Shows one line per group over depth and a table of three models; what is absent is said in one line."""
     if study.slices is None:
-        return Section(TITLE, [absent("slices of users", "slices.csv", "Run the probe stage.")])
+        return Section(TITLE, [absent("slices of users", "slices.csv", "Run the curve stage.")])
     points = slice_points(with_readable_times(study.slices))
     n_layers = full_depth(study.curve)
     models = _models(study, points, n_layers)

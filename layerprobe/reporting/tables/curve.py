@@ -152,7 +152,7 @@ def check_consistency(curve: pd.DataFrame) -> None:
             where = " ".join(str(value) for value in curve[point == row].iloc[0][keys])
             raise StudyError(
                 f"curve.csv, {where}: NDCG@{k} must lie in [{low[row]:.4f}, {high[row]:.4f}] to fit HR@{k} = "
-                f"{hits[row]:.4f}; got {gain[row]:.4f}; the table is damaged: delete curve.csv and run the probe stage"
+                f"{hits[row]:.4f}; got {gain[row]:.4f}; the table is damaged: delete curve.csv and run the curve stage"
             )
 
 
