@@ -210,7 +210,7 @@ BAD: list[tuple[str, Callable[..., Any], str]] = [
     ("curve", lambda t: plot_depth(t.assign(depth=np.nan)), "a value in every row of the column depth"),
     ("curve", lambda t: plot_depth(t, "recall"), "metric and k must be one of HR@1, .*, MRR; got recall@10"),
     ("curve", lambda t: plot_depth(t, k=7), "metric and k must be one of .*; got NDCG@7"),
-    ("curve", lambda t: plot_depth(t, k=None), "metric and k must be one of"),
+    ("curve", lambda t: plot_depth(t, k=None), "k must be int; got None"),
     ("curve", lambda t: plot_depth(t[t["kind"] != "variant"]), "test points of the kind variant; it has none"),
     (
         "curve",
@@ -228,9 +228,9 @@ BAD: list[tuple[str, Callable[..., Any], str]] = [
     ("importance", lambda t: plot_importance(t, "cka"), "measure must be one of block-influence, .*; got cka"),
     ("importance", lambda t: plot_importance(t.drop(columns=["layer", "value"])), "missing: layer, value"),
     ("importance", lambda t: plot_importance(t.assign(layer=np.nan)), "every row of the column layer"),
-    ("decision", lambda t: plot_decision(t.depths), "decision must be a DecisionRecord; got tuple: read it with"),
+    ("decision", lambda t: plot_decision(t.depths), "or a study's .decision; got a tuple"),
     ("decision", lambda t: plot_decision(t, ax=1), "ax must be matplotlib axes; got int"),
-    ("front", lambda t: plot_cost(t, {}), "decision must be a DecisionRecord; got dict"),
+    ("front", lambda t: plot_cost(t, {}), "or a study's .decision; got a dict"),
 ]
 BAD_FRONTS: list[tuple[Callable[[pd.DataFrame], Any], str, str]] = [
     (lambda t: t.rename(columns={"amount": "price"}), "parameters", "front must have the columns .*; missing: amount"),
