@@ -42,7 +42,8 @@ def stage_lines(study: Study, stage: str) -> list[str]:
         lines = [f"{name}: {path}"]
     else:
         several = {"similarity": _layer_lines, "cost": _cost_lines, "decide": _decision_lines}
-        lines = _student_lines(study) if stage == "distill" else several[stage](study.folder)
+        of_stage = several.get(stage, lambda folder: [f"{stage}: done, in {folder}"])
+        lines = _student_lines(study) if stage == "distill" else of_stage(study.folder)
     older = _older(study, stage)
     return [*lines, *([] if older is None else [older])]
 

@@ -7,7 +7,7 @@ parameters. Their scores are counts or come from one fixed order of operations, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -40,9 +40,16 @@ class Floor(Protocol):
         ...
 
 
-def floors(split: Split, catalogue: Catalogue) -> list[Floor]:
-    """Returns the floors of `kinds` that this log can be scored by (TF-IDF needs titles)."""
-    classes: list[type[Floor]] = [globals()[str(kind.scorer)] for kind in SCORED_FLOORS]
+def floors(split: Split, catalogue: Catalogue, without: Collection[str] = ()) -> list[Floor]:
+    """Returns the floors of `kinds` that this log can be scored by (TF-IDF needs titles).
+
+    Args:
+        split: the log.
+        catalogue: its items.
+        without: names of floors that are not built: counting pairs and words takes time on a large log.
+    """
+    wanted = [kind for kind in SCORED_FLOORS if kind.name not in without]
+    classes: list[type[Floor]] = [globals()[str(kind.scorer)] for kind in wanted]
     return [floor for floor_class in classes if (floor := floor_class.of(split, catalogue)) is not None]
 
 

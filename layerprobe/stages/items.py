@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
+
 from layerprobe import processes
 from layerprobe.items.table import from_vectors, random_table
 from layerprobe.kinds import SCORED_FLOORS
@@ -55,13 +57,14 @@ def _freeze_items(study: Study, build: Callable[[], SequenceModel]) -> None:
 
 def _rank_floors(study: Study) -> None:
     """Ranks the floors that are not ranked yet: one that is new in this version joins those of a finished study."""
-    folder, key = study.layout.baselines, hash_value(shared_dependencies(study))
-    every = floors(study.data.split, study.data.catalogue)
-    done = processes.agreed(lambda: is_done(folder, key))
-    paths = {name: study.layout.baseline_ranks(name) for floor in every for name in floor.names}
-    left = processes.agreed(lambda: [name for name, path in paths.items() if not (done and path.exists())])
-    if not left:
+    layout, key = study.layout, hash_value(shared_dependencies(study))
+    paths = {kind.name: layout.baseline_ranks(kind.name) for kind in SCORED_FLOORS}
+    done = processes.agreed(lambda: is_done(layout.baselines, key))
+    known = processes.agreed(lambda: [name for name, path in paths.items() if done and path.exists()])
+    missing = floors(study.data.split, study.data.catalogue, without=known)
+    if done and not missing:
         return
-    ranks = [ranked(floor, study.ranking) for floor in every if set(floor.names) & set(left)]
-    known = [path for name, path in paths.items() if name not in left]
-    processes.on_main(lambda: write_ranks(folder, key, {k: v for one in ranks for k, v in one.items()}, known))
+    ranks: dict[str, pd.DataFrame] = {}
+    for floor in missing:
+        ranks |= ranked(floor, study.ranking)
+    processes.on_main(lambda: write_ranks(layout.baselines, key, ranks, [paths[name] for name in known]))

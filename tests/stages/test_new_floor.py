@@ -71,6 +71,12 @@ def test_a_finished_study_ranks_a_floor_that_is_new(copied: Path, tmp_path: Path
     assert decision["depths"] == before["depths"]
 
 
+def test_a_finished_study_builds_no_floor_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Popularity", "Markov1", "TfIdf"):
+        monkeypatch.setattr(baselines, name, None)
+    assert main(["items", str(write_study(tmp_path)), "--out", str(copied)]) == 0
+
+
 def test_every_line_of_a_scored_floor_names_a_class_that_makes_it(split: Split) -> None:
     catalogue = Catalogue([f"i{k}" for k in range(12)], ["one two"] * 12)  # pyright: ignore[reportArgumentType]
     made = {floor.names: type(floor).__name__ for floor in baselines.floors(split, catalogue)}

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 from tiny_study import write_study
 
+from layerprobe.cli import closing
 from layerprobe.cli.main import build_parser
 from layerprobe.errors import InputError
 from layerprobe.pipeline.dry_run import plan as dry_run
@@ -107,3 +108,5 @@ def test_a_toy_stage_is_one_line_and_its_module(
     assert labels.index("toy") == labels.index("teacher: first:4") + 1
     assert isinstance(dry_run.planned_models(study)[labels.index("toy")], Planned)
     assert stage_named("toy", with_toy) is TOY
+    monkeypatch.setattr(closing, "STAGES", with_toy)
+    assert closing.stage_lines(study, "toy") == [f"toy: done, in {study.folder}"]  # what its command ends with
