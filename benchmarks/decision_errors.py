@@ -106,7 +106,7 @@ def rates(row: Row, number: int) -> list[float]:
     alone = np.array([each.alone for each in at_margin])
     in_order = np.array([np.logical_and.accumulate(each.alone[::-1]) for each in equal])  # the deepest first
     covered = [np.all((each.bounds.low <= 0) & (each.bounds.high >= 0)) for each in equal]
-    return [
+    shares = [
         alone.mean(axis=0).max(),
         np.mean([each.together.any() for each in at_margin]),
         np.mean([(each.bounds.high < each.threshold).any() for each in at_margin]),
@@ -115,6 +115,7 @@ def rates(row: Row, number: int) -> list[float]:
         in_order.mean(),
         np.mean([each.together for each in equal]),
     ]
+    return list(map(float, shares))
 
 
 RATES = (
