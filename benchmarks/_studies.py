@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtr
 from scipy.stats import t as student
 
@@ -87,7 +87,7 @@ def expected(k: int, mean: float, spread: float) -> float:
 @cache
 def level(k: int, value: float, spread: float) -> float:
     """Returns the mean log-rank whose expected NDCG@k is `value`."""
-    return float(brentq(lambda mean: expected(k, mean, spread) - value, -5.0, 20.0, xtol=1e-9))
+    return float(root_scalar(lambda mean: expected(k, mean, spread) - value, bracket=(-5.0, 20.0), xtol=1e-9).root)
 
 
 @cache
