@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class Evidence:
         return resampled_means(np.stack(columns, axis=1), self.options.n_boot, self.options.seed)
 
 
-Kept: TypeAlias = "int | str | LayerSelection"
+Kept = TypeVar("Kept", bound="int | str | LayerSelection")
 
 
 def full_and_all(by_selection: Mapping[Kept, RankTables]) -> tuple[LayerSelection, dict[LayerSelection, RankTables]]:
@@ -175,7 +175,7 @@ def full_and_all(by_selection: Mapping[Kept, RankTables]) -> tuple[LayerSelectio
     return full[0], tables
 
 
-def _layers_named(key: Kept) -> int:
+def _layers_named(key: int | str | LayerSelection) -> int:
     """Returns the layers of the backbone, as far as a key tells: k for `first:k`, 0 for another text."""
     if isinstance(key, LayerSelection):
         return key.n_layers
@@ -183,7 +183,7 @@ def _layers_named(key: Kept) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _selection(key: Kept, n_layers: int) -> LayerSelection:
+def _selection(key: int | str | LayerSelection, n_layers: int) -> LayerSelection:
     if isinstance(key, LayerSelection):
         return key
     return parse_selection(f"first:{key}" if isinstance(key, int) else key, n_layers)
