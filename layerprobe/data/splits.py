@@ -16,6 +16,7 @@ import numpy as np
 from layerprobe.arguments import require_choice
 from layerprobe.data.sequences import Sequences
 from layerprobe.data.times.cuts import TimeCuts
+from layerprobe.data.times.options import GLOBAL_TIME, LEAVE_ONE_OUT
 from layerprobe.errors import InputError
 
 Part = Literal["valid", "test"]
@@ -78,6 +79,11 @@ class Split:
                 f"leave-one-out needs a user with at least {MIN_EVALUATED} interactions (train, valid, test); "
                 f"the longest of {self.sequences.n_users} users has {self.sequences.lengths.max()}"
             )
+
+    @property
+    def kind(self) -> str:
+        """`leave-one-out` or `global-time`, as in `SplitOptions`."""
+        return LEAVE_ONE_OUT if self.cuts is None else GLOBAL_TIME
 
     @cached_property
     def evaluated(self) -> np.ndarray:

@@ -150,6 +150,14 @@ def user_means(users: np.ndarray, values: np.ndarray) -> np.ndarray:
     return sums / n_targets.reshape(-1, *[1] * (values.ndim - 1))
 
 
+def target_key(ranks: pd.DataFrame) -> list[str]:
+    """Returns the columns that tell the targets of one split and protocol apart: the user, and where it has been.
+
+    A user may have the same item as a target twice, but never with the same number of items before it.
+    """
+    return [columns.USER, columns.HISTORY_LENGTH if columns.HISTORY_LENGTH in ranks else columns.TARGET]
+
+
 def metric_columns(ks: Sequence[int]) -> list[tuple[MetricName, int]]:
     """Returns the (metric, k) pairs that every table shows: hr and ndcg at each cut-off, then mrr with k = 0."""
     return [*((metric, k) for metric in ("hr", "ndcg") for k in ks), ("mrr", NO_CUTOFF)]

@@ -84,6 +84,7 @@ def export_student(
         backbone=None,
         remove_history=remove_history,
         curve=_card_rows(student, card.ranks),
+        split=data.split.kind,
     )
     write_student(student.eval(), data.catalogue, source, folder)
     return load_student(folder)

@@ -48,8 +48,7 @@ def split_facts(split: Split, cold: Interactions | None, options: SplitOptions) 
             was made.
         options: what it was made by.
     """
-    kind = LEAVE_ONE_OUT if split.cuts is None else GLOBAL_TIME
-    facts: dict[str, Any] = {"kind": kind, "rule": split_rule(split)}
+    facts: dict[str, Any] = {"kind": split.kind, "rule": split_rule(split)}
     if split.times is None:
         return facts
     n_training = int(np.count_nonzero(split.train_mask()))
