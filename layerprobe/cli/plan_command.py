@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from layerprobe.probing.planning import Aim, DifferenceNoise
+    from layerprobe.store.decision import DecisionRecord
 
 SEEDS = 3
 """Trainings of each model in a study, unless it says otherwise."""
@@ -97,49 +98,45 @@ def _from_pilot(known: argparse.Namespace) -> Planned:
 
     folder = Path(known.pilot)
     decision = _decision(folder)
-    try:
-        power = decision["power"]
-        seeds, users, covers = power["n_seeds"], power["n_users"], power["covers_training"]
-        variance = power["variance"]
-        value = variance["value"] ** 2
-        noise = DifferenceNoise(*(max(0.0, variance[name] / value) for name in ("users", "joint", "seeds")))
-        margin, alpha = decision["margin"], decision["alpha"]
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    power = decision.power
+    parts = power.variance
+    if parts is None or not parts.value > 0:
         raise InputError(
             f"{folder}: its decision has no variances of its differences; decide it again with this version "
             f"(`layerprobe decide`), or give {STATED}"
-        ) from error
-    if seeds < 2 or not covers:
+        )
+    seeds = power.n_seeds
+    if seeds < 2 or not power.covers_training:
         raise InputError(
             f"{folder}: one seed shows nothing about training noise, and its decision is of {seeds} "
             f"{'seed' if seeds == 1 else 'seeds, with cover users'}: give probe.seeds two or more and cover auto, or "
             f"state the noise by {STATED}"
         )
+    users, joint, by_seeds = (max(0.0, part / parts.value**2) for part in (parts.users, parts.joint, parts.seeds))
+    noise = DifferenceNoise(users, joint, by_seeds)
     source = (
         f"From {folder}: over users a difference has a standard deviation of "
         f"{(noise.users + noise.joint) ** 0.5:.2g} times the metric, a training one of "
         f"{wording.percent((noise.seeds / 2) ** 0.5, 2)} of it (a rough estimate: {seeds} seeds)."
     )
-    return Planned(noise, _or(known.users, users), _or(known.margin, margin), _or(known.alpha, alpha), source)
+    margin, alpha = _or(known.margin, decision.margin), _or(known.alpha, decision.alpha)
+    return Planned(noise, _or(known.users, power.n_users), margin, alpha, source)
 
 
-def _decision(folder: Path) -> dict[str, Any]:
-    from layerprobe.store.atomic import read_json
+def _decision(folder: Path) -> DecisionRecord:
+    from layerprobe.store.decision import read_decision
     from layerprobe.store.layout import StudyLayout
 
     path = StudyLayout(folder).decision
     if not path.is_file():
         raise InputError(f"--pilot must be the folder of a decided study; {path} is missing: run `layerprobe decide`")
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged, it is not JSON: run the decide stage of the pilot again") from error
+    return read_decision(folder)
 
 
 def _table_lines(table: pd.DataFrame, aim: Aim) -> list[str]:
     """Returns the table with its heading, a line per number of seeds."""
     true = "is equal to the full model" if aim.difference == 0 else f"differs by {100 * aim.difference:+g} %"
-    heads = "".join(f"{wording.count(users) + ' users':>18}" for users in table.columns)
+    heads = "".join(f"{f'{users:,} users':>18}" for users in map(int, table.columns))
     rows = [
         f"{seeds:>5}" + "".join(f"{_margin(margin):>18}" for margin in margins)
         for seeds, margins in zip(table.index, table.to_numpy(), strict=True)

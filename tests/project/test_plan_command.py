@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_decisions import made_decision, made_row
 
 from layerprobe.cli.main import main
-from layerprobe.store.atomic import write_json, write_text
+from layerprobe.store.atomic import write_text
+from layerprobe.store.decision import PowerRow, VarianceRow, write_decision
 
 STATED = ["--users", "20000", "--user_noise", "1.2", "--training_noise", ".003"]
-POWER = {
-    "n_users": 20000,
-    "n_seeds": 4,
-    "covers_training": True,
-    "variance": {"users": 1.44 * 0.25, "joint": 0.0, "seeds": 0.000018 * 0.25, "value": 0.5},
-}
-DECISION = {"margin": 0.02, "alpha": 0.05, "power": POWER}
+VARIANCE = VarianceRow(users=1.44 * 0.25, joint=0.0, seeds=0.000018 * 0.25, value=0.5)
+POWER = PowerRow(
+    minimal_detectable_relative_difference=0.02,
+    n_users=20_000,
+    n_seeds=4,
+    covers_training=True,
+    users_needed_for_margin=None,
+    variance=VARIANCE,
+)
+
+
+def decided(folder: Path, **power: object) -> Path:
+    """A decided study, but for parts of its power."""
+    decision = made_decision(depths=(made_row("first:4", 4),), power=replace(POWER, **power))
+    write_decision(folder, decision)
+    return folder
 
 
 @pytest.fixture
 def pilot(tmp_path: Path) -> Path:
-    write_json(tmp_path / "decision.json", DECISION)
-    return tmp_path
+    return decided(tmp_path)
 
 
 def plan(capsys: pytest.CaptureFixture[str], *flags: str) -> list[str]:
@@ -76,7 +87,7 @@ def test_flags_go_before_the_numbers_of_the_pilot(capsys: pytest.CaptureFixture[
             ["--training_noise", ".01", "--margin", ".03"],
             "needs 4 seeds with 20,000 users. No number of users is enough",
         ),
-        (["--margin", ".05"], "A margin of 5 % needs about 3,600 users with 3 seeds, or 2 seeds with 20,000 users."),
+        (["--margin", ".05"], "A margin of 5 % needs about 3,700 users with 3 seeds, or 2 seeds with 20,000 users."),
         (["--difference", "-.005"], "a depth that differs by -0.5 % is shown"),
         (["--training_noise", ".01"], "With 2 seeds more users do not always help"),
     ],
@@ -120,27 +131,25 @@ def test_bad_flags_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("power", "message"),
     [
-        ("{", "is damaged, it is not JSON"),
-        ("[]", "has no variances of its differences; decide it again with this version"),
-        ({"margin": 0.02, "alpha": 0.05, "power": {**POWER, "variance": None}}, "has no variances of its differences"),
-        ({"margin": 0.02, "alpha": 0.05}, "has no variances of its differences"),
-        (
-            {**DECISION, "power": {**POWER, "n_seeds": 1}},
-            "one seed shows nothing about training noise, and its decision",
-        ),
-        ({**DECISION, "power": {**POWER, "covers_training": False}}, "is of 4 seeds, with cover users"),
-        ({**DECISION, "power": {**POWER, "variance": {**POWER["variance"], "value": 0.0}}}, "has no variances of its"),
-        ({**DECISION, "power": {**POWER, "variance": {**POWER["variance"], "users": 0.0}}}, "those of users above 0"),
+        ({"variance": None}, "has no variances of its differences; decide it again with this version"),
+        ({"variance": replace(VARIANCE, value=0.0)}, "has no variances of its differences"),
+        ({"variance": replace(VARIANCE, users=0.0)}, "those of users above 0"),
+        ({"n_seeds": 1}, "one seed shows nothing about training noise, and its decision is of 1 seed: give"),
+        ({"covers_training": False}, "is of 4 seeds, with cover users: give probe.seeds two or more"),
     ],
 )
 def test_a_pilot_that_tells_nothing_is_one_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: object, message: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, power: dict, message: str
 ) -> None:
-    path = tmp_path / "decision.json"
-    write_text(path, content) if isinstance(content, str) else write_json(path, content)
-    assert main(["plan", "--pilot", str(tmp_path)]) == 2
+    assert main(["plan", "--pilot", str(decided(tmp_path, **power))]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_damaged_pilot_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_text(tmp_path / "decision.json", "{")
+    assert main(["plan", "--pilot", str(tmp_path)]) == 2
+    assert "decision.json cannot be read" in capsys.readouterr().err
