@@ -65,7 +65,7 @@ def decide_study(study: Study) -> None:
     sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
     decision = decide(variants, {SASREC: sasrec, **floor_ranks(study)}, study.spec.decision)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
-    pick = weigh_costs(study, record)
+    pick = weigh_costs(study, record, variants)
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
     say(f"decision: {decision.sentence}")
     _compare_controls(finished, variants)

@@ -109,7 +109,8 @@ class FakeStudy:
         facts = {"device": "cpu", "threads": 2, "calls": {"1": 100, "64": 30}, "rounds": 3}
         write_json(self.folder / "costs" / "costs.json", facts)
         asked = self.shape.budget
-        pick = None if asked is None else pick_within(asked, decision, costs).record()
+        valid = {row.selection: row.value for row in decision.depths}
+        pick = None if asked is None else pick_within(asked, decision, costs, valid).record()
         write_decision(self.folder, replace(decision, budget=pick))
 
     def _costs(self) -> pd.DataFrame:
