@@ -140,10 +140,15 @@ CORRELATION = "correlation"
 P_VALUE = "p_value"
 N_SELECTIONS = "n_selections"
 MEASURED = "measured"
-DEPTH_SCORE, PERFECT_SCORE = "depth", "perfect"
+DEPTH_SCORE, PERFECT_SCORE, SAME_MODELS_SCORE = "depth", "perfect", "perfect-same-models"
 """Values of `score` that are no candidates: more layers are better, the score to beat, which needs no model; and what a
-score that knew the true order could be expected to reach on a curve that is measured with this noise."""
-PREDICTIVENESS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
+score that knew the true order could be expected to reach on a curve that is measured with this noise: of users and
+training, from halves of both, or of users alone, where one training counts as the truth."""
+CEILINGS = (PERFECT_SCORE, SAME_MODELS_SCORE)
+"""A study has one of them."""
+SPLIT_BY_USERS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
+"""Columns of older tables, whose `perfect` comes from halves of the users alone."""
+PREDICTIVENESS = (*SPLIT_BY_USERS, SEEDS)
 PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
 
 # range.csv of a learning-rate test: one row per optimiser step

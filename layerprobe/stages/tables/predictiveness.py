@@ -31,8 +31,8 @@ def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequenc
     """
     options = study.spec.decision
     selections = tuple(selection for selection in variants if selection.depth)
-    per_user = [PerUser.read(selection.text, variants[selection], options).over_seeds for selection in selections]
-    curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
+    per_user = [PerUser.read(selection.text, variants[selection], options).metric for selection in selections]
+    curve = MeasuredCurve(selections, np.stack(per_user, axis=2))
     table, points = predictiveness(
         _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
     )

@@ -279,7 +279,7 @@ class FakeStudy:
 
     def _scores(self) -> None:
         full = self.shape.n_layers
-        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures)
+        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures, len(self.shape.seeds))
         curve = pd.concat(self.curve, ignore_index=True)
         is_point = (curve[columns.KIND] == "variant") & (curve[columns.METRIC] == "ndcg") & (curve[columns.K] == 10)
         is_part = (curve[columns.SPLIT] == "test") & (curve[columns.PROTOCOL] == "full")
