@@ -26,8 +26,8 @@ TEXT = (
 )
 SEEDS_APART = (
     "It is estimated from how well the values of half of the training seeds on half of the users agree with those of "
-    "the other seeds on the other users. With few seeds it is rough, and with an odd number a bit too low. At 0 or below, "
-    "the trainings do not repeat each other's order, and there is nothing to predict."
+    "the other seeds on the other users. With few seeds it is rough, and with an odd number a bit too low. At 0 or "
+    "below, the trainings do not repeat each other's order, and there is nothing to predict."
 )
 SAME_MODELS = (
     "It is estimated from how well the values on one half of the users agree with those on the other half. Both halves "
