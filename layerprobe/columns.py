@@ -151,6 +151,12 @@ SPLIT_BY_USERS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_
 PREDICTIVENESS = (*SPLIT_BY_USERS, SEEDS)
 PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
 
+# robustness.csv: one row per metric, cut-off and selection; interval as a share of the full model's value
+IS_OWN = "is_own"
+"""Whether it is the metric that the study decides by."""
+VERDICT, KEPT, OWN_VERDICT = "verdict", "kept", "selection_verdict"
+ROBUSTNESS = (METRIC, K, IS_OWN, VERDICT, KEPT, SELECTION, DEPTH, VALUE, RELATIVE, CI_LOW, CI_HIGH, OWN_VERDICT)
+
 # range.csv of a learning-rate test: one row per optimiser step
 STEP = "step"
 LEARNING_RATE = "learning_rate"

@@ -43,8 +43,9 @@ class ProbeSpec:
     `bi:k angular:k cka:k greedy:k` choose layers by measurements on the trained teacher."""
     controls: list[Literal["random-init"]] = field(default_factory=list)
     """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """Training seeds; the teacher is trained with the first."""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Training seeds; the teacher is trained with the first. Each draws its own initial weights, batches and dropout.
+    One seed is exploratory: nothing then tells training noise from a difference."""
     start: Literal["backbone", "teacher"] = "backbone"
     """Weights a variant starts from: the backbone's own (the paper's way) or the trained teacher's. Controls always
     start from their own random weights."""

@@ -139,10 +139,25 @@ class Study:
             raise InputError(f"{self.folder} has no prepared data yet; run the study, or its stage data")
         return read_json(self.layout.split)["sha256"]
 
-    @cached_property
+    @property
     def item_table(self) -> torch.Tensor:
-        """The frozen item vectors; the items stage must be done."""
-        return load_item_table(self.layout.items, self.data_hash).vectors
+        """The frozen item vectors of the first seed, the teacher's; the items stage must be done."""
+        return self.item_table_of(self.spec.probe.seeds[0])
+
+    def item_table_of(self, seed: int) -> torch.Tensor:
+        """The frozen item vectors that the models of a training seed read; the items stage must be done."""
+        folder = self.table_folder(seed)
+        if folder not in self._tables:
+            self._tables[folder] = load_item_table(folder, self.data_hash).vectors
+        return self._tables[folder]
+
+    @cached_property
+    def _tables(self) -> dict[Path, torch.Tensor]:
+        return {}
+
+    def table_folder(self, seed: int) -> Path:
+        """Folder of the item table that the models of a training seed read."""
+        return self.sasrec_folders[seed] if self.spec.items.table_per_seed else self.layout.items
 
     @property
     def ranking(self) -> Ranking:

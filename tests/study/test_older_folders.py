@@ -143,7 +143,7 @@ def test_another_value_of_an_option_added_later_is_refused_and_named(
 ) -> None:
     for options in OPTIONS:
         add_option(monkeypatch, options)
-    spec = load_spec(OLD_SPEC, [])
+    spec = load_spec(OLD_SPEC, [], lambda _: old)
     if section == "items":
         spec = replace(spec, items=replace(spec.items, training=with_value(spec.items.training, 0.7)))
     else:
@@ -159,7 +159,7 @@ def test_another_value_of_an_option_added_later_makes_a_table_anew(
 ) -> None:
     add_option(monkeypatch, SimilaritySpec)
     add_option(monkeypatch, CostSpec)
-    spec = load_spec(OLD_SPEC, [])
+    spec = load_spec(OLD_SPEC, [], lambda _: old)
     spec = replace(spec, **{section: with_value(getattr(spec, section), 0.7)})
     monkeypatch.setattr(model_folder, "Trainer", lambda *_a, **_k: pytest.fail("a finished model was trained again"))
     before = read_json(old / folder / "done.json")["key"]
@@ -169,7 +169,7 @@ def test_another_value_of_an_option_added_later_makes_a_table_anew(
 
 def test_another_value_of_a_student_is_refused_and_named(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_option(monkeypatch, DistillationWeights)
-    spec = load_spec(OLD_SPEC, [])
+    spec = load_spec(OLD_SPEC, [], lambda _: old)
     spec = replace(spec, distill=replace(spec.distill, weights=with_value(spec.distill.weights, 0.7)))
     with pytest.raises(InputError, match=f"another specification; these keys differ: distill.weights.{NAME};"):
         run_stages(Study(spec, old), "distill")
@@ -186,7 +186,7 @@ def test_a_half_trained_model_is_resumed_by_a_version_with_more_options(
     assert "checkpoint/resume.safetensors" in files(old / "distillation" / "student")
     for options in OPTIONS:
         add_option(monkeypatch, options)
-    spec = load_spec(OLD_SPEC, [])
+    spec = load_spec(OLD_SPEC, [], lambda _: old)
     weights = with_value(spec.distill.weights, 0.7)
     other = replace(spec, distill=replace(spec.distill, weights=weights))
     with pytest.raises(InputError, match=f"half-trained.* these keys differ: distill.weights.{NAME};"):
