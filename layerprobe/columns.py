@@ -67,6 +67,18 @@ CURVE = (
 )
 CLOCK = (TRAIN_SECONDS, USERS_PER_SECOND)
 
+# convergence.csv: one row per trained model, how its training ended
+EPOCHS = "epochs"
+EPOCHS_ALLOWED = "epochs_allowed"
+STOPPED_BY = "stopped_by"
+BEST_EPOCH = "best_epoch"
+BEST_VALID = "best_valid"
+SLOPE, SLOPE_SE = "slope", "slope_se"
+RISING = "rising"
+SETTINGS_TRIED = "settings_tried"
+ENDING = (EPOCHS, EPOCHS_ALLOWED, STOPPED_BY, BEST_EPOCH, BEST_VALID, SLOPE, SLOPE_SE, RISING)
+CONVERGENCE = (KIND, SELECTION, DEPTH, SEED, *ENDING, SETTINGS_TRIED, TRAIN_SECONDS)
+
 # slices.csv: one row per point, slice, group and metric; test split, full protocol
 SLICE = "slice"
 GROUP = "group"
