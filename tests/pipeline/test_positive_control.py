@@ -14,7 +14,7 @@ import torch
 from layerprobe.cli.main import main
 from layerprobe.data.batches import query_batch
 from layerprobe.data.synthetic import needed_depth
-from layerprobe.probing.importance import only_layers, predicted_rise
+from layerprobe.probing.removal.importance import only_layers, predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.importance import LAYER_MEASURES, NEEDED, importance_table, kept_layers
 from layerprobe.similarity.orders import greedy_order
