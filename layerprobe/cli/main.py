@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print time and memory of each model; train and write nothing"
     )
     _executor_argument(run)
+    _travel_commands(commands)
     for stage in STAGES:
         needs = " It first runs the stages it needs, unless they are done." if stage.reads else ""
         description = f"{stage.help[:1].upper()}{stage.help[1:]}.{needs}"
@@ -123,6 +124,14 @@ def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     rates.add_argument("--steps", type=int, default=200, help="number of optimiser steps (default: 200)")
 
 
+def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    publish = commands.add_parser(
+        "publish", help="write a finished study's results, report and packed ranks to a folder to commit or mail"
+    )
+    publish.add_argument("study", help="folder that `layerprobe run` wrote")
+    publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
+
+
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     prepare = commands.add_parser("prepare", help="convert a log into a data folder and print its order audit")
     prepare.add_argument("--source", required=True, help="format of the log; see `layerprobe datasets`")
@@ -181,6 +190,10 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli import data_commands
 
         return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
+    if name == "publish":
+        from layerprobe.cli.travel_commands import publish_command
+
+        return publish_command
     if name == "inspect":
         from layerprobe.cli.inspect import inspect_command
 

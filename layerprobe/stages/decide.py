@@ -19,11 +19,12 @@ from layerprobe.kinds import SASREC
 from layerprobe.probing.budget import BudgetPick
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.decide import decide
-from layerprobe.stages.curve import floor_ranks
 from layerprobe.stages.tables.cost_fronts import weigh_costs
+from layerprobe.stages.tables.points import floor_ranks
 from layerprobe.stages.tables.predictiveness import write_predictiveness
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
+from layerprobe.store.rank_source import StoredRanks
 from layerprobe.study.study import Study
 from layerprobe.sweep.complete import Complete, complete
 from layerprobe.training.log import say
@@ -63,7 +64,7 @@ def decide_study(study: Study) -> None:
         selection: _ranks_of(finished, partial(study.variant_folder, selection)) for selection in finished.selections
     }
     sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
-    decision = decide(variants, {SASREC: sasrec, **floor_ranks(study)}, study.spec.decision)
+    decision = decide(variants, {SASREC: sasrec, **floor_ranks(study.models, StoredRanks())}, study.spec.decision)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
     pick = weigh_costs(study, record)
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))

@@ -10,7 +10,6 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.evaluation.metrics import metric_values
-from layerprobe.evaluation.ranks import FULL
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.probing.per_user import PerUser
 from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
@@ -62,7 +61,7 @@ def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str
 def _exit(study: Study, kind: str, k: int) -> float:
     """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
     ranks, options = pd.read_parquet(study.layout.exit_ranks(kind, k)), study.spec.decision
-    valid = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
+    valid = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == columns.FULL)]
     return float(metric_values(valid, options.metric, options.k).mean())
 
 
