@@ -148,6 +148,12 @@ score that knew the true order could be expected to reach on a curve that is mea
 PREDICTIVENESS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
 PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
 
+# robustness.csv: one row per metric, cut-off and selection; interval as a share of the full model's value
+IS_OWN = "is_own"
+"""Whether it is the metric that the study decides by."""
+VERDICT, KEPT, OWN_VERDICT = "verdict", "kept", "selection_verdict"
+ROBUSTNESS = (METRIC, K, IS_OWN, VERDICT, KEPT, SELECTION, DEPTH, VALUE, RELATIVE, CI_LOW, CI_HIGH, OWN_VERDICT)
+
 # range.csv of a learning-rate test: one row per optimiser step
 STEP = "step"
 LEARNING_RATE = "learning_rate"

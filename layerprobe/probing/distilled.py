@@ -49,11 +49,6 @@ class Gain:
     seeds: int
     n_users: int
 
-    @property
-    def has_difference(self) -> bool:
-        """Whether any user's value differs; none does where neither model was improved by its training."""
-        return self.difference != 0 or self.ci_low != self.ci_high
-
 
 @dataclass(frozen=True)
 class DistilledComparison:
@@ -173,8 +168,6 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
 
 
 def _verdict(gain: Gain) -> str:
-    if not gain.has_difference:
-        return "It is undecided which of the two is better: every user has the same value with both"
     if gain.verdict == "undecided" and not gain.ci_low <= 0 <= gain.ci_high:
         reason = "one seed does not show training noise (decision.cover training)"
         return f"It is undecided which of the two is better: {reason}"

@@ -18,6 +18,7 @@ def derived_files(layout: StudyLayout) -> list[Path]:
         layout.slices,
         layout.slice_differences,
         layout.decision,
+        layout.robustness,
         layout.control_comparison,
         layout.distilled,
         layout.predictiveness,

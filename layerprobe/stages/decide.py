@@ -19,9 +19,11 @@ from layerprobe.kinds import SASREC
 from layerprobe.probing.budget import BudgetPick
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.decide import decide
+from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.stages.tables.cost_fronts import weigh_costs
 from layerprobe.stages.tables.points import floor_ranks
 from layerprobe.stages.tables.predictiveness import write_predictiveness
+from layerprobe.store.atomic import write_csv
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
 from layerprobe.store.rank_source import StoredRanks
@@ -64,11 +66,14 @@ def decide_study(study: Study) -> None:
         selection: _ranks_of(finished, partial(study.variant_folder, selection)) for selection in finished.selections
     }
     sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
-    decision = decide(variants, {SASREC: sasrec, **floor_ranks(study.models, StoredRanks())}, study.spec.decision)
+    floors = {SASREC: sasrec, **floor_ranks(study.models, StoredRanks())}
+    decision = decide(variants, floors, study.spec.decision)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
     pick = weigh_costs(study, record)
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
     say(f"decision: {decision.sentence}")
+    looks = robustness(variants, floors, study.spec.decision, study.spec.evaluation.ks, decision.level)
+    write_csv(study.layout.robustness, looks)
     _compare_controls(finished, variants)
     write_predictiveness(study, variants)
     _require_met(study, pick)  # last, so that nothing else is lost

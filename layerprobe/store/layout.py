@@ -213,6 +213,11 @@ class StudyLayout:
         return self.folder / "decision.json"
 
     @property
+    def robustness(self) -> Path:
+        """The answer under every metric and cut-off."""
+        return self.folder / "robustness.csv"
+
+    @property
     def control_comparison(self) -> Path:
         """Variants against their twins."""
         return self.folder / "controls.json"
