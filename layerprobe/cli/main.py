@@ -130,6 +130,8 @@ def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> Non
     )
     publish.add_argument("study", help="folder that `layerprobe run` wrote")
     publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
+    verify = commands.add_parser("verify", help="compute every number of a report again from the ranks beside it")
+    verify.add_argument("report", help="folder that `layerprobe publish` or `layerprobe run` wrote")
 
 
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -190,10 +192,10 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli import data_commands
 
         return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
-    if name == "publish":
-        from layerprobe.cli.travel_commands import publish_command
+    if name in {"publish", "verify"}:
+        from layerprobe.cli import travel_commands
 
-        return publish_command
+        return {"publish": travel_commands.publish_command, "verify": travel_commands.verify_command}[name]
     if name == "inspect":
         from layerprobe.cli.inspect import inspect_command
 

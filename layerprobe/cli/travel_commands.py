@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from layerprobe import wording
+
+if TYPE_CHECKING:
+    from layerprobe.publishing.comparing import Checked
+
+SHOWN = 5
+"""Differences that are printed per file."""
 
 
 def publish_command(known: argparse.Namespace, rest: list[str]) -> int:  # noqa: ARG001 - every command has both
@@ -19,3 +26,31 @@ def publish_command(known: argparse.Namespace, rest: list[str]) -> int:  # noqa:
         print(f"left out, to stay small: {left.split} {left.protocol} ranks of {len(left.models)} models")
     print(f"published: {published.folder} (check it with `layerprobe verify {published.folder}`)")
     return 0
+
+
+def verify_command(known: argparse.Namespace, rest: list[str]) -> int:  # noqa: ARG001 - every command has both
+    """Checks a report and prints a line per file; returns 1 where anything differs."""
+    from layerprobe.publishing.verify import verify
+
+    files = differing = numbers = skipped = 0
+    for checked in verify(known.report):
+        print("\n".join(_lines(checked)), flush=True)
+        files += 1
+        differing += bool(checked.differences)
+        numbers += checked.numbers
+        skipped += checked.skipped
+    away = f"; {wording.count(skipped)} could not be computed, since their ranks did not travel" if skipped else ""
+    total = f"{wording.count(numbers)} numbers in {files} checks{away}"
+    print(f"verified: {total}, all equal" if not differing else f"NOT verified: {total}; {differing} checks differ")
+    return 1 if differing else 0
+
+
+def _lines(checked: Checked) -> list[str]:
+    """Returns what was checked in one line, and the first differences in one each."""
+    parts = [f"{wording.count(checked.numbers)} numbers"] if checked.numbers else []
+    parts += [f"{wording.count(checked.skipped)} not computed: their ranks did not travel"] if checked.skipped else []
+    found = checked.differences
+    parts.append(f"{len(found)} DIFFER" if found else "equal")
+    more = [f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    lines = [f"  {difference.text}" for difference in found[:SHOWN]]
+    return [f"{checked.name}: {checked.how}; {', '.join(parts)}", *lines, *more]

@@ -17,6 +17,8 @@ from layerprobe.store.packed_ranks import (
     PackedRanks,
     PackedRecord,
     PartRow,
+    digest_of_model,
+    digest_of_shared,
     model_name,
     pack_part,
     parts_of,
@@ -120,7 +122,13 @@ def _write_part(
     if recency is not None and key == ("test", columns.FULL):
         shared = recency.beside(shared)
     write_part(out.packed_part(*key), pack_part(tables, shared))
-    return PartRow(split=key[0], protocol=key[1], users=len(shared), models=tuple(tables))
+    return PartRow(
+        split=key[0],
+        protocol=key[1],
+        users=len(shared),
+        shared=digest_of_shared(shared),
+        models={name: digest_of_model(table) for name, table in tables.items()},
+    )
 
 
 def _remove_others(out: StudyLayout, rows: Sequence[PartRow]) -> None:

@@ -7,6 +7,7 @@ model adds two columns of whole numbers, `<model>:n_higher` and `<model>:n_ties`
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,13 +44,16 @@ class PartRow:
     Attributes:
         split, protocol: what was ranked.
         users: rows of the file.
-        models: whose ranks it holds, by the folder or file that has them in the study's own folder.
+        shared: digest of what all models have in common.
+        models: whose ranks it holds, by the folder or file that has them in the study's own folder, each with a digest
+            of its numbers.
     """
 
     split: str
     protocol: str
     users: int
-    models: tuple[str, ...]
+    shared: str
+    models: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,24 @@ def pack_part(tables: Mapping[str, pd.DataFrame], shared: pd.DataFrame) -> pa.Ta
     return pa.table(packed)
 
 
+def digest(columns_of_numbers: Sequence[np.ndarray]) -> str:
+    """Returns the first half of the SHA-256 of whole numbers, however they are stored."""
+    joined = hashlib.sha256()
+    for values in columns_of_numbers:
+        joined.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
+    return joined.hexdigest()[:32]
+
+
+def digest_of_model(table: pd.DataFrame) -> str:
+    """Returns the digest of one model's ranks in one part."""
+    return digest([table[name].to_numpy() for name in COUNTED])
+
+
+def digest_of_shared(table: pd.DataFrame) -> str:
+    """Returns the digest of what all models of a part have in common."""
+    return digest([table[name].to_numpy() for name in table.columns])
+
+
 def write_part(path: Path, table: pa.Table) -> None:
     """Writes one part; the bytes of its numbers are split into streams, which zstd packs well."""
     names = table.column_names
@@ -175,12 +197,17 @@ class PackedRanks:
             InputError: there are none, or a file is damaged.
         """
         name = model_name(self.layout, path)
-        parts = [self._part(part, name) for part in self.record.parts if name in part.models]
+        parts = [self.part(part, name) for part in self.record.parts if name in part.models]
         if not parts:
             raise InputError(f"{self.layout.packed_record} has no ranks of {name}; {AGAIN}")
         return pd.concat(parts, ignore_index=True)[list(columns.RANKS)]
 
-    def _part(self, part: PartRow, name: str) -> pd.DataFrame:
+    def part(self, part: PartRow, name: str) -> pd.DataFrame:
+        """Returns the ranks of one model in one part.
+
+        Raises:
+            InputError: the file is damaged or lacks the model.
+        """
         path = self.layout.packed_part(part.split, part.protocol)
         own = _read_columns(path, [f"{name}:{counted}" for counted in COUNTED])
         counts = {counted: own[f"{name}:{counted}"].astype("int32") for counted in COUNTED}

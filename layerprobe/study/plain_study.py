@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from layerprobe.backbone.selection import Measured
+from layerprobe.backbone.selection import LayerSelection, Measured, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.selections import Family, study_family
@@ -93,6 +93,16 @@ class PlainStudy:
         if self.teacher.depth is None:
             raise InputError(f"{self.layout.teacher} must hold a model with layers; its metrics.json has no depth")
         return self.teacher.depth
+
+    def selection_of(self, model: ModelRecord) -> LayerSelection:
+        """Returns the layers that a model keeps.
+
+        Raises:
+            InputError: its description does not say.
+        """
+        if model.layers is None:
+            return parse_selection(model.selection, self.n_layers, read_measured(self.layout))
+        return LayerSelection(tuple(model.layers), model.selection, self.n_layers)
 
     @cached_property
     def family(self) -> Family:

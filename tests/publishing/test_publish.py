@@ -15,7 +15,6 @@ from layerprobe.cli.main import main
 from layerprobe.data.recency import Recency
 from layerprobe.errors import InputError
 from layerprobe.publishing.packing import Luggage, packed_recency, write_packed
-from layerprobe.publishing.publish import publish
 from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure
 from layerprobe.store.atomic import read_json, write_text
 from layerprobe.store.layout import StudyLayout
@@ -24,12 +23,6 @@ from layerprobe.store.packed_ranks import model_name, read_packed
 from layerprobe.store.run_folder import hash_file
 
 PARTS = {("valid", "full"), ("valid", "sampled-20"), ("test", "full"), ("test", "sampled-20")}
-
-
-@pytest.fixture(scope="module")
-def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished tiny study, published. Read only."""
-    return publish(finished, tmp_path_factory.mktemp("published") / "tiny").folder
 
 
 def touch(folder: Path, named: NamedFigure) -> None:

@@ -6,6 +6,8 @@ depend on its metric.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from layerprobe import columns
@@ -13,7 +15,9 @@ from layerprobe.probing.budget import BudgetPick, pick_within
 from layerprobe.probing.pareto import front_rows
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.decision import DecisionRecord
-from layerprobe.study.study import Study
+
+if TYPE_CHECKING:
+    from layerprobe.study.study import Study
 
 COUNTED = (
     columns.DEPTH,
