@@ -89,12 +89,37 @@ def study_family(depths: Sequence[int] | str | None, asked: Asked, n_layers: int
     >>> [selection.text for selection in study_family([1], ["last:2"], 3, {}).selections]
     ['first:1', 'last:2', 'first:3']
     """
+    return distinct_selections(asked_selections(depths, asked, n_layers), n_layers, measured)
+
+
+def asked_depths(depths: Sequence[int] | str | None, asked: Asked, n_layers: int) -> list[int]:
+    """Returns the depths k that a study asks for as `first:k`, the full model's first.
+
+    Args:
+        depths: as for `study_family`.
+        asked: as for `study_family`.
+        n_layers: layers of the backbone.
+
+    Raises:
+        InputError: a depth lies outside 0..L.
+    """
     numbers = range(n_layers + 1) if depths == ALL or (depths is None and asked is None) else depths or []
     wrong = [depth for depth in numbers if not 0 <= int(depth) <= n_layers]
     if wrong:
         raise InputError(f"probe.depths must lie in 0..{n_layers}, the teacher's depth; got {wrong[0]}")
+    return [n_layers, *map(int, numbers)]
+
+
+def asked_selections(depths: Sequence[int] | str | None, asked: Asked, n_layers: int) -> tuple[str, ...]:
+    """Returns the selections that a study asks for, measured yet or not; the full model first.
+
+    Args:
+        depths: as for `study_family`.
+        asked: as for `study_family`.
+        n_layers: layers of the backbone.
+    """
     texts = [text for one in selection_texts(asked) for text in every_number(one, n_layers)]
-    return distinct_selections([*(f"first:{depth}" for depth in (n_layers, *numbers)), *texts], n_layers, measured)
+    return tuple(dict.fromkeys([*(f"first:{depth}" for depth in asked_depths(depths, asked, n_layers)), *texts]))
 
 
 def selection_texts(asked: Asked) -> list[str]:

@@ -35,6 +35,7 @@ def measured_files(study: PlainStudy) -> list[Path]:
         layout.provenance,
         layout.facts,
         layout.split,
+        layout.ledger,
         layout.similarity_table,
         layout.null,
         layout.states,

@@ -18,10 +18,13 @@ from layerprobe.data.prepare import load_prepared
 from layerprobe.data.recency import Recency, read_recency
 from layerprobe.evaluation.metrics import metric_table
 from layerprobe.probing.decide import decide
+from layerprobe.probing.looks import Look, next_look
 from layerprobe.probing.pareto import front_rows
 from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.publishing.comparing import (
+    NOTHING,
     Checked,
+    Difference,
     cells_of,
     compare_plain,
     compare_tables,
@@ -37,10 +40,13 @@ from layerprobe.stages.tables.slices import RankedPoint, SlicedModels, differenc
 from layerprobe.store.controls import ControlsRecord
 from layerprobe.store.decision import DecisionRecord, read_decision
 from layerprobe.store.layout import METRICS
+from layerprobe.store.ledger import Ledger, read_ledger
+from layerprobe.store.ledger_lines import Asked
 from layerprobe.store.model_record import read_model_record
 from layerprobe.store.packed_ranks import PackedRanks, model_name
 from layerprobe.store.rank_source import StoredRanks
 from layerprobe.store.records import plain_of
+from layerprobe.study.asked import asked_options, hash_ranks
 from layerprobe.study.plain_study import PlainStudy
 
 POINT = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
@@ -102,6 +108,7 @@ class Rederived:
         yield self._curve()
         yield from self._metrics()
         yield from self._slices()
+        yield from self._looks()
         yield self._decision()
         for part in (self._robustness, self._front, self._controls, self._distilled):
             yield from part()
@@ -163,13 +170,34 @@ class Rederived:
     def _stored_decision(self) -> DecisionRecord:
         return read_decision(self.study.folder)
 
+    @cached_property
+    def _asked(self) -> Asked:
+        study, ranks = self.study, self.compared
+        return Asked(asked_options(study.decision), ranks.seeds, study.asked_selections, hash_ranks(ranks.trained))
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return read_ledger(self.study.folder)
+
+    @cached_property
+    def _look(self) -> Look:
+        return next_look(self._ledger, self._asked)
+
+    def _looks(self) -> Iterator[Checked]:
+        """The chain of the ledger, and that its looks have one by these options, seeds and ranks."""
+        path = self.study.layout.ledger
+        if path.exists():
+            known = self._ledger.repeated(self._asked)
+            found = () if known else (Difference("a look by these options, seeds and ranks", NOTHING, "one"),)
+            yield Checked(self._name(path), "chain of hashes, and hash of the ranks", differences=found)
+
     def _decision(self) -> Checked:
         """The decision at the level of its look; sentences on trainings that failed are taken as they are."""
         stored = self._stored_decision
-        decision = decide(self.compared.variants, self.compared.floors, self.study.decision, stored.level)
+        decision = decide(self.compared.variants, self.compared.floors, self.study.decision, self._look)
         own = len(decision.notes)
         record = decision.record(merged=self.study.family.merged, notes=stored.notes[own:])
-        record = replace(record, look=stored.look, budget=stored.budget)
+        record = replace(record, budget=stored.budget)
         return self._plain(self.study.layout.decision, read_plain(self.study.layout.decision), record)
 
     def _robustness(self) -> Iterator[Checked]:

@@ -50,14 +50,17 @@ def check_ranks(packed: PackedRanks) -> Iterator[Checked]:
     for part in packed.record.parts:
         shared = packed.shared(part)
         found = [] if digest_of_shared(shared) == part.shared else [_changed("users, targets or histories")]
-        if len(shared) != part.users:
-            found.append(Difference("users", str(part.users), str(len(shared))))
+        for name, stored, now in (
+            ("users", part.users, shared[columns.USER].nunique()),
+            ("targets", part.targets, len(shared)),
+        ):
+            found += [Difference(name, str(stored), str(now))] if stored != now else []
         for model, digest in part.models.items():
             if digest_of_model(packed.part(part, model)) != digest:
                 found.append(_changed(f"ranks of {model}"))
         name = packed.layout.packed_part(part.split, part.protocol).relative_to(packed.layout.folder).as_posix()
         how = f"digests of {len(part.models)} models, {part.users} users"
-        yield Checked(name, how, 2 * part.users * len(part.models), differences=tuple(found))
+        yield Checked(name, how, 2 * len(shared) * len(part.models), differences=tuple(found))
 
 
 def _changed(what: str) -> Difference:
@@ -74,16 +77,22 @@ def require_users(packed: PackedRanks) -> None:
     first: dict[str, tuple[PartRow, pd.DataFrame]] = {}
     for part in packed.record.parts:
         path, shared = packed.layout.packed_part(part.split, part.protocol), packed.shared(part)
-        users = shared[columns.USER].to_numpy()
-        if np.any(users[1:] <= users[:-1]):
-            raise InputError(f"{path} must hold each user once, ascending; it does not: {AGAIN}")
+        keys = _keys(shared)
+        if np.any(keys[1:] <= keys[:-1]):
+            raise InputError(f"{path} must hold each user and target once, ascending; it does not: {AGAIN}")
         other_part, other = first.setdefault(part.split, (part, shared))
         _require_same(path, shared, packed.layout.packed_part(other_part.split, other_part.protocol), other)
-        expected = counted.get((part.split, part.protocol), part.users)
-        if len(users) != expected:
-            raise InputError(
-                f"{path} must hold {expected} users; it holds {len(users)}{_missing(packed, users)}: {AGAIN}"
-            )
+        n_users = shared[columns.USER].nunique()
+        expected = counted.get((part.split, part.protocol), n_users)
+        if n_users != expected:
+            lost = _missing(packed, shared[columns.USER].to_numpy())
+            raise InputError(f"{path} must hold {expected} users; it holds {n_users}{lost}: {AGAIN}")
+
+
+def _keys(shared: pd.DataFrame) -> np.ndarray:
+    """Returns one number per row, in the order of users and then of their targets."""
+    users, lengths = (shared[name].to_numpy(np.int64) for name in (columns.USER, columns.HISTORY_LENGTH))
+    return users * 2**32 + lengths
 
 
 def _users_of_curve(layout: StudyLayout) -> dict[tuple[str, str], int]:
@@ -102,15 +111,17 @@ def _missing(packed: PackedRanks, users: np.ndarray) -> str:
 
 
 def _require_same(path: Path, shared: pd.DataFrame, other_path: Path, other: pd.DataFrame) -> None:
-    users, others = shared[columns.USER].to_numpy(), other[columns.USER].to_numpy()
-    differing = np.setxor1d(users, others)
+    keys, others = _keys(shared), _keys(other)
+    differing = np.setxor1d(keys, others)
     if len(differing):
-        user = differing[0]
-        lacks, has = (path, other_path) if user in others else (other_path, path)
+        user = differing[0] // 2**32
+        lacks, has = (path, other_path) if differing[0] in others else (other_path, path)
         raise InputError(
-            f"all ranks of a split must be of the same users; user {user} is in {has} and missing in {lacks}: {AGAIN}"
+            f"all ranks of a split must be of the same users and targets; one of user {user} is in {has} and missing "
+            f"in {lacks}: {AGAIN}"
         )
-    for name in (columns.TARGET, columns.HISTORY_LENGTH, columns.TARGET_POPULARITY):
+    users = shared[columns.USER].to_numpy()
+    for name in (columns.TARGET, columns.TARGET_POPULARITY):
         wrong = np.flatnonzero(shared[name].to_numpy() != other[name].to_numpy())
         if len(wrong):
             raise InputError(

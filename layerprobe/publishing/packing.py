@@ -52,13 +52,12 @@ class Leave:
 
 LEFT_OUT = (
     Leave(exits=True, sampled=True),
-    Leave(sampled=True, validation=True),
     Leave(sampled=True),
     Leave(exits=True, validation=True),
     Leave(validation=True),
 )
-"""What stays at home where all is too large, in this order: sampled ranks of exits, then of validation users, then
-all; validation ranks of exits, then all. Ranks of test users among the whole catalogue always travel."""
+"""What stays at home where all is too large, in this order: sampled ranks of exits, then all sampled ones; validation
+ranks of exits, then all of them. Ranks of test users among the whole catalogue always travel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,7 @@ class Luggage:
     recency: Recency | None
 
     def parts(self, leaves: Sequence[Leave]) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
-        """Returns per split and protocol the rows of every model that travel, without what `leaves` leaves at home."""
+        """Returns per split and protocol the rows of every model, without what `leaves` leaves at home."""
         parts: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
         for path, table in self.ranks.items():
             for split, protocol in parts_of(table):
@@ -125,7 +124,8 @@ def _write_part(
     return PartRow(
         split=key[0],
         protocol=key[1],
-        users=len(shared),
+        users=shared[columns.USER].nunique(),
+        targets=len(shared),
         shared=digest_of_shared(shared),
         models={name: digest_of_model(table) for name, table in tables.items()},
     )
@@ -154,4 +154,6 @@ def packed_recency(packed: PackedRanks) -> Recency | None:
         return None
     part = next(part for part in packed.record.parts if (part.split, part.protocol) == ("test", columns.FULL))
     shared = packed.shared(part)
-    return Recency(shared[columns.USER].to_numpy(), shared[columns.RECENCY].to_numpy(), packed.record.recency_unit)
+    users, lengths = (shared[name].to_numpy("int64") for name in (columns.USER, columns.HISTORY_LENGTH))
+    several = lengths if part.targets > part.users else None
+    return Recency(users, shared[columns.RECENCY].to_numpy(), packed.record.recency_unit, several)

@@ -11,6 +11,7 @@ from layerprobe import processes
 from layerprobe.errors import BudgetNotMet
 from layerprobe.probing.budget import BudgetPick
 from layerprobe.probing.decide import decide
+from layerprobe.probing.looks import next_look
 from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.stages.tables.compared import Compared, compared
 from layerprobe.stages.tables.cost_fronts import weigh_costs
@@ -18,7 +19,10 @@ from layerprobe.stages.tables.predictiveness import write_predictiveness
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
+from layerprobe.store.ledger import append_look, read_ledger
+from layerprobe.store.ledger_lines import Found
 from layerprobe.store.rank_source import StoredRanks
+from layerprobe.study.jobs.looks import asked_look
 from layerprobe.study.study import Study
 from layerprobe.sweep.complete import complete
 from layerprobe.training.log import say
@@ -54,9 +58,13 @@ def decide_study(study: Study) -> None:
     """
     finished = complete(study)
     ranks = compared(study.models, StoredRanks())
-    decision = decide(ranks.variants, ranks.floors, study.spec.decision)
+    asked = asked_look(study, ranks.seeds, ranks.trained)
+    look = next_look(read_ledger(study.folder), asked)
+    decision = decide(ranks.variants, ranks.floors, study.spec.decision, look)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
     pick = weigh_costs(study, record)
+    found = Found(record.power.n_users, record.verdict, record.selection, record.depth, record.sentence)
+    append_look(study.folder, asked, look.level, found)  # first, so that no decision is ever seen without its line
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
     say(f"decision: {decision.sentence}")
     looks = robustness(ranks.variants, ranks.floors, study.spec.decision, study.spec.evaluation.ks, decision.level)

@@ -43,7 +43,7 @@ class PartRow:
 
     Attributes:
         split, protocol: what was ranked.
-        users: rows of the file.
+        users, targets: how many of each it has; a row is a target, and only splits by time may have several per user.
         shared: digest of what all models have in common.
         models: whose ranks it holds, by the folder or file that has them in the study's own folder, each with a digest
             of its numbers.
@@ -52,6 +52,7 @@ class PartRow:
     split: str
     protocol: str
     users: int
+    targets: int
     shared: str
     models: dict[str, str]
 

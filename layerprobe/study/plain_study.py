@@ -15,7 +15,7 @@ from typing import Any
 from layerprobe.backbone.selection import LayerSelection, Measured, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.probing.selections import Family, study_family
+from layerprobe.probing.selections import Family, asked_selections, study_family
 from layerprobe.store.atomic import read_json, read_yaml
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.model_record import ModelRecord, read_model_record
@@ -109,6 +109,12 @@ class PlainStudy:
         """The studied selections."""
         probe = self.spec["probe"]
         return study_family(probe.get("depths"), probe.get("selections"), self.n_layers, read_measured(self.layout))
+
+    @property
+    def asked_selections(self) -> tuple[str, ...]:
+        """Selections that the study asks for; the full model first."""
+        probe = self.spec["probe"]
+        return asked_selections(probe.get("depths"), probe.get("selections"), self.n_layers)
 
     @cached_property
     def models(self) -> StudyModels:

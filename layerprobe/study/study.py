@@ -18,7 +18,7 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.ranking import Ranking
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
-from layerprobe.probing.selections import Family, every_number, study_family
+from layerprobe.probing.selections import Family, asked_selections, every_number, study_family
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json
 from layerprobe.store.layout import StudyLayout
@@ -88,6 +88,11 @@ class Study:
         return study_family(probe.depths, probe.selections, self.n_layers, self.measured)
 
     @property
+    def asked_selections(self) -> tuple[str, ...]:
+        """Selections that the spec asks for, measured yet or not; the full model first."""
+        return asked_selections(self.spec.probe.depths, self.spec.probe.selections, self.n_layers)
+
+    @property
     def selections(self) -> tuple[LayerSelection, ...]:
         """Selections of the variants, by depth and then as given, the full model last."""
         return self.family.selections
@@ -119,7 +124,7 @@ class Study:
 
     @property
     def data_hash(self) -> str:
-        """Hash of the sequences."""
+        """Hash of the sequences and, in a split by time, of its cuts."""
         if not self.layout.split.exists():
             raise InputError(f"{self.folder} has no prepared data yet; run the study, or its stage data")
         return read_json(self.layout.split)["sha256"]

@@ -32,14 +32,26 @@ class Compared:
     Attributes:
         seeds: those with which the full model is finished.
         variants: ranks of the selections that are finished with each of these seeds, one table per seed.
-        floors: ranks of the floors, by name.
+        sasrec: ranks of the floor that is trained, one table or one per seed.
+        scored: ranks of the floors without training, by name.
         twins: per control arm the ranks of those twins that are finished with each seed, as their variants are.
     """
 
     seeds: tuple[int, ...]
     variants: BySelection
-    floors: dict[str, RankTables]
+    sasrec: list[pd.DataFrame]
+    scored: dict[str, pd.DataFrame]
     twins: dict[str, BySelection]
+
+    @property
+    def floors(self) -> dict[str, RankTables]:
+        """Ranks of all floors, by name."""
+        return {SASREC: self.sasrec, **self.scored}
+
+    @property
+    def trained(self) -> dict[str, list[pd.DataFrame]]:
+        """Ranks of the trained models alone, by name: what tells one look at the test users from another."""
+        return {SASREC: self.sasrec, **{selection.text: own for selection, own in self.variants.items()}}
 
     def control_arms(self, options: DecisionOptions) -> list[ControlArm]:
         """Compares the variants of each arm with their twins; an arm without any finished twin is left out."""
@@ -62,7 +74,7 @@ def compared(models: StudyModels, ranks: RankSource) -> Compared:
         for control in models.controls
     }
     sasrec = [ranks.read(folder / RANKS) for folder in _counted_floor(folders.sasrec, seeds)]
-    return Compared(seeds, variants, {SASREC: sasrec, **floor_ranks(models, ranks)}, twins)
+    return Compared(seeds, variants, sasrec, floor_ranks(models, ranks), twins)
 
 
 def _finished(
