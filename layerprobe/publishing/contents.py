@@ -36,6 +36,7 @@ def measured_files(study: PlainStudy) -> list[Path]:
         layout.facts,
         layout.split,
         layout.ledger,
+        layout.convergence,
         layout.similarity_table,
         layout.null,
         layout.states,

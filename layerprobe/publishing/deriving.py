@@ -17,9 +17,11 @@ from layerprobe import columns
 from layerprobe.data.prepare import load_prepared
 from layerprobe.data.recency import Recency, read_recency
 from layerprobe.evaluation.metrics import metric_table
+from layerprobe.probing.budget import BudgetOptions, pick_within
 from layerprobe.probing.decide import decide
 from layerprobe.probing.looks import Look, next_look
 from layerprobe.probing.pareto import front_rows
+from layerprobe.probing.removal.cut_store import read_cuts
 from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.publishing.comparing import (
     NOTHING,
@@ -36,9 +38,11 @@ from layerprobe.stages.tables.compared import Compared, compared
 from layerprobe.stages.tables.cost_fronts import whole_numbers
 from layerprobe.stages.tables.distillation_gain import distillation_gain
 from layerprobe.stages.tables.points import curve_table, ranked_files
+from layerprobe.stages.tables.predictiveness import CheapScores, predictiveness_tables
 from layerprobe.stages.tables.slices import RankedPoint, SlicedModels, difference_table, slice_table, sliced_models
+from layerprobe.stages.tables.validation import valid_value
 from layerprobe.store.controls import ControlsRecord
-from layerprobe.store.decision import DecisionRecord, read_decision
+from layerprobe.store.decision import BudgetRow, DecisionRecord, read_decision
 from layerprobe.store.layout import METRICS
 from layerprobe.store.ledger import Ledger, read_ledger
 from layerprobe.store.ledger_lines import Asked
@@ -56,6 +60,7 @@ DIFFERENCE_KEYS = tuple(name for name in SLICE_KEYS if name != columns.SEED)
 METRIC_KEYS = (columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K)
 ROBUSTNESS_KEYS = (columns.METRIC, columns.K, columns.SELECTION)
 FRONT_KEYS = (columns.COST, columns.KIND, columns.SELECTION)
+VALID = "valid"
 FROM_RANKS = "computed again from the ranks"
 
 Excused = Callable[[Mapping[str, str]], bool]
@@ -110,7 +115,7 @@ class Rederived:
         yield from self._slices()
         yield from self._looks()
         yield self._decision()
-        for part in (self._robustness, self._front, self._controls, self._distilled):
+        for part in (self._robustness, self._front, self._controls, self._distilled, self._predictiveness):
             yield from part()
 
     def _table(self, path: Path, table: pd.DataFrame, keys: Sequence[str], excused: Excused | None = None) -> Checked:
@@ -197,8 +202,19 @@ class Rederived:
         decision = decide(self.compared.variants, self.compared.floors, self.study.decision, self._look)
         own = len(decision.notes)
         record = decision.record(merged=self.study.family.merged, notes=stored.notes[own:])
-        record = replace(record, budget=stored.budget)
+        record = replace(record, budget=self._budget(record))
         return self._plain(self.study.layout.decision, read_plain(self.study.layout.decision), record)
+
+    def _budget(self, record: DecisionRecord) -> BudgetRow | None:
+        """The pick within the budget, from validation users; as it is stored where their ranks did not travel."""
+        layout, budget = self.study.layout, BudgetOptions(**(self.study.spec.get("budget") or {}))
+        if not budget.limits or not layout.cost_table.exists():
+            return None
+        if any((split, protocol) == (VALID, columns.FULL) for _, split, protocol in self.left_out):
+            return self._stored_decision.budget
+        variants = self.compared.variants.items()
+        valid = {selection.text: valid_value(tables, self.study.decision) for selection, tables in variants}
+        return pick_within(budget, record, whole_numbers(pd.read_csv(layout.cost_table)), valid).record()
 
     def _robustness(self) -> Iterator[Checked]:
         path = self.study.layout.robustness
@@ -226,6 +242,25 @@ class Rederived:
             selection = study.selection_of(read_model_record(student))
             record = distillation_gain(study.models, self.ranks, selection, study.spec, study.decision)
             yield self._plain(path, read_plain(path), record)
+
+    def _predictiveness(self) -> Iterator[Checked]:
+        """How well cheap scores order the variants; scores of exits whose validation ranks did not travel are left."""
+        study, layout = self.study, self.study.layout
+        if not (layout.predictiveness.exists() and layout.importance.exists()):
+            return
+        similarity = study.spec["similarity"]
+        cuts = read_cuts(layout.cuts(similarity["rows"], similarity["seed"]))
+        scores = CheapScores(layout, study.n_layers, cuts, self.ranks)
+        alpha = study.evaluation["alpha"]
+        table, points = predictiveness_tables(scores, self.compared.variants, study.decision, alpha)
+        left = {f"exit-{name.split('-')[-2]}" for name, split, _ in self.left_out if split == VALID and "exit-" in name}
+        for path, computed, keys in (
+            (layout.predictiveness, table, (columns.SCORE,)),
+            (layout.predicted, points, (columns.SCORE, columns.SELECTION)),
+        ):
+            if path.exists():
+                known = computed.loc[~computed[columns.SCORE].isin(left)]
+                yield self._table(path, known, keys, lambda row: row[columns.SCORE] in left)
 
 
 def _key_of(point: Any) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, sa
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.sections import answer, cost, depth, layers, predictiveness, slices
 from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import SectionEntry
 from layerprobe.reporting.sections.student import student_section
@@ -34,6 +35,7 @@ SECTIONS = (
     SectionEntry(layers.layers_section, layers.FIGURES),
     SectionEntry(predictiveness.worth_section, predictiveness.FIGURES),
     SectionEntry(student_section),
+    SectionEntry(effort_section),
     SectionEntry(provenance_section),
 )
 """In the order of the report."""

@@ -1,12 +1,13 @@
-"""Stage curve: `curve.csv` and the slices, from all stored ranks.
+"""Stage curve: `curve.csv`, the slices and `convergence.csv`, from all stored ranks and training logs.
 
-They are rebuilt every time, so they always agree with the ranks.
+They are rebuilt every time, so they always agree with the models.
 """
 
 from __future__ import annotations
 
 from layerprobe.data.recency import read_recency
-from layerprobe.stages.tables.points import curve_points, curve_table
+from layerprobe.stages.tables.convergence import convergence_table
+from layerprobe.stages.tables.points import curve_points, curve_table, trained_folders
 from layerprobe.stages.tables.slices import RankedPoint, difference_table, slice_table, sliced_models
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.rank_source import StoredRanks
@@ -14,11 +15,13 @@ from layerprobe.study.study import Study
 
 
 def run(study: Study) -> None:
-    """Writes `curve.csv`, and the slices of the models in it."""
+    """Writes `curve.csv`, the slices of the models in it, and how each model's training ended."""
     options = study.spec.evaluation
     points = curve_points(study.models, StoredRanks())
     table = curve_table(points, options.ks, options.alpha, options.n_boot)
     _write_slices(study, points)
+    trained = trained_folders(study.models, StoredRanks())
+    write_csv(study.layout.convergence, convergence_table(study, trained))
     write_csv(study.layout.curve, table)
 
 

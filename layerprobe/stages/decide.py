@@ -15,7 +15,8 @@ from layerprobe.probing.looks import next_look
 from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.stages.tables.compared import Compared, compared
 from layerprobe.stages.tables.cost_fronts import weigh_costs
-from layerprobe.stages.tables.predictiveness import write_predictiveness
+from layerprobe.stages.tables.predictiveness import CheapScores, predictiveness_tables
+from layerprobe.stages.teacher.cuts import cut_store
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
@@ -62,7 +63,7 @@ def decide_study(study: Study) -> None:
     look = next_look(read_ledger(study.folder), asked)
     decision = decide(ranks.variants, ranks.floors, study.spec.decision, look)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
-    pick = weigh_costs(study, record)
+    pick = weigh_costs(study, record, ranks.variants)
     found = Found(record.power.n_users, record.verdict, record.selection, record.depth, record.sentence)
     append_look(study.folder, asked, look.level, found)  # first, so that no decision is ever seen without its line
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
@@ -70,7 +71,7 @@ def decide_study(study: Study) -> None:
     looks = robustness(ranks.variants, ranks.floors, study.spec.decision, study.spec.evaluation.ks, decision.level)
     write_csv(study.layout.robustness, looks)
     _compare_controls(study, ranks)
-    write_predictiveness(study, ranks.variants)
+    _write_predictiveness(study, ranks)
     _require_met(study, pick)  # last, so that nothing else is lost
 
 
@@ -95,3 +96,11 @@ def _compare_controls(study: Study, ranks: Compared) -> None:
         write_controls(study.folder, ControlsRecord(controls=tuple(arm.record() for arm in arms)))
     else:
         study.layout.control_comparison.unlink(missing_ok=True)
+
+
+def _write_predictiveness(study: Study, ranks: Compared) -> None:
+    """Writes `predictiveness.csv` and `predicted.csv`."""
+    scores = CheapScores(study.layout, study.n_layers, cut_store(study).read_layers(), StoredRanks())
+    table, points = predictiveness_tables(scores, ranks.variants, study.spec.decision, study.spec.evaluation.alpha)
+    write_csv(study.layout.predicted, points)
+    write_csv(study.layout.predictiveness, table)

@@ -29,11 +29,15 @@ def curve_table(points: Sequence[RankedPoint], ks: Sequence[int], alpha: float, 
     return pd.concat([curve_rows(ranks, point, ks, alpha, n_boot) for point, ranks in points], ignore_index=True)
 
 
+def trained_folders(models: StudyModels, ranks: RankSource) -> list[Path]:
+    """Returns the folder of every finished model of the curve."""
+    return [folder for folder in models.curve_folders if ranks.has(folder / RANKS)]
+
+
 def ranked_files(models: StudyModels, ranks: RankSource) -> Iterator[tuple[Path, CurvePoint]]:
     """Yields where the ranks of each finished model, exit and floor are, and what it is called."""
-    for folder in models.curve_folders:
-        if ranks.has(folder / RANKS):
-            yield folder / RANKS, model_point(folder)
+    for folder in trained_folders(models, ranks):
+        yield folder / RANKS, model_point(folder)
     for kind in reversed(EXITS):
         for k in range(models.full.depth + 1):
             path = models.layout.exit_ranks(kind, k)
