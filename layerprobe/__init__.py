@@ -24,6 +24,7 @@ _PUBLIC = {
     "SourceOptions": "data.sources.raw",
     "PreprocessOptions": "data.preprocess",
     "OrderOptions": "data.order",
+    "SplitOptions": "data.times.options",
     "SyntheticOptions": "data.synthetic",
     "PreparedData": "data.prepare",
     "Split": "data.splits",

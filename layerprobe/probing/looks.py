@@ -48,6 +48,7 @@ class Look:
         spent: the probability of a false "not worse" in any look so far is at most this.
         planned: whether it is as planned before training.
         notes: where it is not, and why its level is not alpha.
+        plan_notes: those of them that tell what was not planned.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Look:
     spent: float
     planned: bool
     notes: tuple[str, ...]
+    plan_notes: tuple[str, ...] = ()
 
 
 def next_look(ledger: Ledger, asked: Asked) -> Look:
@@ -73,18 +75,24 @@ def next_look(ledger: Ledger, asked: Asked) -> Look:
         levels.append(level)
     else:
         level = again.level
+    unplanned = tuple(_plan_notes(ledger.plan, asked))
     return Look(
         number=len(levels) if again is None else again.number,
         of=len(levels),
         level=level,
         spent=min(1.0, sum(levels)),
         planned=planned,
-        notes=(*_plan_notes(ledger.plan, asked), *_level_notes(level, asked, reason)),
+        notes=(*unplanned, *_level_notes(level, asked, reason)),
+        plan_notes=unplanned,
     )
 
 
-def look_sentence(look: Look) -> str:
+def look_sentence(look: Look, promises: bool = True) -> str:
     """Says which look this is, what all looks spend together, and what was not planned.
+
+    Args:
+        look: the look.
+        promises: whether error levels hold; false where one seed stands behind the decision, and none is then said.
 
     Nothing is said of the first and only look, if it is as planned and has the whole error level.
 
@@ -92,8 +100,8 @@ def look_sentence(look: Look) -> str:
     'This is the second look at these test users (decisions.jsonl): over both, the probability of a false "not worse" \
 is at most 7.5 %.'
     """
-    said = [] if look.of == 1 else [_counted(look)]
-    return " ".join([*said, *look.notes])
+    said = [] if look.of == 1 else [_counted(look) if promises else f"{_which(look)} (decisions.jsonl)."]
+    return " ".join([*said, *(look.notes if promises else look.plan_notes)])
 
 
 def check_looks(options: DecisionOptions, seeds: Sequence[int]) -> None:
@@ -171,14 +179,18 @@ def _level_notes(level: float, asked: Asked, reason: str) -> list[str]:
 
 def _counted(look: Look) -> str:
     every = "both" if look.of == 2 else f"all {NUMBERS[look.of - 2] if look.of <= 10 else look.of}"
+    return (
+        f'{_which(look)} (decisions.jsonl): over {every}, the probability of a false "not worse" is at most '
+        f"{_rounded_up(look.spent)}."
+    )
+
+
+def _which(look: Look) -> str:
     if look.number < look.of:
         which = f"look {look.number} of {look.of}"
     else:
         which = f"the {ORDINALS[look.number - 1]} look" if look.number <= len(ORDINALS) else f"look {look.number}"
-    return (
-        f"This is {which} at these test users (decisions.jsonl): over {every}, the probability of a false "
-        f'"not worse" is at most {_rounded_up(look.spent)}.'
-    )
+    return f"This is {which} at these test users"
 
 
 def _shown(name: str, value: object) -> str:

@@ -213,14 +213,14 @@ class StudyLayout:
         return self.folder / "decision.json"
 
     @property
-    def ledger(self) -> Path:
-        """Every decision taken on these users, in order."""
-        return self.folder / "decisions.jsonl"
-
-    @property
     def robustness(self) -> Path:
         """The answer under every metric and cut-off."""
         return self.folder / "robustness.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """Every decision taken on these users, in order."""
+        return self.folder / "decisions.jsonl"
 
     @property
     def control_comparison(self) -> Path:

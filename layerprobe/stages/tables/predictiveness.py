@@ -9,7 +9,7 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, user_means
 from layerprobe.evaluation.ranks import FULL
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.probing.per_user import PerUser
@@ -63,7 +63,8 @@ def _exit(study: Study, kind: str, k: int) -> float:
     """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
     ranks, options = pd.read_parquet(study.layout.exit_ranks(kind, k)), study.spec.decision
     valid = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
-    return float(metric_values(valid, options.metric, options.k).mean())
+    values = metric_values(valid, options.metric, options.k)
+    return float(user_means(valid[columns.USER].to_numpy(), values).mean())
 
 
 def _is_prefix(selection: LayerSelection) -> bool:
