@@ -55,8 +55,8 @@ def test_a_lost_log_and_learning_rate_tests_are_seen(copied: Path, tmp_path: Pat
     table = table_of(copied)
     assert pd.isna(table.loc[("variant", "first:4", 0), "slope"])
     expected = {"first:0": 1, "first:2": 1 + 5, "first:4": 1 + 7, "": 1 + 3}
-    for (kind, selection, _), tried in table["settings_tried"].items():
-        assert tried == (1 if kind == "distilled" else expected[selection])
+    for row in table.reset_index().to_dict("records"):
+        assert row["settings_tried"] == (1 if row["kind"] == "distilled" else expected[row["selection"]])
 
 
 def test_a_teacher_that_is_no_variant_has_a_row_of_its_own(copied: Path, tmp_path: Path) -> None:
