@@ -17,6 +17,7 @@ from layerprobe.arguments import require_kind, require_mapping
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.probing.comparisons import Comparison
 from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.probing.looks import Look, look_sentence
 from layerprobe.probing.per_user import RankTables
 from layerprobe.probing.power import Power
 from layerprobe.probing.verdicts.baselines import Baselines, weigh_baselines
@@ -25,7 +26,15 @@ from layerprobe.probing.verdicts.evidence import Evidence, Kept, full_and_all
 from layerprobe.probing.verdicts.judge import judge
 from layerprobe.probing.verdicts.notes import decision_notes
 from layerprobe.probing.verdicts.sentence import Answer, decision_sentence
-from layerprobe.store.decision import BaselineRow, DecisionRecord, FloorRow, PowerRow, SelectionRow
+from layerprobe.store.decision import (
+    BaselineRow,
+    DecisionRecord,
+    FloorRow,
+    LookRow,
+    PowerRow,
+    SelectionRow,
+    VarianceRow,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Decision:
         sequence: the selections that represent their depths, in the order of testing; empty by rule `simultaneous`.
         power: what these users and seeds can show.
         notes: what limits the answer.
+        look: which look at these users it is; None outside a study.
     """
 
     options: DecisionOptions
@@ -62,6 +72,7 @@ class Decision:
     sequence: tuple[LayerSelection, ...]
     power: Power
     notes: tuple[str, ...]
+    look: Look | None = None
 
     @property
     def depth(self) -> int | None:
@@ -87,6 +98,17 @@ class Decision:
             if wording.keeps_first(selection.text)
         }
 
+    def at(self, look: Look) -> Decision:
+        """Returns the decision as a look: its sentence then says which one."""
+        said = look_sentence(look, promises=not self.exploratory)
+        return replace(self, look=look, sentence=f"{self.sentence} {said}" if said else self.sentence)
+
+    def _look_row(self) -> LookRow | None:
+        look = self.look
+        if look is None:
+            return None
+        return LookRow(number=look.number, of=look.of, level=look.level, spent=look.spent)
+
     def to_frame(self) -> pd.DataFrame:
         """Returns the studied selections, one row each, the full model last."""
         return self.record().to_frame()
@@ -105,6 +127,7 @@ class Decision:
         return DecisionRecord(
             **asdict(self.options),
             level=self.level,
+            look=self._look_row(),
             verdict=self.verdict,
             exploratory=self.exploratory,
             baseline=self.baseline,
@@ -125,7 +148,7 @@ class Decision:
                 for (selection, name), pair in self.floors.pairs.items()
             ),
             sequence=tuple(selection.text for selection in self.sequence),
-            power=PowerRow(**asdict(self.power)),
+            power=PowerRow(**{**asdict(self.power), "variance": VarianceRow(**asdict(self.power.variance))}),
             notes=(*self.notes, *notes),
             merged=tuple(merged),
         )
@@ -135,7 +158,7 @@ def decide(
     by_selection: Mapping[Kept, RankTables],
     baselines: Mapping[str, RankTables] | None = None,
     options: DecisionOptions | None = None,
-    level: float | None = None,
+    look: Look | None = None,
 ) -> Decision:
     """Decides by the four verdicts: use the baseline, keep k layers, undecided, the full model is needed.
 
@@ -150,7 +173,7 @@ def decide(
             user; with one, the decision is exploratory.
         baselines: ranks of the floors, by name.
         options: metric, margin and error.
-        level: error level of this look at the users; None is the whole `options.alpha`.
+        look: which look at these users it is, with its error level; None is the first, at the whole `options.alpha`.
 
     Returns:
         The decision, also where nothing passes.
@@ -167,8 +190,9 @@ def decide(
     for key in by_selection:
         require_kind("a selection", key, int, str, LayerSelection)
     full_key, tables = full_and_all(by_selection)
-    level = options.alpha if level is None else level
-    return weigh(Evidence.read(tables, full_key, baselines, options, level))
+    level = options.alpha if look is None else look.level
+    decision = weigh(Evidence.read(tables, full_key, baselines, options, level))
+    return decision if look is None else decision.at(look)
 
 
 def weigh(evidence: Evidence, asks_best: bool = True) -> Decision:

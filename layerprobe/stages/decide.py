@@ -19,6 +19,7 @@ from layerprobe.kinds import SASREC
 from layerprobe.probing.budget import BudgetPick
 from layerprobe.probing.controls import compare_control
 from layerprobe.probing.decide import decide
+from layerprobe.probing.looks import next_look
 from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.stages.curve import floor_ranks
 from layerprobe.stages.tables.cost_fronts import weigh_costs
@@ -26,6 +27,9 @@ from layerprobe.stages.tables.predictiveness import write_predictiveness
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
+from layerprobe.store.ledger import append_look, read_ledger
+from layerprobe.store.ledger_lines import Found
+from layerprobe.study.jobs.looks import asked_look
 from layerprobe.study.study import Study
 from layerprobe.sweep.complete import Complete, complete
 from layerprobe.training.log import say
@@ -66,9 +70,14 @@ def decide_study(study: Study) -> None:
     }
     sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
     floors = {SASREC: sasrec, **floor_ranks(study)}
-    decision = decide(variants, floors, study.spec.decision)
+    trained = {SASREC: sasrec, **{selection.text: tables for selection, tables in variants.items()}}
+    asked = asked_look(study, finished.seeds, trained)
+    look = next_look(read_ledger(study.folder), asked)
+    decision = decide(variants, floors, study.spec.decision, look)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
     pick = weigh_costs(study, record, variants)
+    found = Found(record.power.n_users, record.verdict, record.selection, record.depth, record.sentence)
+    append_look(study.folder, asked, look.level, found)  # first, so that no decision is ever seen without its line
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
     say(f"decision: {decision.sentence}")
     looks = robustness(variants, floors, study.spec.decision, study.spec.evaluation.ks, decision.level)

@@ -223,6 +223,11 @@ class StudyLayout:
         return self.folder / "robustness.csv"
 
     @property
+    def ledger(self) -> Path:
+        """Every decision taken on these users, in order."""
+        return self.folder / "decisions.jsonl"
+
+    @property
     def control_comparison(self) -> Path:
         """Variants against their twins."""
         return self.folder / "controls.json"

@@ -91,16 +91,26 @@ class Study:
         Raises:
             InputError: a depth lies outside 0..L, or a selection does not parse or fit.
         """
+        texts = [f"first:{depth}" for depth in self._depths]
+        return distinct_selections([*texts, *self.asked_texts], self.n_layers, self.measured)
+
+    @property
+    def _depths(self) -> list[int]:
+        """The depths that the spec asks for, the full model's first."""
         probe = self.spec.probe
         depths = probe.depths
         if depths == ALL or (depths is None and probe.selections is None):
-            depths = range(self.n_layers + 1)
+            depths = list(range(self.n_layers + 1))
         depths = depths or []
         wrong = [depth for depth in depths if not 0 <= depth <= self.n_layers]
         if wrong:
             raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
-        texts = [f"first:{depth}" for depth in (self.n_layers, *depths)]
-        return distinct_selections([*texts, *self.asked_texts], self.n_layers, self.measured)
+        return [self.n_layers, *depths]
+
+    @property
+    def asked_selections(self) -> tuple[str, ...]:
+        """Selections that the spec asks for, measured yet or not; the full model first."""
+        return tuple(dict.fromkeys([*(f"first:{depth}" for depth in self._depths), *self.asked_texts]))
 
     @property
     def selections(self) -> tuple[LayerSelection, ...]:
@@ -134,7 +144,7 @@ class Study:
 
     @property
     def data_hash(self) -> str:
-        """Hash of the sequences."""
+        """Hash of the sequences and, in a split by time, of its cuts."""
         if not self.layout.split.exists():
             raise InputError(f"{self.folder} has no prepared data yet; run the study, or its stage data")
         return read_json(self.layout.split)["sha256"]

@@ -16,7 +16,7 @@ PLACES = {
     "slice_differences.csv", "controls.json", "distilled.json", "predictiveness.csv", "predicted.csv", "ranks.parquet",
     "metrics.json", "spec.yaml", "checkpoint", "failed.json", "halted.json", "similarity.parquet", "importance.csv",
     "blocks.csv", "states.csv", "null.csv", "selections.json", "greedy.csv", "costs.csv", "costs.json", "front.csv",
-    "probe_heads.safetensors", "item_table.safetensors", "convergence.csv",
+    "probe_heads.safetensors", "item_table.safetensors", "decisions.jsonl", "convergence.csv",
 }  # fmt: skip
 OTHER_FOLDERS = {"layerprobe.store.layout", "layerprobe.export.student", "layerprobe.data.sources.table"}
 """The layout itself; a student's folder and a log's folder have files of their own."""

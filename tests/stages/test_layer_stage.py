@@ -20,8 +20,8 @@ from layerprobe.data.batches import query_batch
 from layerprobe.distillation.run import StudentInTraining
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.ranking import Ranking
-from layerprobe.probing import cuts as cuts_module
-from layerprobe.probing.importance import predicted_rise
+from layerprobe.probing.removal import cuts as cuts_module
+from layerprobe.probing.removal.importance import predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.importance import LAYER_MEASURES
 from layerprobe.similarity.measures import MEASURES

@@ -26,8 +26,8 @@ from layerprobe.data.synthetic import SyntheticOptions
 from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.pipeline.run import run_stages
-from layerprobe.probing import cuts
 from layerprobe.probing.probe_heads import ProbeHeadOptions
+from layerprobe.probing.removal import cuts
 from layerprobe.recommender.losses import LossOptions
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions

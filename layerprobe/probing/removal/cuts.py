@@ -16,7 +16,7 @@ import pandas as pd
 
 from layerprobe import columns, processes
 from layerprobe.evaluation.ranking import Ranking
-from layerprobe.probing.importance import only_layers
+from layerprobe.probing.removal.importance import only_layers
 from layerprobe.recommender.model import Recommender
 from layerprobe.store.atomic import write_parquet
 
