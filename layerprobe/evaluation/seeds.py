@@ -115,8 +115,9 @@ def mean_error(
         The sources. By seeds = max(own, trained / 2 * noise.variance / S, trained * prior**2 / S), own = the spread of
         the seeds' means / S minus the joint part, at least 0: the usual estimates of a crossed layout with random rows
         and columns (Searle, Casella and McCulloch 1992, chapter 4), with degrees of freedom after Satterthwaite (1946).
-        Simulated with `noise`, from no noise of training to much of it, one-sided 5 % bounds fail in at most 7.1 % of studies of 2
-        seeds, 6.2 % of 3 and 5.6 % of 5, where training is as noisy at every depth (`benchmarks/decision_errors.md`).
+        Simulated with `noise`, from no noise of training to much of it, one-sided 5 % bounds fail in at most 7.1 % of
+        studies of 2 seeds, 6.2 % of 3 and 5.6 % of 5, where training is as noisy at every depth
+        (`benchmarks/decision_errors.md`).
 
     Raises:
         InputError: `values` has no seed, user or column, or is not finite; `prior` is negative or not finite.

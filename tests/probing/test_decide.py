@@ -228,11 +228,15 @@ def other_target(table: pd.DataFrame) -> pd.DataFrame:
         ({4: hits(0.5), 2: other_target(hits(0.5))}, {}, "depth 2 must be ranked on the same users and targets"),
         ({4: hits(0.5), 2: hits(0.5)}, {"sasrec": hits(0.5, 9_999)}, "sasrec must be ranked on the same users"),
         ({4: hits(0.5), 2: [hits(0.5), hits(0.5, 10)]}, {}, "depth 2 must be ranked on the same users"),
-        ({4: hits(0.5), 2: without_test_rows(hits(0.5))}, {}, "ranks of depth 2 must hold each user once.*got 0 rows"),
+        (
+            {4: hits(0.5), 2: without_test_rows(hits(0.5))},
+            {},
+            "ranks of depth 2 must hold each user and target once.*got 0 rows",
+        ),
         (
             {4: hits(0.5), 2: pd.concat([hits(0.5)] * 2)},
             {},
-            "depth 2 must hold each user once.*got 20000 rows of 10000",
+            "depth 2 must hold each user and target once.*got 20000 rows of 10000",
         ),
         ({4: hits(0.5), 2: []}, {}, "depth 2 has no ranks"),
         ({4: [hits(0.5)] * 2, 2: [hits(0.5)]}, {}, "with the same number of seeds; depth 2 has 1 and depth 4 2"),
