@@ -55,7 +55,8 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
     assert files(selected / "teacher") == MODEL_FILES
     assert {path.name for path in selected.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "slice_differences.csv", "decision.json", "predictiveness.csv", "predicted.csv",
+        "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json", "decisions.jsonl",
+        "robustness.csv", "predictiveness.csv", "predicted.csv",
         "distillation", "student", "costs", "distilled.json", "report",
     }  # fmt: skip
 

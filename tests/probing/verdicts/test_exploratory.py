@@ -44,9 +44,9 @@ def test_no_word_claims_confidence(verdict: str) -> None:
 def test_the_sentence_in_full() -> None:
     decision = decide({4: hits(0.5), 2: hits(0.499)}, {}, HR_1)
     assert decision.sentence == (
-        "Exploratory, one training seed: keep 2 of 4 layers: depth 2 has an HR@1 of 0.4990, compared with 0.5000 for the "
-        "full model (-0.2 %). The loss is within the margin of 2 % (for these trained models and 10,000 users). Another "
-        "training may give another answer: train three seeds (probe.seeds)."
+        "Exploratory, one training seed: keep 2 of 4 layers: depth 2 has an HR@1 of 0.4990, compared with 0.5000 for "
+        "the full model (-0.2 %). The loss is within the margin of 2 % (for these trained models and 10,000 users). "
+        "Another training may give another answer: train three seeds (probe.seeds)."
     )
     better = decide({4: hits(0.5), 2: hits(0.6)}, {}, HR_1)
     assert better.notes[-1] == "Above the full model on HR@1 for these trained models: depth 2."

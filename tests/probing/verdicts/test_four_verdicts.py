@@ -52,9 +52,9 @@ def test_keep_a_depth_that_is_better_than_all() -> None:
     assert found.relative == pytest.approx(0.6 / 0.55 - 1)
     assert found.verdict == "better"
     assert decision.sentence == (
-        "Keep 2 of 4 layers: depth 2 has an HR@1 of 0.6000, compared with 0.5000 for the full model (+20.0 %). The loss "
-        f"is within the margin of 2 % ({SURE}). Depth 2 is significantly better than the full model. Depth 2 is better "
-        f"than the best baseline, SASRec (0.5500): +9.1 % {bracket(found, 0.55)}."
+        "Keep 2 of 4 layers: depth 2 has an HR@1 of 0.6000, compared with 0.5000 for the full model (+20.0 %). The "
+        f"loss is within the margin of 2 % ({SURE}). Depth 2 is significantly better than the full model. Depth 2 is "
+        f"better than the best baseline, SASRec (0.5500): +9.1 % {bracket(found, 0.55)}."
     )
     assert decision.notes[-1] == (
         "Significantly better than the full model on HR@1 (95 % confidence): depth 2 and SASRec."
@@ -108,8 +108,8 @@ def test_use_the_baseline_also_where_a_depth_passes() -> None:
     assert decision.depth == 2
     assert decision.depths[2].not_worse
     assert decision.sentence.endswith(
-        f"{SURE}). If layers are kept all the same: depth 2 is the smallest of them whose loss against the full model is "
-        "within the margin of 2 %."
+        f"{SURE}). If layers are kept all the same: depth 2 is the smallest of them whose loss against the full model "
+        "is within the margin of 2 %."
     )
     record = decision.record()
     assert (record.verdict, record.baseline, record.depth) == (USE_BASELINE, "sasrec", 2)
@@ -148,8 +148,8 @@ def test_undecided_says_which_depth_stopped_the_test_and_what_it_takes() -> None
     two_digits = -(-needed // 1000) * 1000
     assert 10_000 < needed < 20_000
     assert decision.sentence == (
-        "Undecided: no smaller depth is shown to be within 2 % of the full model's HR@1 of 0.5000, and not all are shown "
-        "to be worse (95 % confidence, 300 users, 2 seeds). Depth 2, tested first, differs by +0.0 % "
+        "Undecided: no smaller depth is shown to be within 2 % of the full model's HR@1 of 0.5000, and not all are "
+        "shown to be worse (95 % confidence, 300 users, 2 seeds). Depth 2, tested first, differs by +0.0 % "
         f"{bracket(decision.depths[2], 0.5)}. To show a margin of 2 %, if it truly equals the full model, takes about "
         f"{two_digits:,} users. Depth 1 is significantly worse, by more than 2 %."
     )
@@ -163,9 +163,10 @@ def test_undecided_with_enough_users_for_an_equal_depth_says_what_the_observed_l
     assert power.users_needed_at_observed is not None
     assert power.users_needed_for_margin < 40_000 < power.users_needed_at_observed
     two_digits = -(-power.users_needed_at_observed // 10_000) * 10_000
+    interval = bracket(decision.depths[2], 0.5)
     assert decision.sentence.endswith(
-        f"Depth 2, tested first, differs by -1.9 % {bracket(decision.depths[2], 0.5)}. To show a margin of 2 %, if that is "
-        f"its true loss, takes about {two_digits:,} users."
+        f"Depth 2, tested first, differs by -1.9 % {interval}. To show a margin of 2 %, if that is its true loss, takes "
+        f"about {two_digits:,} users."
     )
 
 
