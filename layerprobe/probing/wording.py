@@ -34,3 +34,13 @@ def are(some: Sequence[LayerSelection], selections: Iterable[LayerSelection]) ->
 def confidence(options: DecisionOptions) -> str:
     """Returns the confidence of statements about all members of a set of comparisons, such as `95 %`."""
     return wording.level(1 - options.alpha)
+
+
+def is_exploratory(seeds: int, options: DecisionOptions) -> bool:
+    """Tells whether nothing shows training noise: one seed, and none is stated. No word of a test is used then."""
+    return seeds == 1 and not options.prior_noise
+
+
+def significantly(exploratory: bool) -> str:
+    """Returns the word that a test allows before `better` or `worse`, with a space; nothing where it is exploratory."""
+    return "" if exploratory else "significantly "

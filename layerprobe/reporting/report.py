@@ -14,8 +14,12 @@ from pathlib import Path
 from layerprobe.arguments import as_folder, writable_folder
 from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.sections import answer, cost, depth, layers, predictiveness, slices
+from layerprobe.reporting.sections import cost, depth, layers, predictiveness, slices
+from layerprobe.reporting.sections.answer import answer_section
 from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.decision import evidence
+from layerprobe.reporting.sections.decision.baselines import baselines_section
+from layerprobe.reporting.sections.decision.robustness import robustness_section
 from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import SectionEntry
@@ -26,10 +30,12 @@ from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
 from layerprobe.store.manifest import renew_manifest
 
 SECTIONS = (
-    SectionEntry(answer.answer_section),
+    SectionEntry(answer_section),
+    SectionEntry(baselines_section),
     SectionEntry(data_section),
     SectionEntry(depth.depth_section, depth.FIGURES),
-    SectionEntry(answer.decision_section, answer.FIGURES),
+    SectionEntry(evidence.decision_section, evidence.FIGURES),
+    SectionEntry(robustness_section),
     SectionEntry(cost.cost_section, cost.FIGURES),
     SectionEntry(slices.slices_section, slices.FIGURES),
     SectionEntry(layers.layers_section, layers.FIGURES),

@@ -12,7 +12,7 @@ from layerprobe.errors import InputError
 from layerprobe.kinds import label_of
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.records import plain_of, read_record, write_record
-from layerprobe.wording import four_digits, interval, metric_label, signed_percent
+from layerprobe.wording import four_digits, interval, keeps_first, metric_label, signed_percent
 
 AGAIN = "run the decide stage again"
 USE_BASELINE, KEEP, UNDECIDED, FULL_NEEDED = (
@@ -185,11 +185,34 @@ class DecisionRecord:
     def _repr_html_(self) -> str:
         rows = [_cells(row.text, row, row.verdict if row.depth < self.full_depth else "full") for row in self.depths]
         rows += [_cells(label_of(row.name), row, row.verdict) for row in self.baselines]
-        names = [row.text for row in self.depths]
-        marked = names.index(self.chosen.text) if self.chosen is not None else len(names) - 1
         headers = ["model", metric_label(self.metric, self.k), "against full", "interval", "verdict"]
         notes = "".join(html.paragraph(note) for note in self.notes)
-        return html.paragraph(self.sentence, strong=True) + html.table(headers, rows, marked=marked) + notes
+        advised, models = self.advised, [*self.depths, *self.baselines]
+        marked = None if advised is None else models.index(advised)
+        verdict = html.paragraph(f"Verdict: {self.told}") if self.verdict else ""
+        return verdict + html.paragraph(self.sentence, strong=True) + html.table(headers, rows, marked=marked) + notes
+
+    @property
+    def told(self) -> str:
+        """The verdict in a few words, such as `use the baseline SASRec` or `keep 2 of 4 layers`; older ones have none.
+
+        With one training seed it says that it is exploratory.
+        """
+        text = self.verdict
+        if self.verdict == USE_BASELINE:
+            text = f"use the baseline {label_of(self.baseline or '')}"
+        elif self.verdict == KEEP and self.chosen is not None:
+            chosen = self.chosen
+            text = f"keep {chosen.depth} of {self.full_depth} layers"
+            text += "" if keeps_first(chosen.text) else f" ({chosen.text})"
+        return f"{text} (exploratory, one training seed)" if self.exploratory else text
+
+    @property
+    def advised(self) -> SelectionRow | FloorRow | None:
+        """What the verdict says to use: a baseline, the kept selection or the full model; None where undecided."""
+        if self.verdict == USE_BASELINE:
+            return next(row for row in self.baselines if row.name == self.baseline)
+        return self.full if self.verdict == FULL_NEEDED else self.chosen
 
     @property
     def full(self) -> SelectionRow:

@@ -65,6 +65,7 @@ class StudyFiles:
             for here, although their ranks hold all it needs: a report reads results and computes none.
         slice_differences: `slice_differences.csv`, columns `columns.SLICE_DIFFERENCES`; None as for `slices`.
         decision: `decision.json`.
+        robustness: `robustness.csv`: the verdict under every metric; None in studies made before it was written.
         controls: `controls.json`: variants against their twins of the control arms.
         distilled: `distilled.json`: a student against plain fine-tuning of its layers; `student` is its folder's name.
         layers: kept layers of every trained selection, 0-based, by its text; without those of studies made before
@@ -84,6 +85,7 @@ class StudyFiles:
     slices: pd.DataFrame | None
     slice_differences: pd.DataFrame | None
     decision: DecisionRecord | None
+    robustness: pd.DataFrame | None
     controls: ControlsRecord | None
     distilled: DistilledRecord | None
     layers: dict[str, tuple[int, ...]]
@@ -138,6 +140,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         slices=optional_table(layout.slices, _read_slices, columns.SLICES),
         slice_differences=optional_table(layout.slice_differences, _read_slices, columns.SLICE_DIFFERENCES),
         decision=read_decision(folder) if layout.decision.exists() else None,
+        robustness=optional_table(layout.robustness, _read_robustness, columns.ROBUSTNESS),
         controls=read_controls(folder) if layout.control_comparison.exists() else None,
         distilled=read_distilled(folder) if layout.distilled.exists() else None,
         layers=_read_layers(layout),
@@ -157,6 +160,12 @@ def _read_slices(path: Path) -> pd.DataFrame:
     return table.assign(
         **{name: typed_cells(table[name], dtype) for name, dtype in SLICE_NUMBERS.items() if name in table.columns}
     )
+
+
+def _read_robustness(path: Path) -> pd.DataFrame:
+    """Reads the verdicts by metric; `kept` is empty where nothing is."""
+    table = pd.read_csv(path)
+    return table.assign(**{columns.KEPT: table[columns.KEPT].fillna("")}) if columns.KEPT in table.columns else table
 
 
 def _read_layers(layout: StudyLayout) -> dict[str, tuple[int, ...]]:

@@ -25,6 +25,7 @@ from layerprobe.probing.decide import decide
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.pareto import front_rows
+from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import DecisionRecord, write_decision
@@ -97,6 +98,7 @@ class FakeStudy:
         write_csv(self.folder / "slice_differences.csv", self._differences())
         options = DecisionOptions(n_boot=N_BOOT)
         self._decision(decide(self.variants, self.floors, options).record())
+        write_csv(self.folder / "robustness.csv", robustness(self.variants, self.floors, options, KS))
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
             arm = compare_control("random-init", pairs, options).record()
@@ -250,10 +252,11 @@ class FakeStudy:
         for position, selection in enumerate(self.variants):
             if not selection.depth:
                 continue
-            folder = self.folder / "controls" / "random-init" / selection.folder / "seed-0"
-            ranks = self.ranks(self._skill(selection.depth) - 0.8, 400 + position)
-            self._model(folder, self._point("random-init", selection.text, selection.depth, 0), ranks)
-            self.twins[selection] = [ranks]
+            for seed in self.shape.seeds:
+                folder = self.folder / "controls" / "random-init" / selection.folder / f"seed-{seed}"
+                ranks = self.ranks(self._skill(selection.depth) - 0.8, 400 + position + 1000 * seed)
+                self._model(folder, self._point("random-init", selection.text, selection.depth, seed), ranks)
+                self.twins.setdefault(selection, []).append(ranks)
 
     def _layers(self, text: str) -> list[int] | None:
         return list(parse_selection(text, self.shape.n_layers).layers) if text else None
