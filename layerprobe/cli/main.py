@@ -125,6 +125,16 @@ def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     rates.add_argument("--steps", type=int, default=200, help="number of optimiser steps (default: 200)")
 
 
+def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    publish = commands.add_parser(
+        "publish", help="write a finished study's results, report and packed ranks to a folder to commit or mail"
+    )
+    publish.add_argument("study", help="folder that `layerprobe run` wrote")
+    publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
+    verify = commands.add_parser("verify", help="compute every number of a report again from the ranks beside it")
+    verify.add_argument("report", help="folder that `layerprobe publish` or `layerprobe run` wrote")
+
+
 def _plan_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     plan = commands.add_parser(
         "plan",
@@ -148,16 +158,6 @@ def _plan_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         default=0.0,
         help="true difference from the full model, as a share of its metric (default: 0)",
     )
-
-
-def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
-    publish = commands.add_parser(
-        "publish", help="write a finished study's results, report and packed ranks to a folder to commit or mail"
-    )
-    publish.add_argument("study", help="folder that `layerprobe run` wrote")
-    publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
-    verify = commands.add_parser("verify", help="compute every number of a report again from the ranks beside it")
-    verify.add_argument("report", help="folder that `layerprobe publish` or `layerprobe run` wrote")
 
 
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:

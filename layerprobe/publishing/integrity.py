@@ -47,6 +47,7 @@ def check_seals(packed: PackedRanks) -> Checked:
 
 def check_ranks(packed: PackedRanks) -> Iterator[Checked]:
     """Compares the ranks of every model with their digests."""
+    record = packed.layout.packed_record.relative_to(packed.layout.folder).as_posix()
     for part in packed.record.parts:
         shared = packed.shared(part)
         found = [] if digest_of_shared(shared) == part.shared else [_changed("users, targets or histories")]
@@ -54,7 +55,7 @@ def check_ranks(packed: PackedRanks) -> Iterator[Checked]:
             ("users", part.users, shared[columns.USER].nunique()),
             ("targets", part.targets, len(shared)),
         ):
-            found += [Difference(name, str(stored), str(now))] if stored != now else []
+            found += [Difference(f"{record}, {name}", str(stored), str(now))] if stored != now else []
         for model, digest in part.models.items():
             if digest_of_model(packed.part(part, model)) != digest:
                 found.append(_changed(f"ranks of {model}"))

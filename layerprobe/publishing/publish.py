@@ -22,6 +22,7 @@ from layerprobe.probing.curves import CurvePoint, read_curve
 from layerprobe.publishing.contents import derived_files, measured_files, model_folders
 from layerprobe.publishing.packing import LIMIT, Luggage, write_packed
 from layerprobe.publishing.redraw import drawn_again
+from layerprobe.reporting.report import write_report
 from layerprobe.stages.tables.points import ranked_files
 from layerprobe.store.atomic import read_json, replacing_folder
 from layerprobe.store.layout import FIGURES, RANKS, REPORT, StudyLayout
@@ -59,7 +60,7 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
         limit: bytes that the packed ranks may take; where all are larger, some stay at home (`packing.LEFT_OUT`).
 
     Raises:
-        InputError: the study is not finished or its report is older than its files, or `out` holds something else.
+        InputError: the study is not finished or `out` holds something else.
     """
     plain = PlainStudy.read(as_folder("study", study))
     place = writable_folder("out", out)
@@ -70,7 +71,7 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
         sealed = _copied(plain, made, measured_files(plain))
         _copied(plain, made, derived_files(plain.layout))
         record = write_packed(made, Luggage(plain.layout, ranks, _recency(plain.layout)), sealed, limit)
-        _copy_report(plain.layout, folder)
+        _place_report(plain.layout, folder)
         write_manifest(folder, plain.name)
     layout = StudyLayout(place)
     size = sum(layout.packed_part(part.split, part.protocol).stat().st_size for part in record.parts)
@@ -86,7 +87,7 @@ def _finished_ranks(study: PlainStudy) -> dict[Path, pd.DataFrame]:
     layout = study.layout
     if layout.manifest.exists():
         raise InputError(f"{study.folder} is a published folder already: copy it, or give the one that `run` wrote")
-    needed = (layout.provenance, layout.facts, layout.split, layout.curve, layout.decision, layout.report / REPORT)
+    needed = (layout.provenance, layout.facts, layout.split, layout.curve, layout.decision)
     missing = [path for path in needed if not path.is_file()]
     if missing:
         raise InputError(f"only a finished study is published; {missing[0]} is missing: {AGAIN}")
@@ -146,17 +147,13 @@ def _recency(layout: StudyLayout) -> Recency | None:
     return read_recency(layout.data, load_prepared(layout.data).split)
 
 
-def _copy_report(layout: StudyLayout, folder: Path) -> None:
-    """Copies the report, once drawing it again from what was published gives the same.
+def _place_report(layout: StudyLayout, folder: Path) -> None:
+    """Copies the study's report where drawing it from what was published gives the same; else draws it anew.
 
-    Raises:
-        InputError: it does not.
+    A study that was resumed by other code records that after its report was drawn.
     """
-    differing = [file.name for file in drawn_again(folder, layout.report) if file.differs]
-    if differing:
-        raise InputError(
-            f"{layout.report / differing[0]} is not what the study's files give now; draw the report again with "
-            "`layerprobe report`, and then publish"
-        )
+    if any(file.differs for file in drawn_again(folder, layout.report)):
+        write_report(folder, folder)
+        return
     shutil.copyfile(layout.report / REPORT, folder / REPORT)
     shutil.copytree(layout.report / FIGURES, folder / FIGURES)

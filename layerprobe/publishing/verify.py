@@ -73,8 +73,13 @@ def _line(file: DrawnFile) -> tuple[Difference, ...]:
         sides = [NOTHING if text is None else "a file" for text in (file.stored, file.drawn)]
         return (Difference("file", *sides),)
     number, stored, drawn = file.first_difference
-    return (Difference(f"line {number}", _shortened(stored), _shortened(drawn)),)
+    return (Difference(f"line {number}", *_around(stored, drawn)),)
 
 
-def _shortened(line: str, most: int = 120) -> str:
-    return line if len(line) <= most else f"{line[:most]} ..."
+def _around(stored: str, drawn: str, before: int = 60, after: int = 60) -> tuple[str, str]:
+    """Returns the parts of two lines around the first place where they differ."""
+    place = len(os.path.commonprefix([stored, drawn]))
+    start = max(0, place - before)
+    left, right = ("... " if start else ""), place + after
+    ours, theirs = (f"{left}{line[start:right]}{' ...' if right < len(line) else ''}" for line in (stored, drawn))
+    return ours, theirs
