@@ -9,7 +9,8 @@ import pytest
 from fake_decision import POWER, decision_of, selection_row
 
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.answer import answer_section
+from layerprobe.reporting.sections.decision.evidence import decision_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.store.decision import DecisionRecord
 

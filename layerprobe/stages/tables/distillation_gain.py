@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
+from layerprobe.kinds import SASREC
 from layerprobe.probing.distilled import compare_distilled
+from layerprobe.stages.curve import floor_ranks
 from layerprobe.store.distilled import write_distilled
 from layerprobe.store.model_record import read_model_record
 from layerprobe.store.run_folder import DONE, differing_keys
@@ -48,11 +52,20 @@ def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
         say(f"distilled: not compared, since the training of {plain} without a teacher is not finished with any seed")
         return
     distilled, alone = ([read_ranks(folder) for folder in one.values()] for one in (students, variants))
-    comparison = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
+    floors = _floors(study, list(students))
+    comparison = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study), floors)
     notes = [DECIDED] if study.student_selection is None else []
     notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
     write_distilled(study.folder, comparison.record(study.spec.distill.name, plain.text, notes))
     say(f"distilled: {comparison.sentence}")
+
+
+def _floors(study: Study, seeds: Sequence[int]) -> dict[str, list[pd.DataFrame]]:
+    """Returns the ranks of every baseline: SASRec of these seeds, where it was trained with each, the others once."""
+    folders = study.sasrec_folders
+    counted = list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
+    sasrec = [read_ranks(folder) for folder in counted]
+    return {SASREC: sasrec, **{name: [ranks] for name, ranks in floor_ranks(study).items()}}
 
 
 def _unlike(study: Study) -> list[str]:
