@@ -19,6 +19,7 @@ from layerprobe.kinds import EXITS, SASREC, SCORED_FLOORS
 from layerprobe.pipeline.run import run_stages
 from layerprobe.probing.curves import read_curve
 from layerprobe.recommender.model import Recommender
+from layerprobe.reporting.files.effort_files import read_convergence
 from layerprobe.stages.registry import stage_named
 from layerprobe.store.decision import DecisionRecord, read_decision
 from layerprobe.store.layout import RANKS, StudyLayout
@@ -113,6 +114,11 @@ class Study(studies.Study):
     def curve(self) -> pd.DataFrame:
         """`curve.csv`: every point of every curve, with intervals; columns `columns.CURVE`."""
         return self._read(self.layout.curve, read_curve, "curve")
+
+    @property
+    def convergence(self) -> pd.DataFrame:
+        """`convergence.csv`: how every training ended, and what was tried before it; columns `columns.CONVERGENCE`."""
+        return self._read(self.layout.convergence, read_convergence, "curve")
 
     @property
     def decision(self) -> DecisionRecord:

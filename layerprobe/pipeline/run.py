@@ -85,7 +85,7 @@ def _say_processes() -> None:
 def _after_data(study: Study) -> None:
     """Refuses what cannot be trained on these data or this machine, then records the study in its folder."""
     processes.on_main(lambda: check_steps(study, study.data.split))
-    processes.on_main(lambda: check_similarity(study, len(study.data.split.evaluated)))
+    processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has
     if not processes.agreed(lambda: is_recorded(study)):
         processes.on_main(lambda: record(study))

@@ -26,7 +26,15 @@ from layerprobe.probing.verdicts.evidence import Evidence, Kept, full_and_all
 from layerprobe.probing.verdicts.judge import judge
 from layerprobe.probing.verdicts.notes import decision_notes
 from layerprobe.probing.verdicts.sentence import Answer, decision_sentence
-from layerprobe.store.decision import BaselineRow, DecisionRecord, FloorRow, LookRow, PowerRow, SelectionRow
+from layerprobe.store.decision import (
+    BaselineRow,
+    DecisionRecord,
+    FloorRow,
+    LookRow,
+    PowerRow,
+    SelectionRow,
+    VarianceRow,
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class Decision:
                 for (selection, name), pair in self.floors.pairs.items()
             ),
             sequence=tuple(selection.text for selection in self.sequence),
-            power=PowerRow(**asdict(self.power)),
+            power=PowerRow(**{**asdict(self.power), "variance": VarianceRow(**asdict(self.power.variance))}),
             notes=(*self.notes, *notes),
             merged=tuple(merged),
         )

@@ -32,7 +32,7 @@ from layerprobe.store.ledger_lines import Asked, LookLine, PlanLine, differing
 
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-SHARES = ("margin", "alpha")
+SHARES = ("margin", "alpha", "prior_noise")
 """Options that are shares, written in per cent."""
 NO_PLAN = "No plan was recorded before the test ranks were read."
 

@@ -51,12 +51,13 @@ class Power:
         selection: the selection; where all passed, the smallest.
         minimal_detectable_relative_difference: smallest margin within which this selection, if it truly equals the full
             model, would be shown to be not worse with 80 % power, (critical value + 0.84) * standard error / full
-            value. None with one seed and no stated noise: what another training does is then not known.
+            value. None with one seed and no stated noise, since what another training does is not known then, and where
+            fewer than `few.LEAST_DIFFERING` users differ, which is too few for a variance.
         n_users: users compared.
         n_seeds: trainings of each model.
         covers_training: whether training noise is included; else the power holds for these trained models.
         users_needed_for_margin: users at which that difference equals the margin of the study, with the same number of
-            seeds; None where training noise alone is too large, or is not known.
+            seeds; None where training noise alone is too large, or the error is not known.
         seeds_needed_for_margin: seeds at which it does, with the same number of users; None where the choice of users
             alone is too large, or where training noise is not known or left out. At least 2.
         observed: the observed difference, as a share of the full model's value.
@@ -87,7 +88,8 @@ class Tested:
         column: its column in the error.
         critical: critical value of its one-sided bound.
         seeds: trainings of each model.
-        is_known: whether training noise is known, stated or left out on purpose.
+        is_known: whether its error is known: training noise known, stated or left out on purpose, and enough users
+            that differ.
     """
 
     selection: str

@@ -20,6 +20,7 @@ from layerprobe.reporting.sections.data import data_section
 from layerprobe.reporting.sections.decision import evidence
 from layerprobe.reporting.sections.decision.baselines import baselines_section
 from layerprobe.reporting.sections.decision.robustness import robustness_section
+from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import SectionEntry
 from layerprobe.reporting.sections.student import student_section
@@ -39,6 +40,7 @@ SECTIONS = (
     SectionEntry(layers.layers_section, layers.FIGURES),
     SectionEntry(predictiveness.worth_section, predictiveness.FIGURES),
     SectionEntry(student_section),
+    SectionEntry(effort_section),
     SectionEntry(provenance_section),
 )
 """In the order of the report."""

@@ -1,6 +1,6 @@
-"""Stage curve: `curve.csv` and the slices, from all stored ranks.
+"""Stage curve: `curve.csv`, the slices and `convergence.csv`, from all stored ranks and training logs.
 
-They are rebuilt every time, so they always agree with the ranks.
+They are rebuilt every time, so they always agree with the models.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from layerprobe.data.recency import read_recency
 from layerprobe.kinds import SCORED_FLOORS
 from layerprobe.probing.curves import CurvePoint, curve_rows
 from layerprobe.probing.exits import EXIT_KINDS
+from layerprobe.stages.tables.convergence import convergence_table
 from layerprobe.stages.tables.slices import RankedPoint, difference_table, slice_table, sliced_models
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.model_record import read_model_record
@@ -22,16 +23,28 @@ from layerprobe.training.model_folder import read_ranks
 
 
 def run(study: Study) -> None:
-    """Writes `curve.csv`, and the slices of the models in it."""
+    """Writes `curve.csv`, the slices of the models in it, and how each model's training ended."""
     options = study.spec.evaluation
     points = curve_points(study)
     tables = [curve_rows(ranks, point, options.ks, options.alpha, options.n_boot) for point, ranks in points]
     _write_slices(study, points)
+    write_csv(study.layout.convergence, convergence_table(study, trained_folders(study)))
     write_csv(study.layout.curve, pd.concat(tables, ignore_index=True))
 
 
 def curve_points(study: Study) -> list[RankedPoint]:
     """Returns every finished model, exit and floor with its ranks."""
+    models = [(model_point(folder), read_ranks(folder)) for folder in trained_folders(study)]
+    exits = [
+        (CurvePoint(kind, depth=k, seed=study.spec.probe.seeds[0]), pd.read_parquet(study.layout.exit_ranks(kind, k)))
+        for kind in EXIT_KINDS
+        for k in range(study.n_layers + 1)
+    ]
+    return [*models, *exits, *((CurvePoint(name), ranks) for name, ranks in floor_ranks(study).items())]
+
+
+def trained_folders(study: Study) -> list[Path]:
+    """Returns the folder of every finished model of the curve."""
     seeds = study.spec.probe.seeds
     folders = [study.variant_folder(selection, seed) for seed in seeds for selection in study.selections]
     for control in study.spec.probe.controls:
@@ -39,13 +52,7 @@ def curve_points(study: Study) -> list[RankedPoint]:
             study.control_folder(control, selection, seed) for seed in seeds for selection in study.control_selections
         ]
     folders += [*study.student_folders.values(), *study.sasrec_folders.values()]
-    models = [(model_point(folder), read_ranks(folder)) for folder in folders if (folder / DONE).exists()]
-    exits = [
-        (CurvePoint(kind, depth=k, seed=seeds[0]), pd.read_parquet(study.layout.exit_ranks(kind, k)))
-        for kind in EXIT_KINDS
-        for k in range(study.n_layers + 1)
-    ]
-    return [*models, *exits, *((CurvePoint(name), ranks) for name, ranks in floor_ranks(study).items())]
+    return [folder for folder in folders if (folder / DONE).exists()]
 
 
 def model_point(folder: Path) -> CurvePoint:

@@ -75,7 +75,7 @@ def decide_study(study: Study) -> None:
     look = next_look(read_ledger(study.folder), asked)
     decision = decide(variants, floors, study.spec.decision, look)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
-    pick = weigh_costs(study, record)
+    pick = weigh_costs(study, record, variants)
     found = Found(record.power.n_users, record.verdict, record.selection, record.depth, record.sentence)
     append_look(study.folder, asked, look.level, found)  # first, so that no decision is ever seen without its line
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))

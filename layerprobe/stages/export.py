@@ -38,6 +38,7 @@ def run(study: Study) -> None:
         },
         remove_history=study.spec.evaluation.remove_history,
         curve=_student_rows(study, job.point),
+        split=study.data.split.kind,
     )
     write_student(model.student, study.data.catalogue, source, study.layout.student)
 

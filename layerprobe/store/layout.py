@@ -198,6 +198,11 @@ class StudyLayout:
         return self.folder / "curve.csv"
 
     @property
+    def convergence(self) -> Path:
+        """How every training ended."""
+        return self.folder / "convergence.csv"
+
+    @property
     def slices(self) -> Path:
         """Models by groups of users."""
         return self.folder / "slices.csv"
@@ -260,6 +265,10 @@ class StudyLayout:
     def learning_rates(self, model: str) -> Path:
         """The learning-rate test of one model."""
         return self.folder / "lr" / model
+
+    def rates_tried(self, model: str) -> Path:
+        """Its table: one row per learning rate."""
+        return self.learning_rates(model) / "range.csv"
 
     @property
     def trained(self) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 One JSON object per line. The first line is the plan, written before a test rank is read; each further line is a look:
 a decision with other options, seeds, selections or ranks than all before it. Every line holds the SHA-256 of the line
 before it and one of its own content, so a line that was edited, removed or moved is found. Only lines at the end can be
-cut off without a gap; `decision.json` holds the number of its look, so that is found as long as that file is there.
+cut off without a gap; `decision.json` holds the number of looks so far, so that is found as long as that file is there.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def read_ledger(folder: Path) -> Ledger:
     In a folder of a version without one, `decision.json` counts as the first look; a damaged one counts as none.
 
     Raises:
-        InputError: a line was edited, removed or moved, or the looks end before that of `decision.json`.
+        InputError: a line was edited, removed or moved, or `decision.json` knows more looks than there are.
     """
     path, decision = StudyLayout(folder).ledger, plain_decision(folder)
     decided = decision.get("look")
-    number = decided.get("number", 0) if isinstance(decided, dict) else 0
-    if not path.exists() and not number:
+    known = decided.get("of", 0) if isinstance(decided, dict) else 0
+    if not path.exists() and not known:
         old = look_of(folder, decision)
         return Ledger() if old is None else Ledger(None, (old,), (sealed(old, ""),))
     ledger = _read_lines(path) if path.exists() else Ledger()
-    if number > len(ledger.looks):
+    if known > len(ledger.looks):
         raise InputError(
-            f"{path} must hold every decision of this study; decision.json is of look {number}, and the file "
-            f"{f'ends at look {len(ledger.looks)}' if path.exists() else 'is missing'}: {RESTORE}"
+            f"{path} must hold every decision of this study; decision.json knows {known}, and the file "
+            f"{f'holds {len(ledger.looks)}' if path.exists() else 'is missing'}: {RESTORE}"
         )
     return ledger
 

@@ -121,12 +121,12 @@ class LookLine:
 
 
 def differing(some: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
-    """Returns the names of options that differ; one that an older version did not know counts as None.
+    """Returns the names of options that differ; one that an older version did not know counts as 0 or None.
 
-    >>> differing({"margin": 0.02, "prior_noise": None}, {"margin": 0.01})
+    >>> differing({"margin": 0.02, "prior_noise": 0.0}, {"margin": 0.01})
     ['margin']
     """
-    return [name for name in dict.fromkeys([*some, *others]) if some.get(name) != others.get(name)]
+    return [name for name in dict.fromkeys([*some, *others]) if (some.get(name) or None) != (others.get(name) or None)]
 
 
 def without_growth(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from layerprobe.store.layout import StudyLayout
 from layerprobe.store.ledger_lines import LookLine
 
 ALWAYS = ("metric", "k", "margin", "alpha", "n_boot", "seed")
-LATER = ("rule", "cover")
+LATER = ("rule", "cover", "prior_noise")
 """Options of `decision.json` by version; where one is absent, the default of the record is what older versions did."""
 
 

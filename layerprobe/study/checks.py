@@ -91,7 +91,7 @@ def check_similarity(study: Study, n_users: int | None = None) -> None:
 
     Args:
         study: what is asked for.
-        n_users: evaluated users; None where the data do not exist yet.
+        n_users: users with a validation target; None where the data do not exist yet.
 
     Raises:
         InputError: a measure needs more rows.

@@ -14,6 +14,7 @@ from layerprobe.data.order import OrderOptions
 from layerprobe.data.preprocess import PreprocessOptions
 from layerprobe.data.sources.raw import SourceOptions
 from layerprobe.data.synthetic import SyntheticOptions
+from layerprobe.data.times.options import SplitOptions
 from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.probing.budget import BudgetOptions
@@ -45,6 +46,8 @@ class DataSpec:
     """Shape of the built-in data; used by `source: synthetic` alone."""
     seed: int = 0
     """Seed of the permutation that numbers the items."""
+    split: SplitOptions = field(default_factory=SplitOptions)
+    """How training, validation and test are told apart; `prepared` takes the split of its folder."""
 
     def __post_init__(self) -> None:
         require_seeds("data.seed", self.seed)
@@ -53,6 +56,7 @@ class DataSpec:
                 ("read", SourceOptions()),
                 ("preprocess", PreprocessOptions()),
                 ("order", OrderOptions()),
+                ("split", SplitOptions()),
             ):
                 if getattr(self, name) != default and (name == "read" or self.source == "prepared"):
                     raise InputError(f"data.{name} is not used by data.source {self.source}; leave it out")

@@ -144,7 +144,7 @@ class Study:
 
     @property
     def data_hash(self) -> str:
-        """Hash of the sequences."""
+        """Hash of the sequences and, in a split by time, of its cuts."""
         if not self.layout.split.exists():
             raise InputError(f"{self.folder} has no prepared data yet; run the study, or its stage data")
         return read_json(self.layout.split)["sha256"]

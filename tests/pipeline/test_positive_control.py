@@ -34,6 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The control with a two-layer backbone and fewer users, up to its decision."""
     folder = tmp_path_factory.mktemp("control") / "study"
     flags = ["--backbone.layers", "2", "--items.training.epochs", "1", "--data.synthetic.n_users", "3000"]
+    flags += ["--probe.seeds", "[0]"]
     assert main(["decide", str(CONFIG), "--out", str(folder), "--probe.depths", "[1]", *flags]) == 0
     return folder
 

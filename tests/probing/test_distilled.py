@@ -77,8 +77,8 @@ def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
     bounds = f"{gain.ci_low:+.4f} to {gain.ci_high:+.4f}"
     head = (
         "The distilled student (ends:2, 2 layers) has an HR@1 of 0.5000; the same layers fine-tuned without a teacher "
-        f"have 0.2500. The difference is +0.2500 (+100.0 %), with a 90 % interval of {bounds} (400 users, one seed). The "
-        "student is better, for these trained models."
+        f"have 0.2500. The difference is +0.2500 (+100.0 %), with a 90 % interval of {bounds} (400 users, one seed). "
+        "The student is better, for these trained models."
     )
     assert alike.sentence == (
         f"{head} Both had the same training budget: the same recipe and examples, at most as many epochs."

@@ -21,7 +21,7 @@ OPTIONS = {
     "alpha": 0.05,
     "rule": "sequence",
     "cover": "auto",
-    "prior_noise": None,
+    "prior_noise": 0.0,
     "planned_seeds": None,
     "n_boot": 2000,
     "seed": 0,
@@ -166,7 +166,7 @@ def test_later_looks_are_numbered_and_say_what_was_not_planned(tmp_path: Path) -
     ("asked", "note"),
     [
         (ask(3, metric="hr", k=5), "metric hr, planned ndcg; k 5, planned 10"),
-        (ask(3, prior_noise=0.01), "prior_noise 0.01, planned none"),
+        (ask(3, prior_noise=0.01), "prior_noise 1 %, planned 0 %"),
         (ask((0, 1, 7)), "seeds 0, 1 and 7, planned 0, 1 and 2"),
         (
             ask(3, selections=("first:1", "first:4")),

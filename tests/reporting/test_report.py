@@ -23,6 +23,7 @@ from layerprobe.reporting.sections.decision.baselines import baselines_section
 from layerprobe.reporting.sections.decision.evidence import decision_section
 from layerprobe.reporting.sections.decision.robustness import robustness_section
 from layerprobe.reporting.sections.depth import depth_section
+from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.layers import layers_section
 from layerprobe.reporting.sections.predictiveness import worth_section
 from layerprobe.reporting.sections.provenance import provenance_section
@@ -249,6 +250,7 @@ ABSENT = [
     ("robustness.csv", robustness_section, "the verdict under other metrics (no `robustness.csv`)", set()),
     ("costs/costs.csv", cost_section, "costs (no `costs/costs.csv`)", set()),
     ("costs/front.csv", cost_section, "the front of quality against cost (no `costs/front.csv`)", set()),
+    ("convergence.csv", effort_section, "how trainings ended (no `convergence.csv`)", set()),
     ("slices.csv", slices_section, "slices of users (no `slices.csv`)", set()),
     ("slice_differences.csv", slices_section, "differences to the full model by group (no", {"slices"}),
     ("data/facts.json", data_section, "data facts (no `data/facts.json`)", set()),
@@ -300,7 +302,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
     report = make_report(read_study(tmp_path))
     assert {named.name for named in report.figures} == {"depth-variants", "depth-exits"}
-    assert report.text.count("Not in this study: ") == 19
+    assert report.text.count("Not in this study: ") == 20
 
 
 @pytest.mark.parametrize(

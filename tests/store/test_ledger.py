@@ -23,7 +23,7 @@ OPTIONS = {
     "alpha": 0.05,
     "rule": "sequence",
     "cover": "auto",
-    "prior_noise": None,
+    "prior_noise": 0.0,
     "planned_seeds": None,
     "n_boot": 2000,
     "seed": 0,
@@ -132,7 +132,7 @@ CHANGES: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "last look edited": (lambda lines: edit(lines, 3, "first:2", "first:1"), "line 4 does not fit, it was edited"),
     "first removed": (lambda lines: lines[1:], "line 1 does not fit, the line before it was edited, removed or moved"),
     "middle removed": (lambda lines: [*lines[:2], lines[3]], "line 3 does not fit, the line before it was"),
-    "last removed": (lambda lines: lines[:3], "decision.json is of look 3, and the file ends at look 2"),
+    "last removed": (lambda lines: lines[:3], "decision.json knows 3, and the file holds 2"),
     "two moved": (
         lambda lines: [lines[0], lines[2], lines[1], lines[3]],
         "line 2 does not fit, the line before it was",
@@ -151,7 +151,7 @@ def test_a_changed_ledger_is_one_line_and_stays_as_it_is(tmp_path: Path, change:
     path = StudyLayout(tmp_path).ledger
     alter, message = CHANGES[change]
     lines = filled(tmp_path)
-    write_json(tmp_path / "decision.json", {"look": {"number": 3}})
+    write_json(tmp_path / "decision.json", {"look": {"number": 1, "of": 3}})
     read_ledger(tmp_path)
     changed = "".join(f"{line}\n" for line in alter(lines))
     write_text(path, changed)
@@ -165,8 +165,8 @@ def test_a_changed_ledger_is_one_line_and_stays_as_it_is(tmp_path: Path, change:
 
 
 def test_a_ledger_that_is_missing_is_found_by_the_decision(tmp_path: Path) -> None:
-    write_json(tmp_path / "decision.json", {**OLD, "look": {"number": 2}})
-    with pytest.raises(InputError, match="decision.json is of look 2, and the file is missing: restore"):
+    write_json(tmp_path / "decision.json", {**OLD, "look": {"number": 2, "of": 2}})
+    with pytest.raises(InputError, match="decision.json knows 2, and the file is missing: restore"):
         read_ledger(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_ledger_that_is_no_text_is_one_line(tmp_path: Path) -> None:
 
 def test_a_kill_between_look_and_decision_leaves_a_ledger_that_reads(tmp_path: Path) -> None:
     filled(tmp_path)
-    write_json(tmp_path / "decision.json", {"look": {"number": 2}})
+    write_json(tmp_path / "decision.json", {"look": {"number": 2, "of": 2}})
     assert len(read_ledger(tmp_path).looks) == 3
 
 

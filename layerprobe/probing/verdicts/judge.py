@@ -17,6 +17,7 @@ from itertools import takewhile
 
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
+from layerprobe.evaluation.few import LEAST_DIFFERING
 from layerprobe.evaluation.uncertainty import SimultaneousBounds
 from layerprobe.probing.comparisons import Comparison, comparisons_of, proven_margin, training_noise, verdict_of
 from layerprobe.probing.power import Power, Tested, power_of
@@ -119,13 +120,14 @@ def _power(
 
     By the rule `simultaneous` none stops the others; the largest undecided one below the answer stands for them.
     """
-    candidates = order or tuple(sorted(comparisons, key=lambda selection: -selection.depth))
+    candidates = order or tuple(sorted(comparisons, key=lambda each: (-each.depth, -comparisons[each].value)))
     below = [selection for selection in candidates if chosen is None or selection.depth < chosen.depth]
     failed = [selection for selection in below if not comparisons[selection].not_worse]
     undecided = [selection for selection in failed if comparisons[selection].verdict == "undecided"]
-    stopped = (failed if order else undecided or failed) or [candidates[-1]]
+    stopped = (failed if order else undecided or failed) or [candidates[-1] if chosen is None else chosen]
     column = list(comparisons).index(stopped[0])
     critical = float(bounds.critical_alone[column]) if order else bounds.critical_lower
-    is_known = not evidence.is_exploratory
+    # The spread of a handful of users is no variance: what more users would show cannot be told from it.
+    is_known = not evidence.is_exploratory and int(bounds.differing[column]) >= LEAST_DIFFERING
     tested = Tested(stopped[0].text, column, critical, evidence.full.seeds, is_known)
     return power_of(bounds.error, tested, evidence.full.value, evidence.options.margin)

@@ -65,9 +65,10 @@ def robustness(
 
 
 def _any_hit(tables: RankTables, metric: str, k: int) -> bool:
-    first = tables if isinstance(tables, pd.DataFrame) else next(iter(tables))
-    test = first.loc[(first[columns.SPLIT] == "test") & (first[columns.PROTOCOL] == "full")]
-    return bool(metric_values(test, metric, k).any())
+    """Tells whether the full model's metric is above 0 with any seed."""
+    per_seed = [tables] if isinstance(tables, pd.DataFrame) else tables
+    tests = (rows[(rows[columns.SPLIT] == "test") & (rows[columns.PROTOCOL] == "full")] for rows in per_seed)
+    return any(metric_values(test, metric, k).any() for test in tests)
 
 
 def _row(decision: Decision, selection: LayerSelection, comparison: Comparison) -> dict[str, object]:

@@ -155,10 +155,10 @@ def _stopped(answer: Answer) -> str:
         return text
     if row.relative <= -margin:
         return f"{text} Its loss lies beyond the margin: more users or seeds are not expected to show it to be enough."
-    if row.verdict == "worse":
-        return text
-    ways = _ways(power.users_needed_for_margin, power.seeds_needed_for_margin)
-    return f"{text} To show a margin of {wording.level(margin)}, if it truly equals the full model, takes {ways}."
+    users, seeds, so = power.users_needed_for_margin, power.seeds_needed_for_margin, "it truly equals the full model"
+    if users is not None and users <= power.n_users:  # an equal depth would have passed: what is observed takes more
+        users, seeds, so = power.users_needed_at_observed, power.seeds_needed_at_observed, "that is its true loss"
+    return f"{text} To show a margin of {wording.level(margin)}, if {so}, takes {_ways(users, seeds)}."
 
 
 def _ways(users: int | None, seeds: int | None) -> str:

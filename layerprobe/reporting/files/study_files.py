@@ -16,6 +16,7 @@ from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.probing.curves import read_curve, typed_cells
 from layerprobe.reporting.files.cost_files import CostFiles, read_cost_files
+from layerprobe.reporting.files.effort_files import read_convergence
 from layerprobe.reporting.files.reading import optional, optional_table, read, with_columns, with_numbers
 from layerprobe.reporting.files.score_files import ScoreFiles, read_score_files
 from layerprobe.store.atomic import read_json, read_yaml
@@ -58,6 +59,7 @@ class StudyFiles:
     Attributes:
         folder: the study folder.
         curve: `curve.csv`, columns `columns.CURVE`; `depth` is nullable and `selection` empty for floors.
+        convergence: `convergence.csv`, columns `columns.CONVERGENCE`; None in studies made before it was written.
         slices: `slices.csv`, columns `columns.SLICES`; None in studies made before it was written. It is not made up
             for here, although their ranks hold all it needs: a report reads results and computes none.
         slice_differences: `slice_differences.csv`, columns `columns.SLICE_DIFFERENCES`; None as for `slices`.
@@ -78,6 +80,7 @@ class StudyFiles:
 
     folder: Path
     curve: pd.DataFrame
+    convergence: pd.DataFrame | None
     slices: pd.DataFrame | None
     slice_differences: pd.DataFrame | None
     decision: DecisionRecord | None
@@ -131,6 +134,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
     return StudyFiles(
         folder=folder,
         curve=read_curve(layout.curve) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),
+        convergence=read_convergence(layout.convergence) if layout.convergence.exists() else None,
         slices=optional_table(layout.slices, _read_slices, columns.SLICES),
         slice_differences=optional_table(layout.slice_differences, _read_slices, columns.SLICE_DIFFERENCES),
         decision=read_decision(folder) if layout.decision.exists() else None,

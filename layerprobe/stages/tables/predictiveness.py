@@ -9,11 +9,10 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.evaluation.metrics import metric_values
-from layerprobe.evaluation.ranks import FULL
 from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.probing.per_user import PerUser
 from layerprobe.probing.predictiveness import MeasuredCurve, layer_predictions, predictiveness
+from layerprobe.stages.tables.validation import valid_value
 from layerprobe.stages.teacher.cuts import cut_store
 from layerprobe.store.atomic import write_csv
 from layerprobe.study.study import Study
@@ -32,8 +31,8 @@ def write_predictiveness(study: Study, variants: Mapping[LayerSelection, Sequenc
     """
     options = study.spec.decision
     selections = tuple(selection for selection in variants if selection.depth)
-    per_user = [PerUser.read(selection.text, variants[selection], options).over_seeds for selection in selections]
-    curve = MeasuredCurve(selections, np.stack(per_user, axis=1))
+    per_user = [PerUser.read(selection.text, variants[selection], options).metric for selection in selections]
+    curve = MeasuredCurve(selections, np.stack(per_user, axis=2))
     table, points = predictiveness(
         _predictions(study, selections), curve, options.n_boot, study.spec.evaluation.alpha, options.seed
     )
@@ -61,9 +60,7 @@ def _predictions(study: Study, selections: Sequence[LayerSelection]) -> dict[str
 
 def _exit(study: Study, kind: str, k: int) -> float:
     """Returns the validation value of an exit, by the decision's metric among the whole catalogue."""
-    ranks, options = pd.read_parquet(study.layout.exit_ranks(kind, k)), study.spec.decision
-    valid = ranks.loc[(ranks[columns.SPLIT] == "valid") & (ranks[columns.PROTOCOL] == FULL)]
-    return float(metric_values(valid, options.metric, options.k).mean())
+    return valid_value([pd.read_parquet(study.layout.exit_ranks(kind, k))], study.spec.decision)
 
 
 def _is_prefix(selection: LayerSelection) -> bool:

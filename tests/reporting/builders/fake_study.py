@@ -72,6 +72,7 @@ class FakeStudy:
         self.lengths = generator.integers(3, 40, size=shape.n_users)
         self.popularity = generator.integers(0, 40, size=shape.n_users)
         self.curve: list[pd.DataFrame] = []
+        self.endings: list[dict[str, object]] = []
         self.gaps = np.random.default_rng(1).exponential(100_000, size=shape.n_users).astype(np.int64)
         self.slices: list[pd.DataFrame] = []
         self.sliced: dict[tuple[str, str], SlicedModel] = {}
@@ -90,6 +91,8 @@ class FakeStudy:
         self._student()
         self._scores()
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
+        endings = pd.DataFrame(self.endings).astype({columns.DEPTH: "Int64"})
+        write_csv(self.folder / "convergence.csv", endings[list(columns.CONVERGENCE)])
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         write_csv(self.folder / "slice_differences.csv", self._differences())
@@ -111,7 +114,8 @@ class FakeStudy:
         facts = {"device": "cpu", "threads": 2, "calls": {"1": 100, "64": 30}, "rounds": 3}
         write_json(self.folder / "costs" / "costs.json", facts)
         asked = self.shape.budget
-        pick = None if asked is None else pick_within(asked, decision, costs).record()
+        valid = {row.selection: row.value for row in decision.depths}
+        pick = None if asked is None else pick_within(asked, decision, costs, valid).record()
         write_decision(self.folder, replace(decision, budget=pick))
 
     def _costs(self) -> pd.DataFrame:
@@ -201,6 +205,9 @@ class FakeStudy:
             "metrics": metric_table(ranks, KS).to_dict(orient="records"),
         }
         write_json(folder / "metrics.json", described)
+        ending = {"epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False}
+        named = {name: described[name] for name in columns.CONVERGENCE if name in described}
+        self.endings.append(named | ending | {"settings_tried": 1})
         write_parquet(folder / "ranks.parquet", ranks)
         self._add(ranks, point)
 
@@ -282,7 +289,7 @@ class FakeStudy:
 
     def _scores(self) -> None:
         full = self.shape.n_layers
-        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures)
+        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures, len(self.shape.seeds))
         curve = pd.concat(self.curve, ignore_index=True)
         is_point = (curve[columns.KIND] == "variant") & (curve[columns.METRIC] == "ndcg") & (curve[columns.K] == 10)
         is_part = (curve[columns.SPLIT] == "test") & (curve[columns.PROTOCOL] == "full")
