@@ -24,6 +24,7 @@ _PUBLIC = {
     "SourceOptions": "data.sources.raw",
     "PreprocessOptions": "data.preprocess",
     "OrderOptions": "data.order",
+    "SplitOptions": "data.times.options",
     "SyntheticOptions": "data.synthetic",
     "PreparedData": "data.prepare",
     "Split": "data.splits",
@@ -63,6 +64,7 @@ _PUBLIC = {
     # the decision
     "decide": "probing.decide",
     "DecisionOptions": "probing.decision_options",
+    "planned_margins": "probing.planning",
     # the student
     "distil": "distillation.distil",
     "DistilOptions": "distillation.distil",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.preprocess import StepCount
+from layerprobe.data.times.facts import split_lines
 from layerprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
         raise InputError("source synthetic reads no file: leave out --path and --read")
     if known.source != "synthetic" and made["synthetic"] != SyntheticOptions():
         raise InputError(f"--synthetic needs --source synthetic; the source is {known.source}")
-    options = DataOptions(known.source, known.path or "", made["read"], made["preprocess"], made["order"], made["seed"])
+    keys = ("read", "preprocess", "order", "seed", "split")
+    options = DataOptions(known.source, known.path or "", **{key: made[key] for key in keys})
     if known.source == "synthetic":
         steps, raw = Steps(say), generate(made["synthetic"])
         steps.done(f"generated: {len(raw.interactions):,} interactions")
@@ -75,9 +77,9 @@ def data_keys_help() -> str:
 
 
 def fact_lines(facts: dict) -> list[str]:
-    """Returns the counts after every step and the audit of the order, as lines."""
+    """Returns the counts after every step the audit of the order and what the split sees, as lines."""
     lines = [StepCount(**step).line() for step in facts["steps"]]
-    return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines()]
+    return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines(), *split_lines(facts.get("split"))]
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:

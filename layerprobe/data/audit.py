@@ -55,7 +55,7 @@ class OrderAudit:
     chance: float
     """Chance of "last id + 1": 1 / number of items."""
     n_evaluated: int
-    """Users with at least 3 rows."""
+    """Test targets; in leave-one-out these are the users with at least 3 rows."""
     catalogue_order: bool
     """True when nearly all pairs of different times ascend (or descend) by item id, pairs of the same item left out:
     the order is a catalogue's."""
@@ -75,17 +75,22 @@ class OrderAudit:
             pairs += f"item id; of the others {_percent(self.ascending_different)}"
         else:
             pairs += f"no times; {_percent(self.ascending_different)} ascend by item id"
-        targets = f"targets of {self.n_evaluated:,} users: {_percent(self.target_ties)} tie with the item before; "
+        targets = f"{self.n_evaluated:,} test targets: {_percent(self.target_ties)} tie with the item before; "
         targets += f"'last id + 1' are {_percent(self.next_raw_id)} by raw id, "
         targets += f"{_percent(self.next_first_appearance)} by first appearance (chance {_percent(self.chance)})"
         return [*flag, pairs, targets, *(f"note: {note}" for note in self.notes)]
 
 
-def audit_order(log: Interactions) -> OrderAudit:
-    """Audits a log whose rows are grouped by user and in sequence order."""
+def audit_order(log: Interactions, targets: np.ndarray | None = None) -> OrderAudit:
+    """Audits a log whose rows are grouped by user and in sequence order.
+
+    Args:
+        log: the rows.
+        targets: places of the test targets; None takes those of leave-one-out.
+    """
     pairs = _Pairs.of(log)
     equal, different = pairs.time == 0, pairs.time != 0  # bool [pairs]
-    times, ends = log.timestamp, _target_rows(log.user)
+    times, ends = log.timestamp, _target_rows(log.user) if targets is None else targets
     numbers = _numbers(log.item_ids)
     first_seen = pd.factorize(log.item)[0]  # each row's item, numbered by first appearance, [rows]
     audit = OrderAudit(

@@ -17,6 +17,7 @@ from layerprobe.data.progress import Steps, silent
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import SOURCES, read_source
 from layerprobe.data.synthetic import SyntheticOptions, generate
+from layerprobe.data.times.options import SplitOptions
 from layerprobe.errors import InputError
 
 FROM_MEMORY = "python"
@@ -63,6 +64,7 @@ def prepare(
     order: OrderOptions | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
+    split: SplitOptions | None = None,
 ) -> PreparedData:
     """Orders, filters, audits, numbers and splits a log.
 
@@ -72,20 +74,23 @@ def prepare(
         order: how a user's rows are put in order.
         seed: seed of the permutation that numbers the items.
         out: new folder to write the data to, as `layerprobe prepare` does; None keeps them in memory.
+        split: how training, validation and test are told apart; None is leave-one-out.
 
     Returns:
         Split, catalogue and facts.
 
     Raises:
-        InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
+        InputError: an option does not fit the log, a step leaves nothing, or the split leaves no target.
     """
     require_kind("log", log, RawLog, instead="read one with load_log")
     preprocess = PreprocessOptions() if preprocess is None else preprocess
     order = OrderOptions() if order is None else order
     require_kind("preprocess", preprocess, PreprocessOptions)
     require_kind("order", order, OrderOptions)
+    split = SplitOptions() if split is None else split
+    require_kind("split", split, SplitOptions)
     require_whole("seed", seed, 0)
-    options = DataOptions(FROM_MEMORY, "", preprocess=preprocess, order=order, seed=seed)
+    options = DataOptions(FROM_MEMORY, "", preprocess=preprocess, order=order, seed=seed, split=split)
     if out is None:
         return prepared_log(log, options, Steps(silent))[0]
     return prepare_log(log, options, new_folder("out", out))

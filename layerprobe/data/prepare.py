@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as parquet
 
 from layerprobe import columns
 from layerprobe.arguments import as_path, checked
@@ -27,15 +28,15 @@ from layerprobe.data.sequences import Sequences, load_sequences
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
+from layerprobe.data.times.cuts import TimeCuts, require_times, shared_clock, time_cuts
+from layerprobe.data.times.facts import require_pair, split_facts, split_rule, warm_rows
+from layerprobe.data.times.options import GLOBAL_TIME, LEAVE_ONE_OUT, SplitOptions
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json, write_json, write_parquet
 from layerprobe.store.layout import FACTS, INTERACTIONS, ITEMS, SEQUENCES, SPLIT
 
+COLD_STEP = "items without an interaction before split.valid_cut dropped"
 FILES = (INTERACTIONS, ITEMS, SEQUENCES, SPLIT, FACTS)
-SPLIT_RULE = (
-    "leave-one-out: a user's last item is the test target, the one before it the validation target; "
-    "users with fewer than 3 items are not evaluated and train on all their items"
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class DataOptions:
     """How a user's rows are put in order."""
     seed: int = 0
     """Seed of the permutation that numbers the items, at least 0."""
+    split: SplitOptions = field(default_factory=SplitOptions)
+    """How training, validation and test are told apart."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -66,9 +69,10 @@ class PreparedData:
     """A data folder in memory.
 
     Attributes:
-        split: the sequences and their leave-one-out split.
+        split: the sequences and how they are parted.
         catalogue: ids and titles of the items.
-        facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles, audit.
+        facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles,
+            audit, split.
     """
 
     split: Split
@@ -87,7 +91,8 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         progress: gets one line per step, with counts and seconds.
 
     Raises:
-        InputError: the files, a value or an option is wrong, a step leaves nothing, or no user has 3 items.
+        InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
+            leaves no target or nothing to train on.
     """
     steps, path = Steps(progress), Path(options.path)
     if path.exists():  # the reader refuses a missing path, in one line
@@ -101,7 +106,8 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
     """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
     Raises:
-        InputError: an option does not fit the log, a step leaves nothing, or no user has 3 items.
+        InputError: an option does not fit the log, a step leaves nothing, no user has 3 items, or the split
+            leaves no target or nothing to train on.
     """
     steps = Steps(progress)
     data, log = prepared_log(raw, options, steps)
@@ -123,11 +129,19 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
     kept, counts = preprocess(ordered, options.preprocess, lambda count: steps.done(count.line()))
-    log = _renumbered(kept)
+    cut = _cut(kept, options.split)
+    if cut.dropped is not None:
+        counts.append(cut.dropped)
+        steps.done(cut.dropped.line())
+    log = _renumbered(cut.log)
     catalogue = build_catalogue(log.item_ids, raw.titles, options.seed)
-    split = Split(_sequences(log, catalogue))
+    sequences = _sequences(log, catalogue)
+    split = Split(sequences, times=shared_clock(log.timestamp, sequences.offsets), cuts=cut.cuts)
+    if cut.cuts is not None:
+        require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
-    data = PreparedData(split, catalogue, _facts(options, log, counts, split, catalogue))
+    facts = _facts(options, log, counts, split, catalogue)
+    data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
 
@@ -136,20 +150,41 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     """Reads a data folder back, equal to what `prepare` returned.
 
     Raises:
-        InputError: a file is missing, or the sequences are not those the split was written for.
+        InputError: a file is missing, the sequences are not those the split was written for, or the split is of a kind
+            that this version does not know.
     """
     folder = as_path("folder", folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
-    sequences = load_sequences(folder / SEQUENCES)
-    expected, actual = read_json(folder / SPLIT)["sha256"], sequences_hash(sequences)
+    sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
+    times = shared_clock(load_times(folder, sequences), sequences.offsets)
+    split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
+    expected, actual = stored["sha256"], split_hash(split)
     if actual != expected:
         raise InputError(
             f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {actual[:12]}: "
             "the files come from different runs or were changed; prepare the folder again"
         )
-    return PreparedData(Split(sequences), load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+    return PreparedData(split, load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+
+
+def load_times(folder: Path, sequences: Sequences) -> np.ndarray | None:
+    """Returns the time of every item of the sequences in a data folder, int64; None where the log has none.
+
+    Raises:
+        InputError: the folder holds another number of interactions than of items.
+    """
+    path = folder / INTERACTIONS
+    if columns.TIMESTAMP not in parquet.read_schema(path).names:  # the schema alone: no row is read
+        return None
+    times = parquet.read_table(path, columns=[columns.TIMESTAMP])[columns.TIMESTAMP].to_numpy()
+    if len(times) != len(sequences.items):
+        raise InputError(
+            f"{path} must have a row for each of the {len(sequences.items)} items of the sequences beside it; it "
+            f"has {len(times)}: the files come from different runs; prepare the folder again"
+        )
+    return times.astype(np.int64, copy=False)
 
 
 def load_user_ids(folder: Path) -> np.ndarray:
@@ -167,6 +202,49 @@ def sequences_hash(sequences: Sequences) -> str:
     for values in (sequences.offsets, sequences.items):
         digest.update(np.ascontiguousarray(values, dtype="<i8").data)
     return digest.hexdigest()
+
+
+def split_hash(split: Split) -> str:
+    """Returns what models and tables are bound to: the hash of the sequences, and in a split by time of its cuts."""
+    found = sequences_hash(split.sequences)
+    if split.cuts is None:
+        return found
+    assert split.times is not None
+    digest = hashlib.sha256(f"{found} {sorted(asdict(split.cuts).items())}".encode())
+    digest.update(np.ascontiguousarray(split.times, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+def _stored_cuts(path: Path, stored: dict[str, Any]) -> TimeCuts | None:
+    kind = stored.get("kind", LEAVE_ONE_OUT)  # older versions knew no other
+    if kind not in (LEAVE_ONE_OUT, GLOBAL_TIME):
+        raise InputError(f"{path} holds a split of kind {kind!r}, which this version does not know: update layerprobe")
+    return TimeCuts(**stored["cuts"]) if kind == GLOBAL_TIME else None
+
+
+@dataclass(frozen=True, eq=False)
+class _CutLog:
+    """A log and where time parts it; `cold` are rows of items that training lacks, `dropped` counts what is left."""
+
+    log: Interactions
+    cuts: TimeCuts | None = None
+    cold: Interactions | None = None
+    dropped: StepCount | None = None
+
+
+def _cut(log: Interactions, options: SplitOptions) -> _CutLog:
+    if options.kind == LEAVE_ONE_OUT:
+        return _CutLog(log)
+    times = require_times(log.timestamp, log.user)
+    cuts = time_cuts(times, options)
+    warm = warm_rows(log, times, cuts)
+    if warm.all():
+        return _CutLog(log, cuts)
+    cold = log.take(~warm)
+    if options.cold_items == "keep":
+        return _CutLog(log, cuts, cold)
+    left = log.take(warm)
+    return _CutLog(left, cuts, cold, StepCount(COLD_STEP, left.n_users, left.n_items, len(left)))
 
 
 def _renumbered(log: Interactions) -> Interactions:
@@ -206,22 +284,24 @@ def _facts(
             "max": int(lengths.max()),
         },
         "items_with_title": None if catalogue.titles is None else int(np.count_nonzero(catalogue.titles != "")),
-        "audit": audit_order(log).to_dict(),
+        "audit": audit_order(log, None if split.cuts is None else split.queries("test").ends).to_dict(),
     }
 
 
 def _write(data: PreparedData, log: Interactions, options: DataOptions, folder: Path) -> None:
-    sequences = data.split.sequences
     write_parquet(folder / INTERACTIONS, log.to_frame())
     data.catalogue.save(folder / ITEMS)
-    sequences.save(folder / SEQUENCES)
+    data.split.sequences.save(folder / SEQUENCES)
     write_json(folder / FACTS, data.facts)
     split = {
-        "rule": SPLIT_RULE,
+        "kind": options.split.kind,
+        "rule": split_rule(data.split),
         "order": asdict(options.order),
         "order_rule": order_rule(options.order),
         "item_seed": options.seed,
         "counts": data.facts["counts"],
-        "sha256": sequences_hash(sequences),
+        "sha256": split_hash(data.split),
     }
+    if data.split.cuts is not None:
+        split |= {"cuts": asdict(data.split.cuts), "options": asdict(options.split)}
     write_json(folder / SPLIT, split)

@@ -11,35 +11,39 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as parquet
 
 from layerprobe import columns
-from layerprobe.data.prepare import INTERACTIONS
+from layerprobe.data.prepare import load_times
 from layerprobe.data.splits import Split
-from layerprobe.errors import InputError
+from layerprobe.data.times.cuts import TICKS, YEAR_1980, YEAR_2100
 
-YEAR_1980, YEAR_2100 = 315_532_800, 4_102_444_800
-"""In seconds since 1970. Times that all lie between are taken for seconds; a thousand times that, for milliseconds."""
-UNITS = {"s": 1, "ms": 1000}
+UNITS = ("s", "ms")
 
 
 @dataclass(frozen=True, eq=False)
 class Recency:
-    """How long each evaluated user was away before the test target.
+    """How long each test user was away before the test target.
 
     Attributes:
-        users: rows of the users in `Sequences`, ascending, shape (n_evaluated,).
-        gaps: time of the test target minus that of the item before it, at least 0, in `unit`, shape (n_evaluated,).
+        users: row of each target's user in `Sequences`, ascending, shape (n_targets,).
+        gaps: time of the test target minus that of the item before it, at least 0, in `unit`, shape (n_targets,).
         unit: `s` or `ms` where the times look like a calendar's, else empty: the log's own unit.
+        lengths: history length of each target, ascending inside a user; None where every user has one target.
     """
 
     users: np.ndarray
     gaps: np.ndarray
     unit: str
+    lengths: np.ndarray | None = None
 
     def beside(self, ranks: pd.DataFrame) -> pd.DataFrame:
-        """Returns a ranks table of test targets with the column `columns.RECENCY`, joined by user."""
-        return ranks.assign(**{columns.RECENCY: self.gaps[np.searchsorted(self.users, ranks[columns.USER])]})
+        """Returns a ranks table of test targets with the column `columns.RECENCY`, joined by user and history."""
+        users = ranks[columns.USER].to_numpy(np.int64)
+        if self.lengths is None:
+            return ranks.assign(**{columns.RECENCY: self.gaps[np.searchsorted(self.users, users)]})
+        base = int(self.lengths.max()) + 1  # one number per user and length, in the order of both
+        wanted = users * base + ranks[columns.HISTORY_LENGTH].to_numpy(np.int64)
+        return ranks.assign(**{columns.RECENCY: self.gaps[np.searchsorted(self.users * base + self.lengths, wanted)]})
 
 
 def read_recency(folder: Path, split: Split) -> Recency | None:
@@ -50,22 +54,14 @@ def read_recency(folder: Path, split: Split) -> Recency | None:
         split: its sequences.
 
     Returns:
-        One gap per evaluated user; None where the log has no times, or where a target is older than the item before it
+        One gap per test target; None where the log has no times, or where a target is older than the item before it
         (the rows were then not ordered by time).
 
     Raises:
         InputError: the folder holds another number of interactions than of items in its sequences.
     """
-    path = folder / INTERACTIONS
-    if columns.TIMESTAMP not in parquet.read_schema(path).names:  # the schema alone: no row is read
-        return None
-    times = pd.read_parquet(path, columns=[columns.TIMESTAMP])[columns.TIMESTAMP].to_numpy(np.int64)
-    if len(times) != len(split.sequences.items):
-        raise InputError(
-            f"{path} must have a row for each of the {len(split.sequences.items)} items of the sequences beside it; it "
-            f"has {len(times)}: the files come from different runs; prepare the folder again"
-        )
-    return recency(times, split)
+    times = load_times(folder, split.sequences)
+    return None if times is None else recency(times, split)
 
 
 def recency(times: np.ndarray, split: Split) -> Recency | None:
@@ -78,9 +74,13 @@ def recency(times: np.ndarray, split: Split) -> Recency | None:
     Returns:
         As `read_recency`.
     """
-    ends = split.queries("test").ends
-    gaps = times[ends] - times[ends - 1]  # the history ends before the target, so row `ends` is the target itself
-    return None if gaps.min() < 0 else Recency(split.queries("test").users, gaps, time_unit(times))
+    queries = split.queries("test")
+    # The history ends before the target, so row `ends` is the target itself.
+    gaps = times[queries.ends] - times[queries.ends - 1]
+    if gaps.min() < 0:
+        return None
+    has_one = len(split.users("test")) == len(queries)
+    return Recency(queries.users, gaps, time_unit(times), None if has_one else queries.ends - queries.starts)
 
 
 def time_unit(times: np.ndarray) -> str:
@@ -90,7 +90,7 @@ def time_unit(times: np.ndarray) -> str:
         >>> time_unit(np.array([881250949, 893286638])), time_unit(np.array([0, 1, 2]))
         ('s', '')
     """
-    for unit, per_second in UNITS.items():  # the two ranges do not overlap, so the order does not matter
-        if YEAR_1980 * per_second <= times.min() and times.max() <= YEAR_2100 * per_second:
+    for unit in UNITS:  # the two ranges do not overlap, so the order does not matter
+        if YEAR_1980 * TICKS[unit] <= times.min() and times.max() <= YEAR_2100 * TICKS[unit]:
             return unit
     return ""

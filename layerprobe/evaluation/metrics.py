@@ -129,6 +129,35 @@ def metric_values(ranks: pd.DataFrame, metric: str, k: int | None) -> np.ndarray
     return hit_rate(n_higher, n_ties, k) if metric == "hr" else ndcg(n_higher, n_ties, k)
 
 
+def user_means(users: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Averages the values of each user's targets: the user is what varies, so intervals resample users, not targets.
+
+    Args:
+        users: of each row, any order, shape (rows,).
+        values: of each row, float64, shape (rows, ...).
+
+    Returns:
+        One row per user; where each has one target, `values` in their own order, else users ascending.
+
+    >>> user_means(np.array([4, 2, 4]), np.array([1.0, 3.0, 2.0])).tolist()
+    [3.0, 1.5]
+    """
+    distinct, n_targets = np.unique(users, return_counts=True)
+    if len(distinct) == len(users):
+        return values
+    starts = np.cumsum(n_targets) - n_targets
+    sums = np.add.reduceat(values[np.argsort(users, kind="stable")], starts, axis=0)
+    return sums / n_targets.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def target_key(ranks: pd.DataFrame) -> list[str]:
+    """Returns the columns that tell the targets of one split and protocol apart: the user, and where it has been.
+
+    A user may have the same item as a target twice, but never with the same number of items before it.
+    """
+    return [columns.USER, columns.HISTORY_LENGTH if columns.HISTORY_LENGTH in ranks else columns.TARGET]
+
+
 def metric_columns(ks: Sequence[int]) -> list[tuple[MetricName, int]]:
     """Returns the (metric, k) pairs that every table shows: hr and ndcg at each cut-off, then mrr with k = 0."""
     return [*((metric, k) for metric in ("hr", "ndcg") for k in ks), ("mrr", NO_CUTOFF)]
@@ -163,8 +192,8 @@ def metric_table(ranks: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     for keys, group in ranks.groupby([columns.PROTOCOL, columns.SPLIT], sort=False, observed=True):
         protocol, split = cast("tuple[str, str]", keys)  # pandas types the keys of groups as anything hashable
         for metric, k in metric_columns(ks):
-            value = float(metric_values(group, metric, k).mean())
-            rows.append((protocol, split, metric, k, value, len(group)))
+            values = user_means(group[columns.USER].to_numpy(), metric_values(group, metric, k))
+            rows.append((protocol, split, metric, k, float(values.mean()), len(values)))
     names = [columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K, columns.VALUE, columns.N_USERS]
     return pd.DataFrame(rows, columns=names)
 

@@ -49,7 +49,7 @@ def sampled_negatives(split: Split, part: Part, n: int, seed: int, rows: np.ndar
 
 def has_enough(split: Split, n: int) -> bool:
     """Tells whether `n` negatives can be drawn for every evaluated user."""
-    offsets, users = split.sequences.offsets, split.evaluated
+    offsets, users = split.sequences.offsets, _evaluated(split)
     row, _ = distinct_items(split.sequences, offsets[users], offsets[users + 1])
     return split.sequences.n_items - np.bincount(row).max() >= n
 
@@ -65,7 +65,7 @@ def require_enough(split: Split, n: int) -> None:
 
 
 def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.ndarray:
-    users = split.evaluated[block * BLOCK : (block + 1) * BLOCK]
+    users = split.queries(part).users[block * BLOCK : (block + 1) * BLOCK]  # a user once per target
     met = _met(split.sequences, users)  # [users, widest]
     n_items = split.sequences.n_items
     most_met = np.count_nonzero(met, axis=1).max()
@@ -86,8 +86,13 @@ def _draw_block(split: Split, part: Part, n: int, seed: int, block: int) -> np.n
     return _first_of_each(draws, _first_occurrences(met, draws), n)
 
 
+def _evaluated(split: Split) -> np.ndarray:
+    """Returns the users with a validation or test target, ascending."""
+    return np.union1d(*(split.users(part) for part in PARTS))
+
+
 def _too_few(split: Split, n: int) -> InputError:
-    users = split.evaluated
+    users = _evaluated(split)
     n_met = np.count_nonzero(_met(split.sequences, users), axis=1)
     worst, n_items = n_met.argmax(), split.sequences.n_items
     return InputError(

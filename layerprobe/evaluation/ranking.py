@@ -14,7 +14,7 @@ from layerprobe.arguments import require_kind, require_parts, require_whole
 from layerprobe.data.catalogue import Catalogue
 from layerprobe.data.splits import PARTS, Part, Split
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, user_means
 from layerprobe.evaluation.negatives import has_enough
 from layerprobe.evaluation.ranks import FULL, Protocols, Scorer, rank_targets
 from layerprobe.recommender.baselines import floors
@@ -35,13 +35,13 @@ class Ranking:
         return float(self.each_valid(model).mean())
 
     def each_valid(self, model: SequenceModel) -> np.ndarray:
-        """Returns NDCG@10 of each validation target, full ranking, (users,)."""
+        """Returns NDCG@10 of each validation user, the mean over its targets, full ranking, (users,)."""
         model.eval()
         # Only the full protocol picks an epoch, so no negatives are drawn.
         full_only = Protocols(sampled=None, remove_history=self.protocols.remove_history)
         scorer, shared = ModelScorer(model), not model.is_sharded  # slices are read by all processes at once
         ranks = rank_targets(scorer, self.split, ["valid"], full_only, self.batch_size, shared)["model"]
-        return metric_values(ranks, "ndcg", 10)
+        return _per_user(ranks, "ndcg")
 
 
 def rank(
@@ -63,7 +63,7 @@ def rank(
         batch_size: users scored at a time; changes speed, not results.
 
     Returns:
-        One row per user, part and protocol, columns `columns.RANKS`.
+        One row per target, part and protocol, columns `columns.RANKS`; leave-one-out has one target per user.
 
     Raises:
         InputError: an argument is of a wrong kind, or a user has too few items for the negatives.
@@ -128,15 +128,18 @@ def as_scorer(model: SequenceModel | Scorer, split: Split) -> Scorer:
 
 
 def timed_ranks(model: SequenceModel, ranking: Ranking) -> tuple[pd.DataFrame, float]:
-    """Ranks validation and test targets; returns the table and users ranked per second."""
+    """Ranks validation and test targets; returns the table and targets ranked per second."""
     started = time.monotonic()
     ranks = rank_targets(ModelScorer(model), ranking.split, PARTS, ranking.protocols, ranking.batch_size)["model"]
-    return ranks, len(PARTS) * len(ranking.split.evaluated) / (time.monotonic() - started)
+    n_ranked = sum(len(ranking.split.queries(part)) for part in PARTS)
+    return ranks, n_ranked / (time.monotonic() - started)
 
 
 def metric_line(ranks: pd.DataFrame) -> str:
     """Returns test HR@10 and NDCG@10 (full ranking) as a phrase."""
     test = ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == FULL)]
-    return (
-        f"test HR@10 {metric_values(test, 'hr', 10).mean():.4f}, NDCG@10 {metric_values(test, 'ndcg', 10).mean():.4f}"
-    )
+    return f"test HR@10 {_per_user(test, 'hr').mean():.4f}, NDCG@10 {_per_user(test, 'ndcg').mean():.4f}"
+
+
+def _per_user(ranks: pd.DataFrame, metric: str) -> np.ndarray:
+    return user_means(ranks[columns.USER].to_numpy(), metric_values(ranks, metric, 10))

@@ -1,6 +1,6 @@
-"""`TargetRanks`: per user, how many candidates scored higher than the target and how many scored the same.
+"""`TargetRanks`: per target, how many candidates scored higher than the target and how many scored the same.
 
-Takes scores of the whole catalogue, hands on one row per user and protocol. Both protocols are counted from the same
+Takes scores of the whole catalogue, hands on one row per target and protocol. Both protocols are counted from the same
 scores (`evaluation.counts`). Counting needs no sorting and cannot favour the target.
 """
 
@@ -22,7 +22,7 @@ from layerprobe.errors import InputError, StudyError
 from layerprobe.evaluation.counts import Candidates, Scores
 from layerprobe.evaluation.negatives import BLOCK, distinct_items, sampled_negatives
 
-FULL = "full"
+FULL = columns.FULL
 POOL = 64 * BLOCK
 
 
@@ -95,8 +95,8 @@ def rank_targets(
             needed for a sharded model, which all processes run together.
 
     Returns:
-        Per output name a table with the columns `columns.RANKS`, one row per part, protocol and evaluated user (in
-        this order, users ascending). `user` is the user's row in `split.sequences`, `target` a catalogue index.
+        Per output name a table with the columns `columns.RANKS`, one row per part, protocol and target (in this
+        order, users ascending). `user` is the user's row in `split.sequences`, `target` a catalogue index.
         `n_higher` and `n_ties` count other candidates than the target whose float32 score is higher or equal;
         `n_candidates` includes the target. The whole history is removed, also where `scorer.max_len` is shorter,
         but never the target. `target_popularity` counts training interactions.

@@ -14,7 +14,7 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, target_key, user_means
 from layerprobe.evaluation.seeds import SeedNoise, seeded_intervals, shared_noise
 from layerprobe.evaluation.slices import MIN_USERS, SliceCuts
 
@@ -42,7 +42,7 @@ class SlicedModel:
 
 @dataclass(frozen=True, eq=False)
 class _PerSeed:
-    """Metrics of a model, `metric` [seeds, users, metrics]: under each of its `seeds`, users ascending."""
+    """Metrics of a model, `metric` [seeds, targets, metrics]: under each of its `seeds`, by user and place."""
 
     seeds: tuple[int | None, ...]
     metric: np.ndarray
@@ -50,17 +50,27 @@ class _PerSeed:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """One group of users: their rows, and per metric the noise of training among them."""
+    """One group of users: the rows of their targets in it, and per metric the noise of training among them."""
 
     slice_name: str
     name: str
     rows: np.ndarray
+    users: np.ndarray
     noise: list[SeedNoise]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users in the group."""
+        return len(np.unique(self.users))
+
+    def of_users(self, values: np.ndarray) -> np.ndarray:
+        """Returns each user's mean over its targets in the group: [seeds, targets, m] to [seeds, users, m]."""
+        return _of_users(values[:, self.rows], self.users)
 
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """A model and the full one, seed beside seed, each [seeds, users, metrics]; `trained` as for `mean_error`.
+    """A model and the full one, seed beside seed, each [seeds, targets, metrics]; `trained` as for `mean_error`.
 
     `seeds` is the number of the model's own trainings; it is 1 for a model that is compared with every seed of the full
     one.
@@ -116,7 +126,7 @@ def slice_differences(
     # Only models of the full one's kind are trained like it, so only their differences show its noise.
     alike = [pair.own - pair.full for model, pair in zip(others, pairs, strict=True) if model.kind == full.kind]
     groups = _groups(reference, cuts, alike, len(metrics))
-    family = sum(len(group.rows) >= MIN_USERS for group in groups)
+    family = sum(group.n_users >= MIN_USERS for group in groups)
     tables = []
     for model, pair in zip(others, pairs, strict=True):
         rows = [row for group in groups for row in _rows(pair, group, family, metrics, alpha)]
@@ -131,7 +141,7 @@ def _rows(
     pair: _Pair, group: _Group, family: int, metrics: Sequence[tuple[str, int]], alpha: float
 ) -> list[tuple[object, ...]]:
     """Returns the rows of one group, a row per metric; `family` is the number of groups with intervals."""
-    values, full = pair.own[:, group.rows], pair.full[:, group.rows]  # [seeds, users of the group, metrics] each
+    values, full = group.of_users(pair.own), group.of_users(pair.full)  # [seeds, users of the group, metrics] each
     rows = []
     for column, (metric, k) in enumerate(metrics):
         differences = values[:, :, [column]] - full[:, :, [column]]  # [seeds, users of the group, 1]
@@ -139,11 +149,11 @@ def _rows(
         difference = float(differences.mean())
         relative = difference / reference if reference > 0 else np.nan
         alone = together = NO_BOUNDS
-        if len(group.rows) >= MIN_USERS and np.ptp(differences) > 0:
+        if group.n_users >= MIN_USERS and np.ptp(differences) > 0:
             noise = group.noise[column]
             alone, together = (_bounds(differences, level, noise, pair.trained) for level in (alpha, alpha / family))
         of_group = (group.slice_name, group.name, metric, k, value, reference, difference, relative)
-        rows.append((*of_group, *alone, *together, len(group.rows), pair.seeds))
+        rows.append((*of_group, *alone, *together, group.n_users, pair.seeds))
     return rows
 
 
@@ -155,19 +165,25 @@ def _bounds(differences: np.ndarray, alpha: float, noise: SeedNoise, trained: in
 def _groups(
     reference: pd.DataFrame, cuts: Sequence[SliceCuts], differences: Sequence[np.ndarray], n_metrics: int
 ) -> list[_Group]:
-    """Returns the groups of all slices with the noise that differences [seeds, users, metrics] show in them."""
-    groups = []
+    """Returns the groups of all slices with the noise that differences [seeds, targets, metrics] show in them."""
+    groups, users = [], reference[columns.USER].to_numpy()
     for cut in cuts:
-        position = cut.assign(reference)  # [users]
+        position = cut.assign(reference)  # [targets]
         for number, name in enumerate(cut.groups):
             rows = np.flatnonzero(position == number)
-            noise = [shared_noise([values[:, rows, column] for values in differences]) for column in range(n_metrics)]
-            groups.append(_Group(cut.column, name, rows, noise))
+            inside = [_of_users(values[:, rows], users[rows]) for values in differences]
+            noise = [shared_noise([values[:, :, column] for values in inside]) for column in range(n_metrics)]
+            groups.append(_Group(cut.column, name, rows, users[rows], noise))
     return groups
 
 
+def _of_users(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Averages targets [seeds, targets, m] of the same user to [seeds, users, m]."""
+    return np.moveaxis(user_means(users, np.moveaxis(values, 1, 0)), 0, 1)
+
+
 def _over_seeds(values: np.ndarray) -> np.ndarray:
-    return values.mean(axis=0, keepdims=True)  # [1, users, metrics]
+    return values.mean(axis=0, keepdims=True)  # [1, targets, metrics]
 
 
 def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
@@ -180,7 +196,7 @@ def _pair(model: SlicedModel, own: _PerSeed, full: _PerSeed) -> _Pair:
             f"{list(full.seeds)}: train one of them with a seed of the other"
         )
     left, right = (side.metric[[side.seeds.index(seed) for seed in shared]] for side in (own, full))
-    return _Pair(left, right, trained=2, seeds=len(shared))  # [shared seeds, users, metrics] each
+    return _Pair(left, right, trained=2, seeds=len(shared))  # [shared seeds, targets, metrics] each
 
 
 def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tuple[str, int]]) -> _PerSeed:
@@ -188,7 +204,7 @@ def _per_seed(model: SlicedModel, reference: pd.DataFrame, metrics: Sequence[tup
     for table in tables:
         _check_same_users(model, table, reference)
     values = [np.stack([metric_values(table, metric, k) for metric, k in metrics], axis=1) for table in tables]
-    return _PerSeed(tuple(model.ranks), np.stack(values))  # [seeds, users, metrics]
+    return _PerSeed(tuple(model.ranks), np.stack(values))  # [seeds, targets, metrics]
 
 
 def _sorted(ranks: pd.DataFrame) -> pd.DataFrame:
@@ -196,8 +212,9 @@ def _sorted(ranks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_same_users(model: SlicedModel, ranks: pd.DataFrame, reference: pd.DataFrame) -> None:
-    if not all(np.array_equal(ranks[name], reference[name]) for name in (columns.USER, columns.TARGET)):
+    same = all(np.array_equal(ranks[name], reference[name]) for name in (columns.USER, columns.TARGET))
+    if not same or ranks.duplicated(target_key(ranks)).any():
         raise InputError(
-            f"{model.name} must be ranked on the same users and targets as the full model, each user once; it has "
+            f"{model.name} must be ranked on the same users and targets as the full model, each target once; it has "
             f"{len(ranks)} rows and the full model {len(reference)}: rank both on one data folder"
         )

@@ -21,7 +21,7 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, user_means
 from layerprobe.evaluation.uncertainty import mean_intervals
 
 N_LENGTH_GROUPS = 4
@@ -42,8 +42,8 @@ class SliceCuts:
     """Lowest value of any user."""
     highest: tuple[int, ...]
     """Highest value of each group, strictly increasing; the last is the highest of any user."""
-    n_users: tuple[int, ...]
-    """Users of each group, at least 1 each; they add up to all."""
+    n_rows: tuple[int, ...]
+    """Targets of each group, at least 1 each; they add up to all. Leave-one-out has one target per user."""
     unit: str = ""
     """Unit of the values, such as `s`; empty for counts and for times of an unknown unit."""
 
@@ -69,10 +69,10 @@ class SliceCuts:
         values = ranks[self.column].to_numpy()
         group = np.searchsorted(self.highest, values)  # [rows]; the first group whose highest value is not below
         counts = tuple(np.bincount(group, minlength=len(self.highest)).tolist())
-        if counts != self.n_users or values.min() < self.lowest:
+        if counts != self.n_rows or values.min() < self.lowest:
             raise InputError(
                 f"slices need the same users for every model; by {self.column} the groups {', '.join(self.groups)} "
-                f"were cut with {self.n_users} users and hold {counts} here: rank all models on one split"
+                f"were cut with {self.n_rows} targets and hold {counts} here: rank all models on one split"
             )
         return group
 
@@ -155,11 +155,13 @@ def slice_rows(
 ) -> pd.DataFrame:
     """Averages metrics over the users of every group, with bootstrap intervals over the group's users.
 
+    Where a user has several targets, those of a group are averaged first; a user may be in several groups.
+
     The intervals hold one by one. With many groups some differ by chance alone: use slices to find questions, not to
     decide.
 
     Args:
-        ranks: table with the columns `columns.RANKS`, of one split and protocol, one row per user.
+        ranks: table with the columns `columns.RANKS`, of one split and protocol.
         cuts: from `slice_cuts` of the first of the models that are compared.
         metrics: (metric, k) pairs as for `evaluation.metrics.metric_values`.
         alpha: share left outside each interval, in (0, 1).
@@ -169,18 +171,18 @@ def slice_rows(
     Returns:
         Rows with the columns `columns.SLICE_ROWS`, slice by slice, groups in rising order. The interval is NaN where
         the group has fewer than `MIN_USERS` users or all of them have the same value, since a bootstrap has nothing to
-        resample then. The users of a slice's groups add up to all.
+        resample then. With one target per user, the users of a slice's groups add up to all.
 
     Raises:
         InputError: `ranks` has no rows, several splits or protocols, or other users than `cuts`.
     """
     _check_one_part(ranks)
-    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)  # [users, metrics]
-    rows = []
+    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)  # [targets, metrics]
+    users, rows = ranks[columns.USER].to_numpy(), []
     for cut in cuts:
         position = cut.assign(ranks)
         for group, name in enumerate(cut.groups):
-            inside = values[position == group]
+            inside = user_means(users[position == group], values[position == group])  # [users of the group, metrics]
             low, high = _intervals(inside, alpha, n_boot, seed)
             for column, (metric, k) in enumerate(metrics):
                 mean = inside[:, column].mean()

@@ -29,7 +29,7 @@ The language model in `backbone/` loads with `transformers.AutoModel.from_pretra
 
 ## Quality
 
-Test users, leave-one-out. Intervals cover users, not training noise.
+Test users, split {facts["split"]}. Intervals cover users, not training noise.
 
 {_quality(curve)}
 

@@ -13,7 +13,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.arguments import as_path, checked, require_columns, require_kind
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.data.prepare import PreparedData, sequences_hash
+from layerprobe.data.prepare import PreparedData, split_hash
 from layerprobe.errors import InputError
 from layerprobe.export.student import Student, StudentSource, load_student, write_student
 from layerprobe.kinds import STUDENT, VARIANT
@@ -80,10 +80,11 @@ def export_student(
         teacher_depth=selection.n_layers if isinstance(selection, LayerSelection) else None,
         teacher_sha256=None,
         student_sha256=weights_hash(student),
-        data_sha256=sequences_hash(data.split.sequences),
+        data_sha256=split_hash(data.split),
         backbone=None,
         remove_history=remove_history,
         curve=_card_rows(student, card.ranks),
+        split=data.split.kind,
     )
     write_student(student.eval(), data.catalogue, source, folder)
     return load_student(folder)

@@ -28,6 +28,7 @@ from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.backbone.quiet import quiet
 from layerprobe.data.batches import SequenceBatch, history_batch
 from layerprobe.data.catalogue import Catalogue, load_catalogue
+from layerprobe.data.times.options import LEAVE_ONE_OUT
 from layerprobe.errors import InputError, StudyError
 from layerprobe.export.card import model_card
 from layerprobe.recommender.model import Recommender, RecommenderOptions
@@ -57,6 +58,7 @@ class StudentSource:
         backbone: `checkpoint`, `revision`, `keep` and `content` of the teacher's backbone.
         remove_history: whether items that a user has met are never recommended.
         curve: rows of the curve of the teacher (kind `variant`) and of the student (kind `distilled`).
+        split: kind of the split that the curve was measured on.
     """
 
     name: str
@@ -68,6 +70,7 @@ class StudentSource:
     backbone: dict[str, Any] | None
     remove_history: bool
     curve: pd.DataFrame
+    split: str = LEAVE_ONE_OUT
 
 
 def write_student(model: Recommender, catalogue: Catalogue, source: StudentSource, folder: Path) -> None:
@@ -154,6 +157,7 @@ def _facts(source: StudentSource) -> dict[str, Any]:
         "teacher_sha256": source.teacher_sha256,
         "student_sha256": source.student_sha256,
         "data_sha256": source.data_sha256,
+        "split": source.split,
         "backbone": source.backbone,
         "versions": package_versions(),
         "metrics": json.loads(str(shown.to_json(orient="records"))),

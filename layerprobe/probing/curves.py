@@ -17,7 +17,7 @@ from layerprobe import columns
 from layerprobe.arguments import require_columns, require_cutoffs, require_kind, require_mapping, require_whole
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import metric_columns, metric_values
+from layerprobe.evaluation.metrics import MetricName, metric_columns, metric_values, user_means
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.kinds import EXITS, KINDS, VARIANT
 
@@ -75,7 +75,8 @@ def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha:
     """Computes every metric of one point with its bootstrap interval over users.
 
     Args:
-        ranks: table with the columns `columns.RANKS`; each protocol and split has one row per user.
+        ranks: table with the columns `columns.RANKS`. The rows of a user with several targets are averaged, since the
+            user is what varies.
         point: what was ranked.
         ks: cut-offs of hr and ndcg.
         alpha: error level of each interval; .05 gives 95 % bands, each for its own value alone.
@@ -85,28 +86,60 @@ def curve_rows(ranks: pd.DataFrame, point: CurvePoint, ks: Sequence[int], alpha:
         Rows with the columns `columns.CURVE`: per protocol and split, hr and ndcg at each cut-off, and mrr with k = 0.
 
     Raises:
-        InputError: there are no ranks, or protocols and splits differ in their number of users.
+        InputError: there are no ranks, or protocols of a split differ in their number of targets.
     """
-    groups = list(ranks.groupby([columns.PROTOCOL, columns.SPLIT], sort=False, observed=True))
-    n_users = {len(group) for _, group in groups}
-    if len(n_users) != 1:
-        raise InputError(
-            f"a ranks table must hold the same users in every protocol and split; got {sorted(n_users)} users; "
-            "the file is empty or truncated: delete it and rank again"
-        )
+    groups = _groups(ranks)
     metrics = metric_columns(ks)
-    # [users, points]: one column per protocol, split and metric
-    values = np.stack([metric_values(group, metric, k) for _, group in groups for metric, k in metrics], axis=1)
-    low, high = mean_intervals(values, alpha, n_boot, BOOTSTRAP_SEED)
+    per_user = {keys: _per_user(group, metrics) for keys, group in groups.items()}  # each [users, metrics]
+    parts = [
+        _with_intervals({keys: values for keys, values in per_user.items() if len(values) == n_users}, alpha, n_boot)
+        for n_users in dict.fromkeys(map(len, per_user.values()))
+    ]
+    values = {keys: table for part in parts for keys, table in part.items()}
     rows = pd.DataFrame(
-        [(*cast("tuple[str, str]", keys), metric, k) for keys, _ in groups for metric, k in metrics],
-        columns=[columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K],
-    ).assign(
-        **{columns.VALUE: values.mean(axis=0), columns.CI_LOW: low, columns.CI_HIGH: high},
-        **{columns.N_USERS: n_users.pop()},
-        **vars(point),
-    )
+        [
+            (*keys, *metric, *numbers, len(per_user[keys]))
+            for keys in groups
+            for metric, numbers in zip(metrics, values[keys], strict=True)
+        ],
+        columns=[
+            *(columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K),
+            *(columns.VALUE, columns.CI_LOW, columns.CI_HIGH, columns.N_USERS),
+        ],
+    ).assign(**vars(point))
     return rows[list(columns.CURVE)].astype(_TYPES)
+
+
+def _groups(ranks: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Returns the rows of each protocol and split; the protocols of a split hold the same number of targets."""
+    found = ranks.groupby([columns.PROTOCOL, columns.SPLIT], sort=False, observed=True)
+    groups = {cast("tuple[str, str]", keys): group for keys, group in found}
+    protocols = {protocol for protocol, _ in groups}
+    sizes = {split: [len(group) for (_, part), group in groups.items() if part == split] for _, split in groups}
+    differing = {split: size for split, size in sizes.items() if len(size) != len(protocols) or len(set(size)) > 1}
+    if not groups or differing:
+        got = "; ".join(f"{split}: {sorted(size)} rows" for split, size in differing.items()) or "no rows"
+        raise InputError(
+            f"a ranks table must hold the same users and targets in every protocol of a split; got {got}; the file is "
+            "empty or truncated: delete it and rank again"
+        )
+    return groups
+
+
+def _per_user(ranks: pd.DataFrame, metrics: list[tuple[MetricName, int]]) -> np.ndarray:
+    values = np.stack([metric_values(ranks, metric, k) for metric, k in metrics], axis=1)  # [targets, metrics]
+    return user_means(ranks[columns.USER].to_numpy(), values)
+
+
+def _with_intervals(
+    groups: dict[tuple[str, str], np.ndarray], alpha: float, n_boot: int
+) -> dict[tuple[str, str], list[tuple[float, float, float]]]:
+    """Returns value, low and high of each metric, per group; all groups have the same number of users."""
+    stacked = np.concatenate(list(groups.values()), axis=1)  # [users, groups x metrics]
+    numbers = zip(stacked.mean(axis=0), *mean_intervals(stacked, alpha, n_boot, BOOTSTRAP_SEED), strict=True)
+    table = [tuple(map(float, row)) for row in numbers]
+    width = len(table) // len(groups)
+    return {keys: table[start * width : (start + 1) * width] for start, keys in enumerate(groups)}  # pyright: ignore
 
 
 def curve(

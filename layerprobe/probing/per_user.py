@@ -1,5 +1,7 @@
 """`PerUser`: the metric of every test user under every training seed, and differences paired by user.
 
+The user is the unit: where a user has several targets, the metric is their mean.
+
 Takes ranks tables, hands on arrays [seeds, users] for comparisons, controls, the student and the test of cheap scores.
 """
 
@@ -15,7 +17,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.arguments import require_columns
 from layerprobe.errors import InputError
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, target_key, user_means
 from layerprobe.probing.decision_options import DecisionOptions
 
 RankTables: TypeAlias = "pd.DataFrame | Sequence[pd.DataFrame]"
@@ -28,14 +30,18 @@ class PerUser:
 
     Attributes:
         name: its name in error messages.
-        users, targets: users ascending and their targets, shape (n_users,).
-        metric: metric of each user under each training seed, float64 [seeds, n_users].
+        users: users ascending, shape (n_users,).
+        targets: their targets in the order of users, shape (n_targets,); leave-one-out has one per user.
+        metric: metric of each user under each training seed, the mean over the user's targets, float64
+            [seeds, n_users].
+        n_targets: targets of each user, shape (n_users,); None stands for one.
     """
 
     name: str
     users: np.ndarray
     targets: np.ndarray
     metric: np.ndarray
+    n_targets: np.ndarray | None = None
 
     @property
     def seeds(self) -> int:
@@ -57,7 +63,7 @@ class PerUser:
         """Computes the metric from one ranks table, or from one per seed.
 
         Raises:
-            InputError: no table, no row for test and full, a user twice, or seeds with different users.
+            InputError: no table, no row for test and full, a target twice, or seeds with different users or targets.
         """
         if not isinstance(tables, (pd.DataFrame, list, tuple)):
             got = type(tables).__name__
@@ -71,20 +77,21 @@ class PerUser:
         for other in others:
             first.check_same_users(other)
         metric = np.concatenate([model.metric for model in models])  # one row per seed: [seeds, users]
-        return PerUser(name, first.users, first.targets, metric)
+        return PerUser(name, first.users, first.targets, metric, first.n_targets)
 
     @staticmethod
     def _read_one(name: str, table: pd.DataFrame, options: DecisionOptions) -> PerUser:
         rows = table.loc[(table[columns.SPLIT] == "test") & (table[columns.PROTOCOL] == "full")]
         rows = rows.iloc[np.argsort(rows[columns.USER].to_numpy(), kind="stable")]
-        users = rows[columns.USER].to_numpy()
-        if not len(users) or np.any(users[1:] == users[:-1]):
+        users, n_targets = np.unique(rows[columns.USER].to_numpy(), return_counts=True)
+        if not len(users) or rows.duplicated(target_key(rows)).any():
             raise InputError(
-                f"the ranks of {name} must hold each user once with split test and protocol full; got {len(users)} "
-                f"rows of {len(np.unique(users))} users; rank it again"
+                f"the ranks of {name} must hold each user and target once with split test and protocol full; got "
+                f"{len(rows)} rows of {len(users)} users; rank it again"
             )
-        values = metric_values(rows, options.metric, options.k)  # [users]
-        return PerUser(name, users, rows[columns.TARGET].to_numpy(), values[None])
+        values = user_means(rows[columns.USER].to_numpy(), metric_values(rows, options.metric, options.k))  # [users]
+        several = n_targets if len(rows) > len(users) else None
+        return PerUser(name, users, rows[columns.TARGET].to_numpy(), values[None], several)
 
     def check_same_users(self, other: PerUser) -> None:
         """Refuses an `other` with other users or targets, since differences are paired by user.
@@ -92,8 +99,9 @@ class PerUser:
         Raises:
             InputError: users or targets differ; the message names both.
         """
+        counts = [model.n_targets if model.n_targets is not None else np.ones(1) for model in (self, other)]
         same = np.array_equal(self.users, other.users) and np.array_equal(self.targets, other.targets)
-        if not same:
+        if not same or not np.array_equal(counts[0], counts[1]):
             differing = len(np.setxor1d(self.users, other.users))
             raise InputError(
                 f"{other.name} must be ranked on the same users and targets as {self.name}; {differing} users are in "

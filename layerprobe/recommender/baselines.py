@@ -1,4 +1,4 @@
-"""The floors that stand on every depth curve: popularity, Markov-1 and TF-IDF of the last item.
+"""The floors that stand on every depth curve: popularity, Markov-1, Markov-1 of the past and TF-IDF of the last item.
 
 They take the training part of a split (and titles) and score the whole catalogue like any model. No training, no
 parameters. Their scores are counts or come from one fixed order of operations, so equal items tie exactly.
@@ -103,6 +103,66 @@ class Markov1:
         yield scores
 
 
+class PastMarkov1:
+    """Markov-1 whose counts, per target, come from the training rows before the target alone.
+
+    The score of b after a is the number of neighbours (a, b) in the training sequences whose b is earlier than the
+    target; the order of the others is that of `Markov1`, by popularity among the earlier training rows. So it is what
+    Markov-1 could have known at that moment, and the difference between the two is what leave-one-out lends it of the
+    future. A split by time needs no such floor.
+    """
+
+    names: tuple[str, ...] = ("markov-1-past",)
+    max_len: int = 1
+
+    @classmethod
+    def of(cls, split: Split, catalogue: Catalogue) -> PastMarkov1 | None:  # noqa: ARG003 - every floor is made alike
+        """Returns the floor of a log, or None where it has no times or is split by time."""
+        return None if split.times is None or split.cuts is not None else cls(split)
+
+    def __init__(self, split: Split) -> None:
+        if split.times is None:
+            raise InputError("past counts need the times of a log; this one has none; leave out the floor")
+        self._times, self._n_columns = split.times, split.sequences.n_items + 1
+        trained, follows = np.flatnonzero(split.train_mask()), _following(split)
+        trained = trained[np.argsort(split.times[trained], kind="stable")]
+        self._row_times, self._row_items = split.times[trained], split.sequences.items[trained]  # by time
+        order = np.lexsort((split.times[follows], split.sequences.items[follows - 1]))
+        follows = follows[order]  # by the item before it and then by time
+        self._moments = np.unique(split.times[follows])
+        self._base = len(self._moments) + 1
+        places = np.searchsorted(self._moments, split.times[follows])
+        # One number per item and time, in the order of both.
+        self._pair_keys = split.sequences.items[follows - 1] * self._base + places
+        self._followers = split.sequences.items[follows]
+
+    def scores(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
+        """Yields the scores [batch, n_items + 1]; the batch must be of held-out targets, whose times are known."""
+        moments = self._times[batch.flat.numpy() + 1]  # the target is the row after the last of the history
+        counts = self._earlier_counts(moments)  # [batch, n_items + 1]
+        scores = np.divide(counts, counts.max(axis=1, keepdims=True) + 1, out=counts)
+        last = _last_items(batch)
+        start = np.searchsorted(self._pair_keys, last * self._base)
+        before = np.searchsorted(self._moments, moments)  # distinct times of pairs that are earlier, [batch]
+        n_pairs = np.searchsorted(self._pair_keys, last * self._base + before) - start  # [batch]
+        row = np.repeat(np.arange(len(batch)), n_pairs)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs) + start[row]
+        cells, times_met = np.unique(row * self._n_columns + self._followers[place], return_counts=True)
+        scores.reshape(-1)[cells] = times_met
+        yield torch.from_numpy(scores)
+
+    def _earlier_counts(self, moments: np.ndarray) -> np.ndarray:
+        """Counts, per moment, the training rows of each item before it, float32 [moments, n_items + 1]."""
+        order = np.argsort(moments, kind="stable")
+        n_rows = np.searchsorted(self._row_times, moments[order])  # rows before each moment, rising
+        # Each row counts from the first moment behind it on: put there once, then added up over the moments.
+        first = np.searchsorted(n_rows, np.arange(n_rows[-1]), side="right")
+        cells = first * self._n_columns + self._row_items[: n_rows[-1]]
+        steps = np.bincount(cells, minlength=len(moments) * self._n_columns).reshape(len(moments), -1)
+        counts = np.cumsum(steps, axis=0, dtype=np.float32)  # whole numbers below 2^24: exact
+        return counts[np.argsort(order)]
+
+
 class TfIdf:
     """Scores an item by the cosine between the TF-IDF rows of its title and of the last item's title.
 
@@ -142,13 +202,17 @@ def _last_items(batch: SequenceBatch) -> np.ndarray:
     return batch.items[torch.arange(len(batch)), batch.lengths - 1].numpy()
 
 
+def _following(split: Split) -> np.ndarray:
+    """Returns the places of the training items that follow another item of their user, ascending."""
+    first_of_user = np.zeros(len(split.sequences.items) + 1, dtype=bool)
+    first_of_user[split.sequences.offsets] = True
+    # A user's first item follows nothing: the item before it belongs to another user.
+    return np.flatnonzero(split.train_mask() & ~first_of_user[:-1])
+
+
 def _pair_counts(split: Split) -> sp.csr_array:
     """Counts training neighbours: entry (a, b) of [n_items + 1, n_items + 1] is how often b came right after a."""
-    sequences = split.sequences
-    first_of_user = np.zeros(len(sequences.items) + 1, dtype=bool)
-    first_of_user[sequences.offsets] = True
-    # A user's first item follows nothing: the item before it belongs to another user.
-    follows = np.flatnonzero(split.train_mask() & ~first_of_user[:-1])
+    sequences, follows = split.sequences, _following(split)
     pairs = sequences.items[follows - 1], sequences.items[follows]
     size = sequences.n_items + 1
     return sp.coo_array((np.ones(len(follows), dtype=np.float32), pairs), shape=(size, size)).tocsr()

@@ -70,8 +70,8 @@ class SampledStates:
 
 
 def sampled_users(split: Split, rows: int, seed: int) -> np.ndarray:
-    """Returns the rows of the users that layers are compared on: a seeded sample of the evaluated ones, ascending."""
-    evaluated = split.evaluated
+    """Returns the rows of the users that layers are compared on: a seeded sample of validation users, ascending."""
+    evaluated = split.users("valid")
     generator = np.random.default_rng(seed)
     # The beginning of one permutation: a smaller sample with the same seed is a part of a larger one.
     return np.sort(evaluated[generator.permutation(len(evaluated))[:rows]])
@@ -125,8 +125,11 @@ def states(model: Recommender, split: Split, options: SampleOptions | None = Non
 
 
 def valid_batches(split: Split, users: np.ndarray, max_len: int, size: int) -> Iterator[tuple[SequenceBatch, slice]]:
-    """Yields the validation histories of `users` in batches of about `size`, each with its place in the sample."""
+    """Yields the validation histories of `users` in batches of about `size`, each with its place in the sample.
+
+    One history per user: the longest, where a user has several validation targets.
+    """
     part = replace(split, asked=users)
-    make = partial(query_batch, part, part.queries("valid"), max_len=max_len)
+    make = partial(query_batch, part, part.queries("valid").newest(), max_len=max_len)
     for chunk in np.array_split(np.arange(len(users)), -(-len(users) // size)):
         yield make(chunk), slice(chunk[0], chunk[-1] + 1)

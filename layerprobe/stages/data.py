@@ -9,6 +9,7 @@ from layerprobe.data.audit import OrderAudit
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.progress import Steps
 from layerprobe.data.synthetic import generate
+from layerprobe.data.times.facts import split_lines
 from layerprobe.evaluation.negatives import require_enough
 from layerprobe.store.atomic import replacing
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
@@ -27,7 +28,7 @@ def run(study: Study) -> None:
     data = prepared_data(study.spec, folder)
     counts = data.facts["counts"]
     say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
-    for line in OrderAudit(**data.facts["audit"]).lines():
+    for line in [*OrderAudit(**data.facts["audit"]).lines(), *split_lines(data.facts.get("split"))]:
         say(line)
     mark_done(folder, key, [folder / name for name in FILES])
 
@@ -66,7 +67,7 @@ def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
                 shutil.copyfile(Path(spec.path or "") / name, temporary)
         steps.done(f"taken over from {spec.path}: {len(data.split.sequences.items):,} interactions")
         return data
-    options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed)
+    options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed, spec.split)
     if spec.source != "synthetic":
         return prepare(options, folder, _say_data)
     raw = generate(spec.synthetic)

@@ -8,7 +8,7 @@ from layerprobe import columns
 from layerprobe.distillation.run import StudentInTraining
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.probing.curves import curve_rows
-from layerprobe.stages.curve import model_point
+from layerprobe.stages.tables.points import model_point
 from layerprobe.store.layout import WEIGHTS
 from layerprobe.store.run_folder import file_hash_of
 from layerprobe.study.jobs.students import distill_job, student_selection
@@ -38,6 +38,7 @@ def run(study: Study) -> None:
         },
         remove_history=study.spec.evaluation.remove_history,
         curve=_student_rows(study, job.point),
+        split=study.data.split.kind,
     )
     write_student(model.student, study.data.catalogue, source, study.layout.student)
 

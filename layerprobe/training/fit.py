@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from layerprobe.arguments import require_kind, require_whole, writable_folder
-from layerprobe.data.prepare import sequences_hash
+from layerprobe.data.prepare import split_hash
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.evaluation.ranking import Ranking, require_same_items
@@ -116,7 +116,7 @@ def described(model: SequenceModel, split: Split, options: TrainingOptions, seed
     return {
         "model": type(model).__name__,
         "parameters": shapes,
-        "data": sequences_hash(split.sequences),
+        "data": split_hash(split),
         "training": _plain(asdict(options)),
         "seed": seed,
     }

@@ -17,6 +17,7 @@ from layerprobe.evaluation.metrics import hit_rate, metric_columns, metric_table
 def ranks_table(n_higher: list[int], n_ties: list[int], protocol: str = "full", split: str = "test") -> pd.DataFrame:
     return pd.DataFrame(
         {
+            columns.USER: np.arange(len(n_higher)),
             columns.PROTOCOL: protocol,
             columns.SPLIT: split,
             columns.N_HIGHER: np.array(n_higher, dtype=np.int32),

@@ -191,7 +191,7 @@ def test_recency_is_cut_in_quarters_and_equal_gaps_stay_together(
     gaps: list[int], groups: tuple[str, ...], n_users: tuple[int, ...]
 ) -> None:
     cuts = recency_cuts(np.array(gaps))
-    assert (cuts.column, cuts.groups, cuts.n_users) == ("recency", groups, n_users)
+    assert (cuts.column, cuts.groups, cuts.n_rows) == ("recency", groups, n_users)
     assert recency_cuts(np.array(gaps), "s").groups == tuple(f"{group} s" for group in groups)
 
 

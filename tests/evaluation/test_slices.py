@@ -63,7 +63,7 @@ def test_lengths_are_cut_in_quarters_and_equal_lengths_stay_together(
     lengths: list[int], groups: tuple[str, ...], n_users: tuple[int, ...]
 ) -> None:
     cuts = length_cuts(np.array(lengths))
-    assert (cuts.column, cuts.groups, cuts.n_users) == ("history_length", groups, n_users)
+    assert (cuts.column, cuts.groups, cuts.n_rows) == ("history_length", groups, n_users)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_popularity_is_cut_in_cold_and_thirds(
     popularity: list[int], groups: tuple[str, ...], n_users: tuple[int, ...]
 ) -> None:
     cuts = popularity_cuts(np.array(popularity))
-    assert (cuts.column, cuts.groups, cuts.n_users) == ("target_popularity", groups, n_users)
+    assert (cuts.column, cuts.groups, cuts.n_rows) == ("target_popularity", groups, n_users)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -94,9 +94,9 @@ def test_every_user_is_in_the_one_group_whose_bounds_hold_it(seed: int) -> None:
         inside = np.array([[low <= value <= high for low, high in bounds] for value in ranks[cuts.column]])
         assert (inside.sum(axis=1) == 1).all()
         assert (inside.argmax(axis=1) == cuts.assign(ranks)).all()
-        assert cuts.n_users == tuple(inside.sum(axis=0))
-        assert min(cuts.n_users) > 0
-        assert sum(cuts.n_users) == 300
+        assert cuts.n_rows == tuple(inside.sum(axis=0))
+        assert min(cuts.n_rows) > 0
+        assert sum(cuts.n_rows) == 300
 
 
 def test_values_are_those_of_the_groups_users() -> None:
@@ -174,7 +174,7 @@ CUTS = SliceCuts("history_length", 2, (5, 9), (2, 1))
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ([2, 6, 9], r"groups 2-5, 6-9 were cut with \(2, 1\) users and hold \(1, 2\) here"),
+        ([2, 6, 9], r"groups 2-5, 6-9 were cut with \(2, 1\) targets and hold \(1, 2\) here"),
         ([2, 5, 10], r"hold \(2, 0, 1\) here"),
         ([1, 5, 9], r"the same users for every model"),
         ([2, 5], r"hold \(2, 0\) here"),

@@ -85,7 +85,7 @@ def test_points_have_a_known_kind() -> None:
 
 @pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 150)])
 def test_ranks_that_are_empty_or_cut_off_are_refused(rows: slice) -> None:
-    with pytest.raises(InputError, match="same users in every protocol and split"):
+    with pytest.raises(InputError, match="same users and targets in every protocol of a split"):
         curve_rows(ranks_table()[rows], VARIANT, [10], 0.05, 100)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -79,5 +81,8 @@ def test_a_finished_study_builds_no_floor_again(copied: Path, tmp_path: Path, mo
 
 def test_every_line_of_a_scored_floor_names_a_class_that_makes_it(split: Split) -> None:
     catalogue = Catalogue([f"i{k}" for k in range(12)], ["one two"] * 12)  # pyright: ignore[reportArgumentType]
-    made = {floor.names: type(floor).__name__ for floor in baselines.floors(split, catalogue)}
+    timed = replace(split, times=np.arange(len(split.sequences.items)))
+    made = {floor.names: type(floor).__name__ for floor in baselines.floors(timed, catalogue)}
     assert made == {(kind.name,): kind.scorer for kind in kinds.SCORED_FLOORS}
+    without = {floor.names[0] for floor in baselines.floors(split, Catalogue(catalogue.item_ids, None))}
+    assert without == {"popularity", "markov-1"}  # the others need times and titles

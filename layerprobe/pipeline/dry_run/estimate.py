@@ -114,7 +114,7 @@ class Estimator:
         L (L + 1) / 2 rankings with half of the layers on average.
         """
         spec, n_layers = self.study.spec.similarity, self.study.n_layers
-        share = min(1.0, spec.rows / len(self.split.evaluated))
+        share = min(1.0, spec.rows / len(self.split.users("valid")))
         return share * (n_layers + 1 + (n_layers * (n_layers + 1) / 4 if self.study.needs_greedy else 0))
 
     def held(self, planned: Planned) -> Need:

@@ -82,7 +82,7 @@ def plan(study: Study) -> Plan:
         raise InputError(f"data.path must be the log's file or folder; there is nothing at {path}")
     data = _data(study)
     check_steps(study, data.split)
-    check_similarity(study, len(data.split.evaluated))
+    check_similarity(study, len(data.split.users("valid")))
     planned = planned_models(study)
     estimator = Estimator(study, data.split)
     machine = this_machine(study.folder, available_device())

@@ -125,14 +125,15 @@ def measure_model(model: SequenceModel, training: TrainingOptions, ranking: Rank
     step = measure_step(Engine(model, next_item_objective_with(training.loss), training), batches)
     model.eval()
     few = some_users(ranking.split, RANKED_BATCHES * ranking.batch_size)
-    share = len(ranking.split.evaluated) / len(few.evaluated)
+    valid, test = (len(ranking.split.queries(part)) / len(few.queries(part)) for part in PARTS)
+    share = max(valid, test)
     shown = replace(ranking, split=few)
     rank = peak_bytes(lambda: shown.ndcg_valid(model), model.device)
     cost = Cost(
         step=step.seconds,
         backward=step.backward,
         update=step.update,
-        valid=share * _seconds(lambda: shown.ndcg_valid(model), model.device),
+        valid=valid * _seconds(lambda: shown.ndcg_valid(model), model.device),
         final=share * _seconds(lambda: _rank(ModelScorer(model), shown), model.device),
         rank=rank,
     )
@@ -192,12 +193,18 @@ class Workbench:
 
 
 def some_users(split: Split, n_users: int) -> Split:
-    """Returns the sequences of about `n_users` evaluated users, taken at even distances."""
-    rows = split.evaluated
-    rows = rows[np.linspace(0, len(rows) - 1, min(n_users, len(rows))).astype(np.int64)]
+    """Returns the sequences of about `n_users` users of each part, taken at even distances."""
+    users = [split.users(part) for part in PARTS]
+    rows = np.unique(np.concatenate([_spread(of_part, n_users) for of_part in users]))
     sequences = split.sequences
-    items = np.concatenate([sequences.items[sequences.offsets[row] : sequences.offsets[row + 1]] for row in rows])
-    return Split(Sequences(items, np.concatenate([[0], np.cumsum(sequences.lengths[rows])]), sequences.n_items))
+    places = np.flatnonzero(np.isin(np.repeat(np.arange(sequences.n_users), sequences.lengths), rows))
+    offsets = np.concatenate([[0], np.cumsum(sequences.lengths[rows])])
+    few = Sequences(sequences.items[places], offsets, sequences.n_items)
+    return Split(few, times=None if split.times is None else split.times[places], cuts=split.cuts)
+
+
+def _spread(users: np.ndarray, n_users: int) -> np.ndarray:
+    return users[np.linspace(0, len(users) - 1, min(n_users, len(users))).astype(np.int64)]
 
 
 def _with_teaching(cost: Cost, model: Recommender, batches: TrainBatches, shown: Ranking, share: float) -> Cost:

@@ -9,6 +9,7 @@ from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.words import markdown
 from layerprobe.wording import count, percent
 
+LEAVE_ONE_OUT = "leave-one-out"
 AUDIT_ROWS = (
     ("equal_time", "neighbouring rows that have the same time"),
     ("backward", "neighbouring rows of which the second is older"),
@@ -33,15 +34,54 @@ def data_section(study: StudyFiles) -> Section:
     whole = ", ".join(f"{count(counts[name])} {name}" for name in names)
     size = (
         f"Source: {facts['source']}. Order: {facts['order']}. {whole} (density {percent(counts['density'], 3)}). "
-        f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
-        "before it the validation target."
+        f"{_evaluated(counts, facts.get('split'))}"
     )
     spread = (
         f"Items per user: minimum {count(lengths['min'])}, median {lengths['median']:g}, mean {lengths['mean']:.1f}, "
         f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
-    return Section(title, [size, table, spread, *_audit(facts["audit"])])
+    return Section(title, [size, table, spread, *_split(facts.get("split")), *_audit(facts["audit"])])
+
+
+def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
+    if split is not None and split["kind"] != LEAVE_ONE_OUT:
+        return f"{count(counts['evaluated_users'])} users are evaluated in the test."
+    return (
+        f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
+        "before it the validation target."
+    )
+
+
+def _split(split: dict[str, Any] | None) -> list[str]:
+    """What leave-one-out reads of the future, or the parts of a split by time; older folders stored neither."""
+    if split is None:
+        return []
+    if split["kind"] == LEAVE_ONE_OUT:
+        return _future(split) if "later" in split else []
+    rule, cold = split["rule"], split["cold"]
+    done = "they were left out of the log" if cold["policy"] == "drop" else "they stay candidates and targets"
+    rows = [
+        [name, count(split[part]["users"]), count(split[part]["targets"]), count(split[part]["without_history"])]
+        for part, name in (("valid", "validation"), ("test", "test"))
+    ]
+    return [
+        f"Split by time ({rule}). Every model and baseline is trained on what lies before {split['valid_from']} alone: "
+        f"{count(split['training_interactions'])} interactions of {count(split['training_users'])} users.",
+        markdown.table(["Part", "Users", "Targets", "Users whose first item lies there"], rows),
+        f"{count(cold['items'])} items with {count(cold['interactions'])} interactions first occur later than the "
+        f"training part; {done}.",
+    ]
+
+
+def _future(split: dict[str, Any]) -> list[str]:
+    return [
+        f"**Leave-one-out reads the future:** {percent(split['later'], 0)} of the training rows are later than a test "
+        f"target, averaged over {count(split['targets'])} targets. A recommender in use has no such rows, so these "
+        "metrics are higher than what it will reach, and not equally for all models. The baseline Markov-1, past only, "
+        "counts nothing that is later than its target: compare it with Markov-1. A split by time trains on nothing "
+        "that is later than a target: `data.split.kind global-time`."
+    ]
 
 
 def _titles(facts: dict[str, Any]) -> str:

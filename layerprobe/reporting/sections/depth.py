@@ -165,7 +165,7 @@ def _curve_tables(study: StudyFiles) -> list[str]:
     parts = []
     for protocol, rows in study.curve.groupby(columns.PROTOCOL, sort=False):
         wide = _wide(rows)
-        n_users = count(rows[columns.N_USERS].max())
+        n_users = count(rows.loc[rows[columns.SPLIT] == "test", columns.N_USERS].max())
         parts.append(f"### Protocol `{protocol}`\n\n{_protocol_text(str(protocol), n_users, study)}")
         parts.append(markdown.table(HEADERS, [_cells(row) for row in wide.to_dict("records")]))
         parts.extend(_large_gaps(wide))

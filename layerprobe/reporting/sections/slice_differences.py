@@ -11,7 +11,7 @@ from layerprobe.reporting.files.study_files import StudyFiles
 from layerprobe.reporting.sections.section import Part, absent
 from layerprobe.reporting.tables.curve import NAME, RELATIVE_HIGH, RELATIVE_LOW
 from layerprobe.reporting.tables.slice_differences import gains, loses, shown_differences, who_loses
-from layerprobe.reporting.tables.slices import SLICE_NAMES, group_name
+from layerprobe.reporting.tables.slices import SLICE_NAMES, group_name, sliced_users
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import GROUP, with_readable_times
 from layerprobe.reporting.words.formats import candidates
@@ -23,8 +23,8 @@ TEXT = (
     "each seed is compared with the same seed of the full model."
 )
 NOTE = (
-    "In brackets: the interval of the group alone. `*`: the difference is significant also when all groups of the "
-    "model are tested together. No brackets: the group has too few users for an interval, or all its users have the "
+    "In brackets: the interval of the group alone. `*`: the interval for all groups of the model together does not "
+    "contain 0 either. No brackets: the group has too few users for an interval, or all its users have the "
     f"same difference. `{UNKNOWN}`: the full model's value is 0."
 )
 ONCE = "Trained once, so the intervals do not cover the noise of training: {}."
@@ -99,11 +99,11 @@ def _cell(row: pd.Series, is_significant: bool) -> str:
 
 
 def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
-    n_users = table.drop_duplicates([columns.SLICE, columns.GROUP]).groupby(columns.SLICE)[columns.N_USERS].sum()
+    n_users = count(sliced_users(table, study.facts))
     covered = "" if study.alpha is None else f"{level(1 - study.alpha)} "
     over = "users and training seeds" if table[columns.SEEDS].max() > 1 else "users"
     return (
-        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Differences in % of the "
+        f"Test targets of {n_users} users, ranked among {candidates('full')}. Differences in % of the "
         f"full model's value in the group. Thick bars: {covered}interval of the group alone, over {over}; thin bars: "
         f"for all groups of the model together. Hollow points: no interval. Study {study.name}, commit {study.commit}."
     )

@@ -20,6 +20,7 @@ from layerprobe.reporting.tables.slices import (
     group_name,
     of_model,
     slice_points,
+    sliced_users,
 )
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.durations import with_readable_times
@@ -125,9 +126,9 @@ def _cell(row: pd.Series) -> str:
 
 
 def _caption(study: StudyFiles, table: pd.DataFrame) -> str:
-    n_users = table.drop_duplicates([columns.SLICE, columns.GROUP]).groupby(columns.SLICE)[columns.N_USERS].sum()
+    n_users = count(sliced_users(table, study.facts))
     text = (
-        f"Test targets of {count(n_users.max())} users, ranked among {candidates('full')}. Lines: first:k, fine-tuned "
+        f"Test targets of {n_users} users, ranked among {candidates('full')}. Lines: first:k, fine-tuned "
         f"at that depth. Hollow points: SASRec. Bands and bars: {confidence(study.alpha)} of the group; none where a "
         "group has too few users."
     )

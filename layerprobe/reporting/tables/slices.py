@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from layerprobe import columns
@@ -53,6 +56,18 @@ def drawn_points(points: pd.DataFrame, n_layers: int) -> pd.DataFrame:
     is_full = points[columns.DEPTH].eq(n_layers).fillna(False).astype(bool)
     is_variant = points[columns.KIND] == VARIANT
     return points.loc[(is_variant & (is_full | is_first)) | (points[columns.KIND] == REFERENCE)].reset_index(drop=True)
+
+
+def sliced_users(table: pd.DataFrame, facts: Mapping[str, Any] | None) -> int:
+    """Returns how many users the groups of a slice hold together.
+
+    Args:
+        table: with slice, group and n_users.
+        facts: `facts.json`; a user with several targets may be in several groups, but is evaluated once.
+    """
+    groups = table.drop_duplicates([columns.SLICE, columns.GROUP])
+    most = int(groups.groupby(columns.SLICE)[columns.N_USERS].sum().max())
+    return most if facts is None else min(most, facts["counts"]["evaluated_users"])
 
 
 def of_model(points: pd.DataFrame, kind: str, selection: str) -> pd.DataFrame:

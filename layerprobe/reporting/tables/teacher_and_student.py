@@ -9,7 +9,7 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.errors import StudyError
-from layerprobe.evaluation.metrics import metric_values
+from layerprobe.evaluation.metrics import metric_values, target_key, user_means
 from layerprobe.evaluation.uncertainty import mean_intervals
 from layerprobe.reporting.files.study_files import ModelFiles
 from layerprobe.wording import metric_label
@@ -57,10 +57,11 @@ def compare(teacher: ModelFiles, student: ModelFiles, alpha: float, protocol: st
 def _test_ranks(model: ModelFiles, protocol: str) -> pd.DataFrame:
     ranks = model.ranks
     part = ranks[(ranks[columns.PROTOCOL] == protocol) & (ranks[columns.SPLIT] == "test")]
-    return part.set_index([columns.USER, columns.TARGET]).sort_index()
+    return part.sort_values(target_key(part), kind="stable").set_index([columns.USER, columns.TARGET])
 
 
 def _per_user(teacher: pd.DataFrame, student: pd.DataFrame, metric: str, k: int) -> np.ndarray:
     """Returns the metric of both models and their difference, shape (3, users)."""
-    large, small = metric_values(teacher, metric, k), metric_values(student, metric, k)
+    users = teacher.index.get_level_values(columns.USER).to_numpy()
+    large, small = (user_means(users, metric_values(side, metric, k)) for side in (teacher, student))
     return np.stack([large, small, small - large])
