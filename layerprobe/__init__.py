@@ -64,6 +64,7 @@ _PUBLIC = {
     # the decision
     "decide": "probing.decide",
     "DecisionOptions": "probing.decision_options",
+    "planned_margins": "probing.planning",
     # the student
     "distil": "distillation.distil",
     "DistilOptions": "distillation.distil",

@@ -15,6 +15,8 @@ INDEX = "index"
 TARGET = "target"
 SPLIT = "split"
 PROTOCOL = "protocol"
+FULL = "full"
+"""Value of `protocol`: the target is ranked among the whole catalogue."""
 N_HIGHER = "n_higher"
 N_TIES = "n_ties"
 N_CANDIDATES = "n_candidates"
@@ -66,6 +68,18 @@ CURVE = (
     USERS_PER_SECOND,
 )
 CLOCK = (TRAIN_SECONDS, USERS_PER_SECOND)
+
+# convergence.csv: one row per trained model, how its training ended
+EPOCHS = "epochs"
+EPOCHS_ALLOWED = "epochs_allowed"
+STOPPED_BY = "stopped_by"
+BEST_EPOCH = "best_epoch"
+BEST_VALID = "best_valid"
+SLOPE, SLOPE_SE = "slope", "slope_se"
+RISING = "rising"
+SETTINGS_TRIED = "settings_tried"
+ENDING = (EPOCHS, EPOCHS_ALLOWED, STOPPED_BY, BEST_EPOCH, BEST_VALID, SLOPE, SLOPE_SE, RISING)
+CONVERGENCE = (KIND, SELECTION, DEPTH, SEED, *ENDING, SETTINGS_TRIED, TRAIN_SECONDS)
 
 # slices.csv: one row per point, slice, group and metric; test split, full protocol
 SLICE = "slice"
@@ -140,11 +154,22 @@ CORRELATION = "correlation"
 P_VALUE = "p_value"
 N_SELECTIONS = "n_selections"
 MEASURED = "measured"
-DEPTH_SCORE, PERFECT_SCORE = "depth", "perfect"
+DEPTH_SCORE, PERFECT_SCORE, SAME_MODELS_SCORE = "depth", "perfect", "perfect-same-models"
 """Values of `score` that are no candidates: more layers are better, the score to beat, which needs no model; and what a
-score that knew the true order could be expected to reach on a curve that is measured with this noise."""
-PREDICTIVENESS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
+score that knew the true order could be expected to reach on a curve that is measured with this noise: of users and
+training, from halves of both, or of users alone, where one training counts as the truth."""
+CEILINGS = (PERFECT_SCORE, SAME_MODELS_SCORE)
+"""A study has one of them."""
+SPLIT_BY_USERS = (SCORE, CORRELATION, CI_LOW, CI_HIGH, P_VALUE, N_SELECTIONS, N_USERS)
+"""Columns of older tables, whose `perfect` comes from halves of the users alone."""
+PREDICTIVENESS = (*SPLIT_BY_USERS, SEEDS)
 PREDICTED = (SCORE, SELECTION, DEPTH, VALUE, MEASURED)
+
+# robustness.csv: one row per metric, cut-off and selection; interval as a share of the full model's value
+IS_OWN = "is_own"
+"""Whether it is the metric that the study decides by."""
+VERDICT, KEPT, OWN_VERDICT = "verdict", "kept", "selection_verdict"
+ROBUSTNESS = (METRIC, K, IS_OWN, VERDICT, KEPT, SELECTION, DEPTH, VALUE, RELATIVE, CI_LOW, CI_HIGH, OWN_VERDICT)
 
 # range.csv of a learning-rate test: one row per optimiser step
 STEP = "step"

@@ -23,7 +23,13 @@ TINY = {
 
 
 def write_study(folder: Path, **changes: object) -> Path:
-    """Writes the tiny study's YAML with some sections replaced and returns its path."""
+    """Writes the tiny study's YAML with some sections replaced and returns its path.
+
+    Seed 0 alone is trained where `probe` names no seeds; `seeds: None` leaves the key out.
+    """
+    told = {**TINY, **changes}
+    probe = {"seeds": [0], **told["probe"]}
+    told["probe"] = {name: value for name, value in probe.items() if (name, value) != ("seeds", None)}
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**TINY, **changes}))
+    path.write_text(yaml.safe_dump(told))
     return path

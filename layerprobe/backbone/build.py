@@ -104,7 +104,7 @@ def model_without_weights(config: PretrainedConfig, options: BackboneOptions) ->
 def with_random_weights(config: PretrainedConfig, options: BackboneOptions, kept: LayerSelection) -> PreTrainedModel:
     """Builds a shape at full depth and cuts it, so layer i starts from the same weights at every depth."""
     with torch.random.fork_rng(devices=[]):  # the seed must not reach the random numbers of the caller
-        torch.manual_seed(options.init_seed)
+        torch.manual_seed(options.init_seed or 0)
         model = model_without_weights(config, options)
     return truncate(model, kept)
 
@@ -121,11 +121,11 @@ def with_random_layers(config: PretrainedConfig, options: BackboneOptions, kept:
         model = model_without_weights(config, options)
         layers = layers_of(model)
         model.config.num_hidden_layers = depth
-        torch.manual_seed(options.init_seed)
+        torch.manual_seed(options.init_seed or 0)
         _draw_again(model, model, layers)
         for layer, module in zip(kept.layers, layers, strict=True):
             # A seed per stored layer: what is drawn for it does not depend on which other layers are kept.
-            torch.manual_seed(1_000_003 * (layer + 1) + options.init_seed)
+            torch.manual_seed(1_000_003 * (layer + 1) + (options.init_seed or 0))
             _draw_again(model, module)
         model.config.num_hidden_layers = kept.depth
     return model

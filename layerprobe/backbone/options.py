@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from layerprobe.arguments import checked
@@ -13,6 +13,8 @@ OF_CHECKPOINT = {
     "checkpoint", "revision", "init", "keep", "attention_dropout", "hidden_dropout", "dtype", "attention",
     "gradient_checkpointing", "quantize",
 }  # fmt: skip
+UNUSED_BEFORE = {"init_seed": (0,)}
+"""Defaults of older versions, which their files name: of no use, and no harm."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class BackboneOptions:
     """Base of the rotary positions; for families whose layers share one."""
     max_positions: int = 2048
     """Longest input in positions, prompt included."""
-    init_seed: int = 0
-    """Seed of random weights."""
+    init_seed: int | None = None
+    """Seed of random initial weights. Null draws them with the training seed, so that seeds differ in them, too; a
+    number gives every training the same ones."""
     init_std: float = 0.02
     """Standard deviation of random weights; a checkpoint's shape has its own."""
     attention_dropout: float = 0.0
@@ -59,6 +62,15 @@ class BackboneOptions:
     """Keeps only the layers' inputs in training and runs each layer again: less memory, more time, same numbers."""
     quantize: Literal["8bit", "4bit"] | None = None
     """Holds a checkpoint's linear maps in 8 or 4 bits; needs bitsandbytes, an NVIDIA GPU, and tuning lora or frozen."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are drawn, not read."""
+        return self.checkpoint is None or self.init == "random"
+
+    def drawn_with(self, seed: int) -> BackboneOptions:
+        """Returns the options of one training: random weights are drawn with its seed, unless `init_seed` is set."""
+        return replace(self, init_seed=seed) if self.is_random and self.init_seed is None else self
 
     def __post_init__(self) -> None:
         if self.family not in ARCHITECTURES:
@@ -81,7 +93,7 @@ class BackboneOptions:
     def _check_numbers(self) -> None:
         if self.rope_theta <= 0:
             raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
-        if self.init_seed < 0:
+        if self.init_seed is not None and self.init_seed < 0:
             raise InputError(f"backbone.init_seed must not be negative; got {self.init_seed}")
         if not 0 < self.init_std < 1:
             raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
@@ -103,7 +115,8 @@ class BackboneOptions:
         unused = [
             entry.name
             for entry in fields(self)
-            if entry.name not in used and getattr(self, entry.name) != entry.default
+            if entry.name not in used
+            and getattr(self, entry.name) not in (entry.default, *UNUSED_BEFORE.get(entry.name, ()))
         ]
         if unused:
             reason = "whose weights are stored" if unused[0] == "init_seed" else "which has its own shape"

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print time and memory of each model; train and write nothing"
     )
     _executor_argument(run)
+    _travel_commands(commands)
     for stage in STAGES:
         needs = " It first runs the stages it needs, unless they are done." if stage.reads else ""
         description = f"{stage.help[:1].upper()}{stage.help[1:]}.{needs}"
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         if stage.in_sweep:
             _executor_argument(command)
     _rate_command(commands)
+    _plan_command(commands)
     _data_commands(commands)
     inspect = commands.add_parser("inspect", help="show family, layers, parameters and memory of a checkpoint")
     inspect.add_argument("checkpoint", help="local folder or hub id; weights are not read")
@@ -123,6 +125,41 @@ def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     rates.add_argument("--steps", type=int, default=200, help="number of optimiser steps (default: 200)")
 
 
+def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    publish = commands.add_parser(
+        "publish", help="write a finished study's results, report and packed ranks to a folder to commit or mail"
+    )
+    publish.add_argument("study", help="folder that `layerprobe run` wrote")
+    publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
+    verify = commands.add_parser("verify", help="compute every number of a report again from the ranks beside it")
+    verify.add_argument("report", help="folder that `layerprobe publish` or `layerprobe run` wrote")
+
+
+def _plan_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="how many seeds and users a margin needs, from a pilot or from stated noise",
+        description="Prints the smallest margin by seeds and users, and what a margin needs; nothing is trained.",
+    )
+    plan.add_argument("--pilot", metavar="DIR", help="folder of a decided study with two or more seeds")
+    plan.add_argument("--users", type=int, help="number of test users (default: those of the pilot)")
+    plan.add_argument(
+        "--user_noise", type=float, help="standard deviation over users of a difference, as a multiple of the metric"
+    )
+    plan.add_argument(
+        "--training_noise", type=float, help="standard deviation of a training's mean metric, as a share of the metric"
+    )
+    plan.add_argument("--margin", type=float, help="share of the metric to lose at most (default: the pilot's, or .02)")
+    plan.add_argument("--alpha", type=float, help="error level (default: the pilot's, or .05)")
+    plan.add_argument("--power", type=float, default=0.8, help="probability to show it (default: .8)")
+    plan.add_argument(
+        "--difference",
+        type=float,
+        default=0.0,
+        help="true difference from the full model, as a share of its metric (default: 0)",
+    )
+
+
 def _data_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     prepare = commands.add_parser("prepare", help="convert a log into a data folder and print its order audit")
     prepare.add_argument("--source", required=True, help="format of the log; see `layerprobe datasets`")
@@ -177,10 +214,18 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli.rate_command import rate_command
 
         return rate_command
+    if name == "plan":
+        from layerprobe.cli.plan_command import plan_command
+
+        return plan_command
     if name in {"prepare", "datasets"}:
         from layerprobe.cli import data_commands
 
         return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
+    if name in {"publish", "verify"}:
+        from layerprobe.cli import travel_commands
+
+        return {"publish": travel_commands.publish_command, "verify": travel_commands.verify_command}[name]
     if name == "inspect":
         from layerprobe.cli.inspect import inspect_command
 

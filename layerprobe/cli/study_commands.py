@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,14 +81,16 @@ def _dry_run(study: Study, executor: str) -> int:
 def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - the type would import torch for `--help`
     """Returns the study of the command, or None where `--print_config` only prints its keys."""
     from layerprobe.study.demo import demo_spec
-    from layerprobe.study.parser import load_spec
+    from layerprobe.study.parser import load_spec, study_folder
     from layerprobe.study.spec import to_plain
 
     if known.command == "demo":
-        return demo_spec()
+        return demo_spec(Path(known.out) if known.out else None)
     printing = "--print_config" in rest
     given = [argument for argument in rest if argument != "--print_config"]
-    spec = load_spec(Path(known.study), [*budget_flags(getattr(known, "budget", [])), *given])
+    flags = [*budget_flags(getattr(known, "budget", [])), *given]
+    place = Path(known.out) if getattr(known, "out", None) else None
+    spec = load_spec(Path(known.study), flags, partial(study_folder, place))
     if known.path is not None:
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
     if printing:
@@ -101,15 +104,18 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
 
 
 def _report(known: argparse.Namespace, rest: list[str]) -> int:
-    """Draws the report from the study's files, without loading torch; the study's name gives its folder."""
+    """Draws the report from files, without loading torch: of a folder, or of the study that a YAML names."""
     from layerprobe.reporting.report import write_report
     from layerprobe.store.atomic import read_yaml
 
     if rest or known.path or known.budget:
         raise InputError("report reads the study's folder and takes no option but --out")
     path = Path(known.study)
+    if path.is_dir():
+        print(f"report: {write_report(path, known.out)}")
+        return 0
     if known.out is None and not path.is_file():
-        raise InputError(f"a study is a YAML file; there is none at {path}")
+        raise InputError(f"a study is a YAML file or a folder; there is none at {path}")
     if known.out is None:
         spec = read_yaml(path)
         if not isinstance(spec, dict):

@@ -20,6 +20,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from layerprobe.errors import InputError
+from layerprobe.evaluation.few import Differing
+
+NOISIER = 1.5
+"""Times the expected spread of seeds from which on a column counts as noisier than the others, and its noise as known
+from its own seeds only. Simulated: above it a depth three times as noisy passes in over 6 % of studies of 3 seeds."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class MeanError:
         mean: mean over seeds and users.
         by_users: variance of the mean by the choice of users, seeds' and users' joint part included.
         joint: the part of it that seeds and users have together; 0 with one seed, which cannot tell them apart.
-        by_seeds: variance of the mean by the choice of seeds, for all users at once; 0 with one seed, where it is not
-            known.
+        by_seeds: variance of the mean by the choice of seeds, for all users at once; with one seed it cannot be
+            measured and is what was stated, or 0.
         df: degrees of freedom of `by_users + by_seeds` (Satterthwaite); infinite with one seed.
         n_seeds, n_users: how many of each.
     """
@@ -66,9 +71,11 @@ class MeanError:
 def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
     """Estimates the seed noise that several differences of one study have in common.
 
-    Each difference gives an estimate: the spread of its seeds minus what users explain. Their mean is weighted by how
-    precise each one is: one over the square of the users' part, which is what is subtracted. The pairs share one full
-    model, so the estimates depend on each other; a correlation of 1/4, the square of 1/2, is assumed.
+    Each difference gives an estimate: the spread of its seeds minus what users explain. An estimate is as uncertain as
+    the sum of that part and the noise itself is large, and has a weight of one over this sum. (Its square would be best
+    for independent estimates, but rests on one or two of them, and on the luck of these: simulated, bounds of 2 seeds
+    then fail in up to 7 %.) The pairs share one full model, so the estimates depend on each other; a correlation of
+    1/4, the square of 1/2, is assumed.
 
     Args:
         differences: differences to the full model [seeds, users] of each selection; those with one seed, or without
@@ -87,9 +94,12 @@ def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
     if not estimates:
         return SeedNoise(0.0, 0.0)
     spread, joint = np.array(estimates).T  # [differences] each
-    weights = joint**-2 / (joint**-2).sum()
-    # The mean before the cut at 0: cutting each estimate first would bias the noise upwards.
-    variance = max(0.0, float(weights @ (spread - joint)))
+    variance, weights = 0.0, joint
+    for _ in range(2):  # the noise is part of its own weights; more rounds change little
+        weights = 1 / (joint + variance)
+        weights /= weights.sum()
+        # The mean before the cut at 0: cutting each estimate first would bias the noise upwards.
+        variance = max(0.0, float(weights @ (spread - joint)))
     n_seeds = max(len(difference) for difference in differences)
     parts = weights * (joint + variance)
     # Satterthwaite with a correlation of 1/4: more differences add degrees of freedom, but less than independent ones.
@@ -97,24 +107,31 @@ def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
     return SeedNoise(variance, float(df))
 
 
-def mean_error(values: np.ndarray, noise: SeedNoise | None = None, trained: np.ndarray | int = 2) -> MeanError:
+def mean_error(
+    values: np.ndarray, noise: SeedNoise | None = None, trained: np.ndarray | int = 2, prior: float = 0.0
+) -> MeanError:
     """Splits the error of each column's mean over seeds and users by its sources.
 
     Args:
         values: [seeds, users, columns]; differences between two models, or one model's values.
         noise: seed noise of the study's differences; the larger of it and the column's own counts. None: its own alone.
-        trained: models behind a column that were trained anew for every seed: 2 for a difference of such models.
+        trained: models behind a column that were trained anew for every seed: 2 for a difference of such models. With
+            one seed: models that another training would change.
+        prior: stated training noise, the standard deviation of one training's mean in the units of `values`. It counts
+            where it is larger than what was measured, as if it were known exactly; with one seed it is all there is.
 
     Returns:
-        The sources. By seeds = max(own, trained / 2 * noise.variance / S), own = the spread of the seeds' means / S
-        minus the joint part, at least 0: the usual estimates of a crossed layout with random rows and columns (Searle,
-        Casella and McCulloch 1992, chapter 4), with degrees of freedom after Satterthwaite (1946). Simulated with
-        `noise`, from no noise of training to much of it, one-sided 5 % bounds fail in at most 7.1 % of studies of 2
-        seeds, 6.2 % of 3 and 5.6 % of 5, where training is as noisy at every depth (`benchmarks/decision_errors.md`).
+        The sources. By seeds = max(own, trained / 2 * noise.variance / S, trained * prior**2 / S), own = the spread of
+        the seeds' means / S minus the joint part, at least 0: the usual estimates of a crossed layout with random rows
+        and columns (Searle, Casella and McCulloch 1992, chapter 4), with degrees of freedom after Satterthwaite (1946).
+        They are those of `noise`, or of the column's own seeds where these spread more than `NOISIER` times as widely
+        as `noise` says. How often bounds fail is simulated in `benchmarks/decision_errors.md`.
 
     Raises:
-        InputError: `values` has no seed, user or column, or is not finite.
+        InputError: `values` has no seed, user or column, or is not finite; `prior` is negative or not finite.
     """
+    if not 0 <= prior < np.inf:
+        raise InputError(f"a stated training noise must be a finite number, at least 0; got {prior}")
     values = np.asarray(values, dtype=np.float64)  # sums of squares of small differences need the digits
     if values.ndim != 3 or not values.size:
         raise InputError(f"values must have shape (seeds, users, columns), none of them 0; got {values.shape}")
@@ -126,17 +143,22 @@ def mean_error(values: np.ndarray, noise: SeedNoise | None = None, trained: np.n
     over_seeds = np.where(varies, over_seeds, values[0, :1])
     mean = np.where(varies, over_seeds.mean(axis=0), values[0, 0])
     by_users = ((over_seeds - mean) ** 2).sum(axis=0) / max(n_users - 1, 1) / n_users  # [columns]
+    stated = np.broadcast_to(np.asarray(trained) * prior**2 / n_seeds, n_columns)
     if n_seeds == 1:
-        nothing = np.zeros(n_columns)
-        return MeanError(mean, by_users, nothing, nothing, np.full(n_columns, np.inf), 1, n_users)
+        return MeanError(mean, by_users, np.zeros(n_columns), stated, np.full(n_columns, np.inf), 1, n_users)
     spread, joint = (part / n_seeds for part in _by_seed(values))
     own_noise = np.maximum(spread - joint, 0.0)
     # The shared noise is that of two trainings; where one side was trained once, half of it counts.
     shared = 0.0 if noise is None else np.asarray(trained) / 2 / n_seeds * noise.variance
-    by_seeds = np.maximum(own_noise, shared)
-    seeds_df = n_seeds - 1 if noise is None else max(noise.df, n_seeds - 1)
-    # The users' part was subtracted from the spread, so its noise is in the rest; where the rest is 0, none is added.
-    doubt = np.where(by_seeds > 0, (by_seeds + joint) ** 2 / seeds_df, 0.0) + by_users**2 / max(n_users - 1, 1)
+    measured = np.maximum(own_noise, shared)
+    by_seeds = np.maximum(measured, stated)
+    seeds_df = np.full(n_columns, n_seeds - 1.0)
+    if noise is not None:
+        seeds_df = np.where(spread > NOISIER * (shared + joint), seeds_df, np.maximum(noise.df, seeds_df))
+    # The users' part was subtracted from the spread, so its noise is in the rest, also where the rest was cut at 0.
+    # What was stated and is larger than what was measured is taken as known.
+    doubt = np.where(measured >= stated, (by_seeds + joint) ** 2 / seeds_df, 0.0)
+    doubt += by_users**2 / max(n_users - 1, 1)
     variance = by_users + by_seeds
     df = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1.0), np.inf)
     return MeanError(mean, by_users, joint, by_seeds, df, n_seeds, n_users)
@@ -150,7 +172,8 @@ def seeded_intervals(
     With one seed it covers the choice of users only. With several it covers training, too. Without `noise` it is
     computed from the seeds of one difference: both parts enter with their own t, squared and added (Howe 1974). The
     users' part is not subtracted from the seeds', since two or three seeds cannot tell how large it is. So the interval
-    is rather too wide than too narrow.
+    is rather too wide than too narrow. Where fewer than `few.LEAST_DIFFERING` users differ from 0, an exact bound
+    widens it (`few.Differing`).
 
     Args:
         values: [seeds, users, columns].
@@ -175,7 +198,8 @@ def seeded_intervals(
     else:
         # With one seed df is infinite, and the users' own degrees of freedom count.
         half = stdtrit(np.minimum(error.df, users_df), level) * error.standard_error
-    return error.mean - half, error.mean + half
+    differing = Differing.of(np.asarray(values, dtype=np.float64))
+    return differing.lower(error.mean - half, alpha / 2), differing.upper(error.mean + half, alpha / 2)
 
 
 def _by_seed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

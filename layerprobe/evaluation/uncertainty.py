@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from layerprobe.errors import InputError
+from layerprobe.evaluation.few import Differing
 from layerprobe.evaluation.seeds import MeanError, SeedNoise, mean_error
 
 CHUNK_ENTRIES = 1 << 19
@@ -27,8 +28,12 @@ MOST_DF = 1e6
 class SimultaneousBounds:
     """Bounds that hold for all columns at once with probability 1 - alpha; each array has shape (m,).
 
+    Bounds of a column in which fewer than `few.LEAST_DIFFERING` users differ are the wider of what is said below and an
+    exact bound.
+
     Attributes:
         error: mean of each column over seeds and users, and where its error comes from.
+        differing: users with a value other than 0 in any seed.
         lower: one-sided lower bounds, mean - critical_lower * standard error.
         low, high: two-sided bounds, mean -+ critical_two_sided * standard error.
         alone: one-sided lower bounds that hold for each column on its own, mean - critical_alone * standard error.
@@ -37,6 +42,7 @@ class SimultaneousBounds:
     """
 
     error: MeanError
+    differing: np.ndarray
     lower: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -79,11 +85,30 @@ def bootstrap_weights(n_users: int, n_boot: int, seed: int) -> Iterator[np.ndarr
         yield counts.reshape(n_rows, n_users).astype(np.float32)  # small whole numbers: exact
 
 
+def resampled_means(values: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
+    """Returns how far each resample of users moves the mean of each column.
+
+    It is linear: what a resample moves a difference of two columns by is the difference of what it moves them by. So
+    one pass over all columns of a study serves every comparison of them.
+
+    Args:
+        values: per-user values [n_users, m], finite.
+        n_boot: number of resamples.
+        seed: seed of the resamples; calls with equal `n_users`, `n_boot` and `seed` share them.
+
+    Returns:
+        float32 [n_boot, m]; 0 in a column without variation.
+    """
+    narrow = (_centre(values)[1] / len(values)).astype(np.float32)
+    return np.concatenate([weights @ narrow for weights in bootstrap_weights(len(values), n_boot, seed)])
+
+
 def mean_intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Percentile bootstrap interval of each column's mean over users.
 
     Each interval covers its own mean with probability about 1 - alpha; they do not hold together for all columns
-    (see `simultaneous_bounds`).
+    (see `simultaneous_bounds`). They describe; no claim may hang on them, since a column in which no user differs has
+    an interval without width.
 
     Args:
         values: per-user values [n_users, m].
@@ -98,11 +123,8 @@ def mean_intervals(values: np.ndarray, alpha: float, n_boot: int, seed: int) -> 
         InputError: an argument lies outside its range or `values` is not finite.
     """
     values = _checked(values, alpha, n_boot)
-    mean, centred = _centre(values)
-    narrow = centred.astype(np.float32)
-    # How far each resample moves each sum: [n_boot, m].
-    moved = np.concatenate([weights @ narrow for weights in bootstrap_weights(len(values), n_boot, seed)])
-    low, high = np.quantile(moved / len(values), [alpha / 2, 1 - alpha / 2], axis=0)
+    low, high = np.quantile(resampled_means(values, n_boot, seed), [alpha / 2, 1 - alpha / 2], axis=0)
+    mean = _centre(values)[0]
     return mean + low, mean + high
 
 
@@ -113,6 +135,8 @@ def simultaneous_bounds(
     seed: int,
     noise: SeedNoise | None = None,
     trained: np.ndarray | int = 2,
+    prior: float = 0.0,
+    moved: np.ndarray | None = None,
 ) -> SimultaneousBounds:
     """Bounds on the means of all columns that hold together, by the bootstrap of the largest studentised error.
 
@@ -125,6 +149,10 @@ def simultaneous_bounds(
     too small by a third): their part is drawn from a normal distribution of the estimated variance, and the sum is
     divided by a chi variable with the degrees of freedom of that estimate, as in Student's t.
 
+    Where fewer than `few.LEAST_DIFFERING` users differ in a column, resamples show too little, or nothing. Its bounds
+    are then at most as narrow as exact ones: values lie in [-1, 1], so the mean is at least minus the share of users
+    who lose, and that share is bounded by Clopper and Pearson at alpha over m (`alone`: alpha; two-sided: half of it).
+
     Args:
         differences: paired per-user differences [n_users, m], or [n_seeds, n_users, m]; users the same in every column.
         alpha: probability that any bound of the family fails, in (0, 1).
@@ -132,12 +160,16 @@ def simultaneous_bounds(
         seed: seed of the resamples.
         noise: seed noise of the study's models (`seeds.shared_noise`); None takes each column's own.
         trained: models behind each column that were trained for every seed (`seeds.mean_error`).
+        prior: stated training noise (`seeds.mean_error`), in the units of the differences.
+        moved: `resampled_means` of the differences' mean over seeds, with these `n_boot` and `seed`, [n_boot, m]; None
+            computes it. To be given where several families of columns share their users.
 
     Returns:
-        The bounds. A column without variation has a standard error of 0 and bounds equal to its mean.
+        The bounds.
 
     Raises:
-        InputError: an argument lies outside its range, or a value is not finite.
+        InputError: an argument lies outside its range, a value is not finite, or it lies outside [-1, 1] in a column in
+            which few users differ.
 
     Source:
         Westfall and Young, Resampling-Based Multiple Testing, 1993. We divide by the standard error of the sample,
@@ -146,24 +178,27 @@ def simultaneous_bounds(
     values = np.asarray(differences, dtype=np.float64)
     values = values[None] if values.ndim == 2 else values  # [seeds, users, m]
     _checked(values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values, alpha, n_boot)
-    error = mean_error(values, noise, trained)
-    over_seeds = values.mean(axis=0)  # [users, m]
-    scale = np.where(error.standard_error > 0, error.standard_error, 1.0)  # a constant column moves by 0 in any case
-    studentised = (_centre(over_seeds)[1] / (scale * len(over_seeds))).astype(np.float32)
-    moved = np.concatenate([weights @ studentised for weights in bootstrap_weights(len(over_seeds), n_boot, seed)])
-    # moved: t of each resample and column, [n_boot, m]
-    if error.n_seeds > 1:
-        moved = _with_training(moved, error, seed)
-    upward, either, alone = moved.max(axis=1), np.abs(moved).max(axis=1), np.quantile(moved, 1 - alpha, axis=0)
-    critical_lower, critical_two_sided = (float(np.quantile(largest, 1 - alpha)) for largest in (upward, either))
+    error, differing = mean_error(values, noise, trained, prior), Differing.of(values)
+    moved = resampled_means(values.mean(axis=0), n_boot, seed) if moved is None else moved
+    if moved.shape != (n_boot, values.shape[-1]):
+        raise InputError(f"moved must have shape {(n_boot, values.shape[-1])}, (resamples, columns); got {moved.shape}")
+    # A constant column moves by 0 in any case. studentised: t of each resample and column, [n_boot, m]
+    studentised = moved / np.where(error.standard_error > 0, error.standard_error, 1.0).astype(np.float32)
+    if error.n_seeds > 1 or error.by_seeds.any():
+        studentised = _with_training(studentised, error, seed)
+    alone = np.quantile(studentised, 1 - alpha, axis=0)
+    upward, either = (float(np.quantile(part.max(axis=1), 1 - alpha)) for part in (studentised, np.abs(studentised)))
+    half, training, share = either * error.standard_error, np.sqrt(error.by_seeds), alpha / len(error.mean)
+    lower = error.mean - upward * error.standard_error
     return SimultaneousBounds(
         error=error,
-        lower=error.mean - critical_lower * error.standard_error,
-        low=error.mean - critical_two_sided * error.standard_error,
-        high=error.mean + critical_two_sided * error.standard_error,
-        alone=error.mean - alone * error.standard_error,
-        critical_lower=critical_lower,
-        critical_two_sided=critical_two_sided,
+        differing=differing.users,
+        lower=differing.lower(lower, share, upward * training),
+        low=differing.lower(error.mean - half, share / 2, either * training),
+        high=differing.upper(error.mean + half, share / 2, either * training),
+        alone=differing.lower(error.mean - alone * error.standard_error, alpha, alone * training),
+        critical_lower=upward,
+        critical_two_sided=either,
         critical_alone=alone,
     )
 

@@ -19,6 +19,7 @@ from layerprobe.kinds import EXITS, SASREC, SCORED_FLOORS
 from layerprobe.pipeline.run import run_stages
 from layerprobe.probing.curves import read_curve
 from layerprobe.recommender.model import Recommender
+from layerprobe.reporting.files.effort_files import read_convergence
 from layerprobe.stages.registry import stage_named
 from layerprobe.store.decision import DecisionRecord, read_decision
 from layerprobe.store.layout import RANKS, StudyLayout
@@ -26,7 +27,7 @@ from layerprobe.store.run_folder import DONE
 from layerprobe.study import study as studies
 from layerprobe.study.jobs.recommenders import load_teacher, variant_job
 from layerprobe.study.jobs.students import distill_job, student_of, student_selection
-from layerprobe.study.parser import load_spec
+from layerprobe.study.parser import load_spec, study_folder
 from layerprobe.sweep.executors import executor_named
 from layerprobe.sweep.tasks import sweep_tasks
 from layerprobe.training.model_folder import load_trained
@@ -65,8 +66,9 @@ class Study(studies.Study):
         Raises:
             InputError: there is no such file, or a key or value of it is wrong.
         """
-        spec = load_spec(as_path("path", path), overrides)
-        return cls(spec, Path("runs") / spec.name if out is None else writable_folder("out", out))
+        place = None if out is None else writable_folder("out", out)
+        spec = load_spec(as_path("path", path), overrides, partial(study_folder, place))
+        return cls(spec, study_folder(place, spec.name))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Study:
@@ -112,6 +114,11 @@ class Study(studies.Study):
     def curve(self) -> pd.DataFrame:
         """`curve.csv`: every point of every curve, with intervals; columns `columns.CURVE`."""
         return self._read(self.layout.curve, read_curve, "curve")
+
+    @property
+    def convergence(self) -> pd.DataFrame:
+        """`convergence.csv`: how every training ended, and what was tried before it; columns `columns.CONVERGENCE`."""
+        return self._read(self.layout.convergence, read_convergence, "curve")
 
     @property
     def decision(self) -> DecisionRecord:

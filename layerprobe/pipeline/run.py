@@ -11,6 +11,7 @@ from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
 from layerprobe.study.checks import check_similarity, check_steps, check_study
 from layerprobe.study.guard import is_recorded, open_folder, record
+from layerprobe.study.jobs.looks import write_plan
 from layerprobe.study.study import Study
 from layerprobe.sweep.sweep import Executor, LocalExecutor
 from layerprobe.training.engine import available_device, mixed_precision
@@ -88,3 +89,4 @@ def _after_data(study: Study) -> None:
     require_room(study)  # all processes: they agree on what the machine has
     if not processes.agreed(lambda: is_recorded(study)):
         processes.on_main(lambda: record(study))
+    processes.on_main(lambda: write_plan(study))  # before a model is trained, so that nothing is chosen by its result

@@ -1,15 +1,16 @@
 """`BudgetPick`: which layers to keep where the cost of a model is limited.
 
-Takes the content of `decision.json` and the table of costs, hands on what is written beside the decision. The decided
-selection is picked if it keeps the budget. Else the pick is the one with the highest metric among the selections that
-keep it. It need not be shown to be not worse; the sentence says whether it is.
+Takes the content of `decision.json`, the table of costs and validation values, hands on what is written beside the
+decision. The decided selection is picked if it keeps the budget. Else the pick is the one with the highest validation
+value among the selections that keep it: the highest test value would be picked for its luck, and then read too high. It
+need not be shown to be not worse; the sentence says, from test users, whether it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import isfinite, nan
 
 import pandas as pd
 
@@ -93,17 +94,23 @@ class BudgetPick:
             raise BudgetNotMet(self.sentence)
 
 
-def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataFrame) -> BudgetPick:
-    """Picks a selection that keeps the budget.
+def pick_within(
+    budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataFrame, valid: Mapping[str, float]
+) -> BudgetPick:
+    """Picks a selection that keeps the budget; test values take no part in it.
 
     Args:
         budget: at least one limit.
         decision: what was decided.
         costs: `costs.csv`; a selection without a row cannot be picked.
+        valid: per selection the decision's metric of validation users (full ranking, mean over seeds).
 
     Returns:
         The decided selection (the full model where none was decided) if it keeps the budget. Else the one with the
-        highest metric among those that do; of two equal ones the smaller. Where none does, a pick of None.
+        highest validation value among those that do; of two equal ones the smaller. Where none does, a pick of None.
+
+    Raises:
+        InputError: no selection was measured, or one that was has no validation value.
     """
     known = _amounts(budget, costs)
     rows = sorted((row for row in decision.depths if row.selection in known), key=lambda row: row.depth)
@@ -111,13 +118,14 @@ def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataF
         raise InputError(
             f"a budget needs a measured selection; none is in costs.csv: run the cost stage for {budget.label}"
         )
+    _require_valid(rows, valid)
     within = [row for row in rows if _excess(budget, known[row.selection]) <= 1]
     if not within:
-        near = min(rows, key=lambda row: (_excess(budget, known[row.selection]), -row.value))
+        near = min(rows, key=lambda row: (_excess(budget, known[row.selection]), -valid[row.selection]))
         costs_near = known[near.selection]
         return BudgetPick(budget, None, None, None, False, costs_near, _not_met(budget, near, costs_near))
     decided = _decided(decision)
-    picked = decided if decided in within else max(within, key=lambda row: row.value)
+    picked = decided if decided in within else max(within, key=lambda row: valid[row.selection])
     return BudgetPick(
         budget=budget,
         selection=picked.selection,
@@ -125,8 +133,17 @@ def pick_within(budget: BudgetOptions, decision: DecisionRecord, costs: pd.DataF
         layers=picked.layers,
         is_decided=picked is decided,
         costs=known[picked.selection],
-        sentence=_sentence(budget, decision, picked, known),
+        sentence=_sentence(budget, decision, picked, known, valid[picked.selection]),
     )
+
+
+def _require_valid(rows: Sequence[SelectionRow], valid: Mapping[str, float]) -> None:
+    missing = [row.selection for row in rows if not isfinite(valid.get(row.selection, nan))]
+    if missing:
+        raise InputError(
+            f"a budget picks by validation values, and {', '.join(missing)} has none: its ranks need rows with split "
+            "valid and protocol full; rank it again"
+        )
 
 
 def _amounts(budget: BudgetOptions, costs: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -154,17 +171,20 @@ def _not_met(budget: BudgetOptions, near: SelectionRow, amounts: Mapping[str, fl
 
 
 def _sentence(
-    budget: BudgetOptions, decision: DecisionRecord, picked: SelectionRow, known: Mapping[str, Mapping[str, float]]
+    budget: BudgetOptions,
+    decision: DecisionRecord,
+    picked: SelectionRow,
+    known: Mapping[str, Mapping[str, float]],
+    valid: float,
 ) -> str:
     decided = _decided(decision)
     full = decision.full
     kept = f"{picked.selection} ({picked.depth} of {decision.full_depth} layers)"
-    if picked is full:
-        why = "the full model"
-    elif picked is decided:
-        why = "the decided selection"
-    else:
-        why = "the best studied selection within it"
+    why = "the full model" if picked is full else "the decided selection"
+    if picked is not decided:
+        label = wording.metric_label(decision.metric, decision.k)
+        by = f"picked by validation {label} ({wording.four_digits(valid)}, the highest within the budget)"
+        why = f"{why}, {by}" if picked is full else by
     text = f"Within the budget {budget.label}: {kept}, {why}, takes {_takes(known[picked.selection])}"
     if picked is not decided:
         called = "the full model" if decided is full else f"the decided {decided.selection}"

@@ -1,6 +1,4 @@
-"""Paired comparisons with the full model: the evidence under a decision.
-
-Takes ranks tables, hands on one `Comparison` per depth or floor and the power of the study.
+"""`Comparison`: one depth or floor against the full model, the evidence under a decision.
 
 Differences are paired: per user and seed the metric minus that of the full model. Their bounds cover the choice of
 users and, where there are several seeds, training noise (`evaluation.uncertainty`). Two kinds are computed:
@@ -21,13 +19,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import numpy as np
-
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import SeedNoise, shared_noise
-from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
+from layerprobe.evaluation.uncertainty import SimultaneousBounds
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.probing.per_user import PerUser, paired
+from layerprobe.probing.per_user import PerUser
 
 Verdict = Literal["better", "not worse", "worse", "undecided", "untested"]
 Key = TypeVar("Key", bound=Hashable)
@@ -50,6 +45,14 @@ class Comparison:
         seeds: trainings that the metric was averaged over per user.
         training_noise: standard deviation of the mean over training seeds, as a share of the full model's value; None
             with one seed.
+        differing: users whose metric differs from the full model's in any training. Where few do, the bounds are wider
+            (`evaluation.few.LEAST_DIFFERING`).
+        proven_margin: smallest margin that is proven, as a share of the full model's value, whatever margin is chosen
+            after looking: from bounds that hold for all selections together.
+        proven_alone: the same for one margin that was fixed beforehand: in a sequence from the bounds of single depths,
+            the largest of this depth and those above it; else equal to `proven_margin`.
+        could_be_best: whether no other selection is shown to be better (Hsu 1996, multiple comparisons with the best);
+            None for floors.
     """
 
     value: float
@@ -62,55 +65,46 @@ class Comparison:
     verdict: Verdict
     seeds: int
     training_noise: float | None
+    differing: int
+    proven_margin: float
+    proven_alone: float
+    could_be_best: bool | None = None
 
 
-def compare(
-    others: Mapping[Key, PerUser], full: PerUser, options: DecisionOptions, noise: SeedNoise | None = None
-) -> tuple[dict[Key, Comparison], SimultaneousBounds, SeedNoise]:
-    """Compares a set of models with the full model; the bounds hold for all of them together.
+def comparisons_of(
+    models: Mapping[Key, PerUser], full: PerUser, bounds: SimultaneousBounds, options: DecisionOptions
+) -> dict[Key, Comparison]:
+    """Returns the comparison of each model with the full one.
 
     Args:
-        others: at least one depth or floor.
+        models: what was compared, in the order of the bounds' columns.
         full: the full model; its metric must be above 0.
-        options: margin, error level and resamples.
-        noise: seed noise of the study's differences; None estimates it from these models.
-
-    Returns:
-        A comparison per key, in the order given; the bounds behind them, a column per key; and the seed noise in them.
-
-    Raises:
-        InputError: users or targets differ from the full model's, or numbers of seeds do not pair.
+        bounds: of the differences from the full model.
+        options: the margin.
     """
-    differences = [paired(other, full) for other in others.values()]  # each [seeds, users]; seeds may be 1
-    noise = shared_noise(differences) if noise is None else noise
-    n_seeds, n_users = max(len(rows) for rows in differences), len(full.users)
-    # [seeds, users, models]; a floor that was trained once is compared with every seed of the full model.
-    stacked = np.stack([np.broadcast_to(rows, (n_seeds, n_users)) for rows in differences], axis=-1)
-    if options.cover == "users":
-        stacked = stacked.mean(axis=0, keepdims=True)  # [1, users, models]: without the seeds, bounds cover users alone
-    # How many of the two models of a difference bring training noise: 0, 1 or 2.
-    trained = np.array([sum(model.seeds > 1 for model in (other, full)) for other in others.values()])
-    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise, trained)
-    reference = full.value
-    threshold = -options.margin * reference
+    threshold = -options.margin * full.value
     comparisons: dict[Key, Comparison] = {}
-    for column, (key, other) in enumerate(others.items()):
+    for column, (key, model) in enumerate(models.items()):
         low, high = float(bounds.low[column]), float(bounds.high[column])
-        lower = float(bounds.lower[column])
+        lower, mean = float(bounds.lower[column]), float(bounds.mean[column])
         verdict = verdict_of(low, high, lower > threshold, threshold)
+        proven = proven_margin(lower, full.value)
         comparisons[key] = Comparison(
-            value=other.value,
-            difference=float(bounds.mean[column]),
-            relative=float(bounds.mean[column]) / reference,
+            value=model.value,
+            difference=mean,
+            relative=mean / full.value,
             ci_low=low,
             ci_high=high,
             lower_bound=lower,
             not_worse=verdict in ("better", "not worse"),
             verdict=verdict,
-            seeds=other.seeds,
-            training_noise=training_noise(other, reference),
+            seeds=model.seeds,
+            training_noise=training_noise(model, full.value),
+            differing=int(bounds.differing[column]),
+            proven_margin=proven,
+            proven_alone=proven,
         )
-    return comparisons, bounds, noise
+    return comparisons
 
 
 def verdict_of(low: float, high: float, passes: bool, threshold: float) -> Verdict:
@@ -120,6 +114,11 @@ def verdict_of(low: float, high: float, passes: bool, threshold: float) -> Verdi
     if passes:
         return "not worse"
     return "worse" if high < threshold else "undecided"
+
+
+def proven_margin(lower: float, reference: float) -> float:
+    """Returns the largest loss that a lower bound leaves possible, as a share of `reference`; at least 0."""
+    return max(0.0, -lower / reference)
 
 
 def training_noise(model: PerUser, reference: float) -> float | None:

@@ -20,7 +20,7 @@ from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_b
 from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
-from layerprobe.probing.wording import are, confidence, noun, short
+from layerprobe.probing.wording import are, confidence, is_exploratory, noun, short, significantly
 from layerprobe.store.controls import ControlArmRow, TwinRow
 
 TwinVerdict = Literal["better", "worse", "undecided"]
@@ -92,7 +92,8 @@ def compare_control(
     Args:
         control: name of the arm.
         pairs: per selection the ranks of the variant and of its twin, one table or one per seed; at least one pair.
-        options: error level and resamples; metric, cut-off and margin are not used.
+        options: error level, stated noise and resamples; metric, cut-off and margin are not used. A stated noise is a
+            share of the deepest variant's value.
 
     Raises:
         InputError: no pair, ranks that lack the protocol `full` or the split `test`, or users that differ.
@@ -116,8 +117,9 @@ def compare_control(
     stacked = np.stack(differences, axis=-1)  # [seeds, users, selections]
     if options.cover == "users":
         stacked = stacked.mean(axis=0)  # [users, selections]: without the seeds, bounds cover users alone
-    noise = shared_noise(differences)
-    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise)
+    noise, deepest = shared_noise(differences), max(models, key=lambda selection: selection.depth)
+    prior = options.prior_noise * models[deepest][0].value
+    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise, prior=prior)
     twins = {selection: _difference(*pair, bounds, column) for column, (selection, pair) in enumerate(models.items())}
     n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))
@@ -137,20 +139,25 @@ def _difference(variant: PerUser, twin: PerUser, bounds: SimultaneousBounds, col
 
 
 def control_sentence(twins: Mapping[LayerSelection, TwinDifference], options: DecisionOptions, n_users: int) -> str:
-    """Says at how many selections pretrained weights are better, at which they are worse, and what is undecided."""
+    """Says at how many selections pretrained weights are better, at which they are worse, and what is undecided.
+
+    With one seed and no stated noise it is said of these trained models, without a word of significance.
+    """
     better, worse, undecided = (
         [selection for selection, difference in twins.items() if difference.verdict == verdict]
         for verdict in ("better", "worse", "undecided")
     )
+    exploratory = is_exploratory(max(twin.seeds for twin in twins.values()), options)
     which = f" ({wording.listed([short(selection, twins) for selection in better])})" if better else ""
     compared = noun(twins) if len(twins) == 1 else f"{noun(twins)}s"
+    sure = f"{confidence(options)} {'intervals for these trained models' if exploratory else 'confidence'}"
     text = (
-        f"Pretrained weights give a significantly higher {options.label} than random weights at "
-        f"{len(better) or 'none'} of {len(twins)} {compared}{which}, with {confidence(options)} confidence for all "
-        f"together ({wording.count(n_users)} users)."
+        f"Pretrained weights give a {significantly(exploratory)}higher {options.label} than random weights at "
+        f"{len(better) or 'none'} of {len(twins)} {compared}{which}, with {sure} for all together "
+        f"({wording.count(n_users)} users{', one seed' if exploratory else ''})."
     )
     if worse:
-        text += f" {are(worse, twins)} significantly worse with pretrained weights."
+        text += f" {are(worse, twins)} {significantly(exploratory)}worse with pretrained weights."
     if len(undecided) == len(twins) > 1:
         text += " All are undecided: their intervals contain 0."
     elif undecided:

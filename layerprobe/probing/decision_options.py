@@ -30,6 +30,11 @@ class DecisionOptions:
             together and picks the smallest that passes.
         cover: what intervals cover. `auto`: users, and training noise where there are several seeds. `users`: users
             alone, so the answer holds for these trained models. `training`: both; one seed is refused.
+        prior_noise: stated training noise: standard deviation of the mean metric over trainings, as a share of the full
+            model's value, in [0, 1). Where it is larger than what the seeds show, it widens every interval; with one
+            seed it alone stands for training noise. 0 states nothing.
+        planned_seeds: number of seeds that the study may grow to, at least 2. Looks at fewer seeds then spend a part of
+            alpha each (`probing.looks`); None plans one look.
         n_boot: number of resamples.
         seed: seed of the resamples.
 
@@ -43,6 +48,8 @@ class DecisionOptions:
     alpha: float = 0.05
     rule: Rule = "sequence"
     cover: Cover = "auto"
+    prior_noise: float = 0.0
+    planned_seeds: int | None = None
     n_boot: int = 2000
     seed: int = 0
 
@@ -57,6 +64,13 @@ class DecisionOptions:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise InputError(f"{name} must lie between 0 and 1 (a share: .02 means 2 %); got {value}")
+
+        if not 0 <= self.prior_noise < 1:
+            raise InputError(f"prior_noise must lie in [0, 1), a share: .01 means 1 %; got {self.prior_noise}")
+        if self.prior_noise and self.cover == "users":
+            raise InputError("prior_noise widens intervals for training noise, which cover users leaves out; drop one")
+        if self.planned_seeds is not None and self.planned_seeds < 2:
+            raise InputError(f"planned_seeds must be at least 2, or null for one look; got {self.planned_seeds}")
 
     @property
     def label(self) -> str:

@@ -30,11 +30,31 @@ class MeasuredCurve:
 
     Attributes:
         selections: those that were fine-tuned, without depth 0, which has no layers to choose.
-        per_user: each test user's metric of each variant, averaged over training seeds, [users, selections].
+        per_user: each test user's metric of each variant under each training seed, [seeds, users, selections].
     """
 
     selections: tuple[LayerSelection, ...]
     per_user: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.per_user.shape
+        if len(shape) != 3 or shape[2] != len(self.selections):
+            raise ValueError(f"expected values [seeds, users, {len(self.selections)} selections]; got shape {shape}")
+
+    @property
+    def seeds(self) -> int:
+        """Number of trainings of each variant."""
+        return len(self.per_user)
+
+    @property
+    def n_users(self) -> int:
+        """Number of test users."""
+        return self.per_user.shape[1]
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean over seeds and users, [selections]."""
+        return self.per_user.mean(axis=(0, 1))
 
 
 def layer_predictions(
@@ -89,21 +109,31 @@ def predictiveness(
     """Returns how well each score orders the variants, and the points behind it.
 
     `correlation` is Spearman's: 1 if the score orders the variants as fine-tuning does, 0 if it is unrelated. Its
-    interval comes from resamples of the test users: it covers the noise of the measured curve, but not the choice of
-    selections. `p_value` covers that choice: it is the share of all orders of the selections that correlate at least as
-    well (exact up to 7 selections, sampled above), and it is never small for a few selections. Variants that do not
-    differ cannot be ordered, so compare every value with `perfect`, and with `depth`, which needs no model at all.
+    interval comes from resamples of the test users and, with two seeds or more, of the training seeds (see
+    `_resampled`): it covers the noise of the measured curve, but not the choice of selections. With one seed it does
+    not cover training. `p_value` covers the choice of selections: it is the share of all orders of the selections that
+    correlate at least as well (exact up to 7 selections, sampled above), and it is never small for a few selections.
+    Variants that do not differ cannot be ordered, so compare every value with the ceiling, and with `depth`, which
+    needs no model at all.
 
-    `perfect` is what a perfect score can reach: `sqrt(2 r / (1 + r))`, where r is the mean rank correlation of the
-    curves of two random halves of the users. `2 r / (1 + r)` is the Spearman-Brown reliability of the whole sample; its
-    root is the correlation with a curve without noise. It is 0 where the halves do not agree at all. The formula is
-    exact for linear correlations and approximate for ranks.
+    The ceiling is what a perfect score can be expected to reach: `sqrt(2 r / (1 + r))`, where r is the mean rank
+    correlation of the curves of two random halves. `2 r / (1 + r)` is the Spearman-Brown reliability of the whole
+    sample; its root is the correlation with a curve without noise. The formula is exact for linear correlations and
+    approximate for ranks. A negative r gives `-sqrt(2 |r| / (1 + |r|))`, so that a flat curve has 0 in the mean of many
+    studies; there is then nothing to predict.
+
+    With two seeds or more the row is `perfect`: half A holds half of the seeds, on half of the users, half B the other
+    seeds on the other users, so what one training has by luck does not count as truth. An odd number of seeds is cut
+    into (S - 1) / 2 and (S + 1) / 2: two unequal halves agree less than two of S / 2 each, so the ceiling is a bit
+    too low. Noise of single users within single trainings counts double, which also lowers it. With one seed the row
+    is `perfect-same-models`: both halves of the users share one training, whose luck counts as truth. It is the
+    ceiling for these very models, not for another training.
 
     Args:
         predictions: per score one value per selection, NaN where the score is not defined.
         curve: the measured metrics.
-        n_boot: resamples of the users.
-        alpha: share of the resamples outside the interval.
+        n_boot: resamples.
+        alpha: share of the resamples outside the interval; for the ceiling, of the halves.
         seed: seed of resamples, halves and shuffles.
 
     Returns:
@@ -111,17 +141,35 @@ def predictiveness(
         3 selections or the same value for all.
     """
     depths = np.array([selection.depth for selection in curve.selections], dtype=np.float64)
-    sums = [weights @ curve.per_user for weights in bootstrap_weights(len(curve.per_user), n_boot, seed)]
-    resampled = np.concatenate(sums) / len(curve.per_user)  # the curve of every resample, [n_boot, selections]
+    resampled = _resampled(curve, n_boot, seed)
     worth, points = [], []
     for score, values in {**predictions, columns.DEPTH_SCORE: depths}.items():
         known = np.isfinite(values)
-        row = _worth(values[known], curve.per_user.mean(axis=0)[known], resampled[:, known], alpha, seed)
-        worth.append({columns.SCORE: score, **row, columns.N_USERS: len(curve.per_user)})
+        row = _worth(values[known], curve.means[known], resampled[:, known], alpha, seed)
+        worth.append({columns.SCORE: score, **row})
         points.append(_points(score, values, known, curve))
-    ceiling = {columns.SCORE: columns.PERFECT_SCORE, **_ceiling(curve, alpha, seed)}
-    worth.append({**ceiling, columns.N_USERS: len(curve.per_user)})
-    return pd.DataFrame(worth)[list(columns.PREDICTIVENESS)], pd.concat(points, ignore_index=True)
+    name = columns.PERFECT_SCORE if curve.seeds > 1 else columns.SAME_MODELS_SCORE
+    worth.append({columns.SCORE: name, **_ceiling(curve, alpha, seed)})
+    table = pd.DataFrame(worth).assign(**{columns.N_USERS: curve.n_users, columns.SEEDS: curve.seeds})
+    return table[list(columns.PREDICTIVENESS)], pd.concat(points, ignore_index=True)
+
+
+def _resampled(curve: MeasuredCurve, n_boot: int, seed: int) -> np.ndarray:
+    """Returns the curve of every resample, [n_boot, selections]: users and, independently of them, seeds are drawn.
+
+    A bootstrap of S seeds has (S - 1) / S of their variance, half of it for two, so deviations are stretched by
+    sqrt(S / (S - 1)).
+    """
+    drawn = bootstrap_weights(curve.n_users, n_boot, seed)
+    sums = [np.tensordot(weights, curve.per_user, axes=(1, 1)) for weights in drawn]  # [resamples, seeds, selections]
+    by_seed = np.concatenate(sums) / curve.n_users
+    n_seeds = curve.seeds
+    if n_seeds == 1:
+        return by_seed[:, 0]
+    generator = np.random.default_rng((seed, n_seeds))  # another stream than that of the users
+    shares = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_boot) / n_seeds
+    stretched = 1 / n_seeds + (shares - 1 / n_seeds) * (n_seeds / (n_seeds - 1)) ** 0.5
+    return np.einsum("bs,bsm->bm", stretched, by_seed)
 
 
 def _worth(
@@ -138,16 +186,11 @@ def _worth(
 
 
 def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
-    """Returns what a perfect score can reach, from how well the curve of half the users repeats on the other half."""
-    n_users, n_selections = curve.per_user.shape
-    if n_selections < LEAST or n_users < 2:
+    """Returns what a perfect score can be expected to reach, from how well one half repeats the other."""
+    n_selections = len(curve.selections)
+    if n_selections < LEAST or curve.n_users < 2:
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
-    generator = np.random.default_rng(seed)
-    agreement = np.empty(HALVES)
-    for draw in range(HALVES):
-        order = generator.permutation(n_users)
-        halves = order[: n_users // 2], order[n_users // 2 :]
-        agreement[draw] = spearman(*(curve.per_user[half].mean(axis=0) for half in halves))
+    agreement = _agreement(curve, seed)
     if np.isnan(agreement).all():
         return _row(np.nan, np.nan, np.nan, np.nan, n_selections)
     low, high = np.nanquantile(agreement, [alpha / 2, 1 - alpha / 2])
@@ -155,8 +198,25 @@ def _ceiling(curve: MeasuredCurve, alpha: float, seed: int) -> dict[str, float]:
     return _row(value, low, high, np.nan, n_selections)
 
 
+def _agreement(curve: MeasuredCurve, seed: int) -> np.ndarray:
+    """Returns the rank correlation of the curves of two halves, for `HALVES` random cuts of users and of seeds."""
+    generator = np.random.default_rng(seed)
+    curves = np.empty((2, HALVES, len(curve.selections)))
+    for draw in range(HALVES):
+        users = _cut(generator.permutation(curve.n_users))
+        seeds = _cut(generator.permutation(curve.seeds)) if curve.seeds > 1 else ([0], [0])
+        for half in (0, 1):
+            curves[half, draw] = curve.per_user[seeds[half]].mean(axis=0)[users[half]].mean(axis=0)
+    return spearman(*curves)
+
+
+def _cut(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
 def _reachable(halves: float) -> float:
-    return (2 * halves / (1 + halves)) ** 0.5 if halves > 0 else 0.0
+    """Returns the root of the Spearman-Brown reliability, with the sign of the halves' agreement."""
+    return float(np.copysign((2 * abs(halves) / (1 + abs(halves))) ** 0.5, halves))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -212,6 +272,6 @@ def _points(score: str, values: np.ndarray, known: np.ndarray, curve: MeasuredCu
             columns.SELECTION: [selection.text for selection in kept],
             columns.DEPTH: [selection.depth for selection in kept],
             columns.VALUE: values[known],
-            columns.MEASURED: curve.per_user.mean(axis=0)[known],
+            columns.MEASURED: curve.means[known],
         }
     )

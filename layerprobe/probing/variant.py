@@ -50,7 +50,8 @@ def build_recommender(
         item_table: frozen vectors [n_items + 1, dim].
         selection: a selection of the full-depth model's layers, its text, such as `first:2`, or the number k of
             `first:k`; None keeps every layer.
-        seed: draws the input map, the head, learned prefix vectors and the adapter.
+        seed: draws the input map, the head, learned prefix vectors and the adapter, and the random weights of a
+            backbone without `init_seed`.
         start: trained parameters of the full-depth model to start from; None starts from the backbone's own.
 
     Raises:
@@ -66,7 +67,7 @@ def build_recommender(
     full_depth = kept_layers(recipe.backbone)
     chosen = _chosen(selection, len(full_depth))
     layers = range(len(full_depth)) if chosen is None else chosen.layers
-    backbone = load_backbone(recipe.backbone, chosen)
+    backbone = load_backbone(recipe.backbone.drawn_with(seed), chosen)
     prompt = prompt_tokens(recipe.prompt, recipe.backbone.checkpoint, recipe.backbone.revision)
     network = adapt(backbone, recipe.tuning, seed, [full_depth[layer] for layer in layers])
     with torch.random.fork_rng(devices=[]):

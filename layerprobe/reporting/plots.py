@@ -22,9 +22,9 @@ from layerprobe.errors import InputError
 from layerprobe.kinds import names_of
 from layerprobe.reporting.figures import canvas
 from layerprobe.reporting.figures.cost import cost_entries, depth_scale, draw_cost
+from layerprobe.reporting.figures.decision.margin import draw_margin, margin_entries
 from layerprobe.reporting.figures.depth_panel import draw_exits, draw_variants, exit_entries, variant_entries
 from layerprobe.reporting.figures.importance import draw_bars
-from layerprobe.reporting.figures.margin import draw_margin, margin_entries
 from layerprobe.reporting.figures.similarity import depth_bar, draw_similarity
 from layerprobe.reporting.files.reading import with_columns, with_numbers
 from layerprobe.reporting.tables.cost import limits_of, with_roles

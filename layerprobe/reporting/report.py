@@ -14,25 +14,34 @@ from pathlib import Path
 from layerprobe.arguments import as_folder, writable_folder
 from layerprobe.reporting.figures.canvas import FIGURE_SUFFIXES, NamedFigure, save_figure
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
-from layerprobe.reporting.sections import answer, cost, depth, layers, predictiveness, slices
+from layerprobe.reporting.sections import cost, depth, layers, predictiveness, slices
+from layerprobe.reporting.sections.answer import answer_section
 from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.decision import evidence
+from layerprobe.reporting.sections.decision.baselines import baselines_section
+from layerprobe.reporting.sections.decision.robustness import robustness_section
+from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.provenance import provenance_section
 from layerprobe.reporting.sections.section import SectionEntry
 from layerprobe.reporting.sections.student import student_section
 from layerprobe.reporting.tables.curve import check_consistency
 from layerprobe.store.atomic import write_text
 from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
+from layerprobe.store.manifest import renew_manifest
 
 SECTIONS = (
-    SectionEntry(answer.answer_section),
+    SectionEntry(answer_section),
+    SectionEntry(baselines_section),
     SectionEntry(data_section),
     SectionEntry(depth.depth_section, depth.FIGURES),
-    SectionEntry(answer.decision_section, answer.FIGURES),
+    SectionEntry(evidence.decision_section, evidence.FIGURES),
+    SectionEntry(robustness_section),
     SectionEntry(cost.cost_section, cost.FIGURES),
     SectionEntry(slices.slices_section, slices.FIGURES),
     SectionEntry(layers.layers_section, layers.FIGURES),
     SectionEntry(predictiveness.worth_section, predictiveness.FIGURES),
     SectionEntry(student_section),
+    SectionEntry(effort_section),
     SectionEntry(provenance_section),
 )
 """In the order of the report."""
@@ -46,15 +55,19 @@ def write_report(study: str | os.PathLike[str], out: str | os.PathLike[str] | No
 
     Args:
         study: a study folder; only its `curve.csv` must be there.
-        out: folder of the report; None is `study/report`.
+        out: folder of the report; None is `study/report`, or the folder itself where it was published.
 
     Raises:
         InputError: the study folder or its curve is missing or damaged.
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
     folder = as_folder("study", study)
+    layout = StudyLayout(folder)
     report = make_report(read_study(folder))
-    return _write(report, StudyLayout(folder).report if out is None else writable_folder("out", out))
+    path = _write(report, layout.drawn if out is None else writable_folder("out", out))
+    if layout.manifest.exists() and path.parent == folder:
+        renew_manifest(folder, [path, *(folder / name for name in figure_files(report))])
+    return path
 
 
 def write_layer_report(study: Path) -> Path:
@@ -93,6 +106,11 @@ def make_report(study: StudyFiles) -> Report:
     sections = [entry.make(study) for entry in SECTIONS]
     text = "\n".join([f"# How many layers? Study {study.name}\n", *(section.markdown for section in sections)])
     return Report(text, [named for section in sections for named in section.figures])
+
+
+def figure_files(report: Report) -> list[str]:
+    """Returns the paths of a report's figures beside its text."""
+    return [f"{FIGURES}/{named.name}{suffix}" for named in report.figures for suffix in FIGURE_SUFFIXES]
 
 
 def _write(report: Report, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -10,7 +10,6 @@ from layerprobe import processes
 from layerprobe.items.table import from_vectors, random_table
 from layerprobe.kinds import SCORED_FLOORS
 from layerprobe.recommender.baselines import floors
-from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.stages.planned import Planned
 from layerprobe.stages.ranks import ranked, write_ranks
 from layerprobe.store.layout import ITEM_TABLE
@@ -18,16 +17,18 @@ from layerprobe.store.run_folder import hash_value, is_done
 from layerprobe.study.jobs.recommenders import shared_dependencies
 from layerprobe.study.jobs.sasrec import sasrec_job
 from layerprobe.study.study import Study
-from layerprobe.training.model_folder import load_trained, train_and_rank
+from layerprobe.training.model_folder import ModelJob, load_trained, train_and_rank
 
 
 def run(study: Study) -> None:
     """Trains SASRec, freezes the item table and ranks the floors."""
     first, *others = [sasrec_job(study, seed) for seed in study.sasrec_folders]
     train_and_rank(first, study.ranking, study.tracking)
-    processes.on_main(lambda: _freeze_items(study, first.build))
+    processes.on_main(lambda: _freeze_items(study, first))
     for job in others:
         train_and_rank(job, study.ranking, study.tracking)
+        if study.spec.items.table_per_seed:
+            processes.on_main(partial(_freeze_items, study, job))
     _rank_floors(study)
 
 
@@ -42,16 +43,18 @@ def plan(study: Study) -> list[Planned]:
     ]
 
 
-def _freeze_items(study: Study, build: Callable[[], SequenceModel]) -> None:
-    """Writes the item table, from SASRec or drawn at random."""
-    spec, folder = study.spec.items, study.layout.items
+def _freeze_items(study: Study, sasrec: ModelJob) -> None:
+    """Writes the item table beside the SASRec of one seed: its vectors, or vectors drawn at random."""
+    spec, folder = study.spec.items, sasrec.folder
     if (folder / ITEM_TABLE).exists():
         return
     if spec.kind == "random":
         n_items = study.data.catalogue.n_items
-        table = random_table(n_items, spec.random_dim, study.spec.data.seed, study.data_hash)
+        # The first table is drawn with the data's seed alone, as it always was.
+        place = study.spec.probe.seeds.index(sasrec.point.seed)
+        table = random_table(n_items, spec.random_dim, study.spec.data.seed + place, study.data_hash)
     else:
-        table = from_vectors(load_trained(folder, build).item_vectors(), "sasrec", study.data_hash)
+        table = from_vectors(load_trained(folder, sasrec.build).item_vectors(), "sasrec", study.data_hash)
     table.save(folder)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from layerprobe import columns, processes
-from layerprobe.probing.cuts import CutValues
-from layerprobe.probing.importance import predicted_rise
+from layerprobe.probing.removal.cuts import CutValues
+from layerprobe.probing.removal.importance import predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.diagnostics import state_table
 from layerprobe.similarity.importance import NEEDED, block_table, importance_table, kept_layers

@@ -12,9 +12,17 @@ from layerprobe.errors import InputError
 from layerprobe.kinds import label_of
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.records import plain_of, read_record, write_record
-from layerprobe.wording import four_digits, interval, metric_label, signed_percent
+from layerprobe.wording import four_digits, interval, keeps_first, metric_label, signed_percent
 
 AGAIN = "run the decide stage again"
+USE_BASELINE, KEEP, UNDECIDED, FULL_NEEDED = (
+    "use the baseline",
+    "keep k layers",
+    "undecided",
+    "the full model is needed",
+)
+VERDICTS = (USE_BASELINE, KEEP, UNDECIDED, FULL_NEEDED)
+"""What a decision can say, in the order in which it is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,10 @@ class SelectionRow:
     verdict: str
     seeds: int = 1
     training_noise: float | None = None
+    differing: int | None = None
+    proven_margin: float | None = None
+    proven_alone: float | None = None
+    could_be_best: bool | None = None
 
     @property
     def text(self) -> str:
@@ -57,18 +69,62 @@ class FloorRow:
     verdict: str
     seeds: int = 1
     training_noise: float | None = None
+    differing: int | None = None
+    proven_margin: float | None = None
+    proven_alone: float | None = None
+    could_be_best: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRow:
+    """One selection against one floor; explained in `probing.verdicts.baselines.AgainstBaseline`."""
+
+    selection: str
+    depth: int
+    baseline: str
+    difference: float
+    relative: float | None
+    ci_low: float
+    ci_high: float
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceRow:
+    """Where the error of a difference comes from; explained in `probing.power.VarianceParts`."""
+
+    users: float
+    joint: float
+    seeds: float
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookRow:
+    """Which look at these test users the decision is; explained in `probing.looks.Look`."""
+
+    number: int
+    of: int
+    level: float
+    spent: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class PowerRow:
     """What these users and seeds can show; explained in `probing.power.Power`."""
 
-    minimal_detectable_relative_difference: float
+    selection: str = ""
+    """Empty in studies of older versions, which told the power of the loosest selection."""
+    minimal_detectable_relative_difference: float | None
     n_users: int
     n_seeds: int = 1
     covers_training: bool = False
     users_needed_for_margin: int | None
     seeds_needed_for_margin: int | None = None
+    observed: float | None = None
+    users_needed_at_observed: int | None = None
+    seeds_needed_at_observed: int | None = None
+    variance: VarianceRow | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +151,17 @@ class DecisionRecord:
     alpha: float
     rule: str = "simultaneous"
     cover: str = "users"
+    prior_noise: float = 0.0
+    planned_seeds: int | None = None
+    level: float | None = None
+    """Error level of this look; None in studies of older versions, whose looks all had `alpha`."""
     n_boot: int
     seed: int
+    verdict: str = ""
+    """One of `VERDICTS`; empty in studies of older versions."""
+    exploratory: bool = False
+    baseline: str | None = None
+    """The floor to use, by the verdict that says so."""
     depth: int | None
     selection: str | None = None
     layers: tuple[int, ...] | None = None
@@ -104,11 +169,13 @@ class DecisionRecord:
     sentence: str
     depths: tuple[SelectionRow, ...]
     baselines: tuple[FloorRow, ...]
+    against_baselines: tuple[BaselineRow, ...] = ()
     sequence: tuple[str, ...] = ()
     power: PowerRow
     notes: tuple[str, ...]
     merged: tuple[tuple[str, str], ...] = ()
     """Selections that keep the layers of an earlier one, as (text, earlier text)."""
+    look: LookRow | None = None
     budget: BudgetRow | None = None
 
     def to_frame(self) -> pd.DataFrame:
@@ -118,11 +185,34 @@ class DecisionRecord:
     def _repr_html_(self) -> str:
         rows = [_cells(row.text, row, row.verdict if row.depth < self.full_depth else "full") for row in self.depths]
         rows += [_cells(label_of(row.name), row, row.verdict) for row in self.baselines]
-        names = [row.text for row in self.depths]
-        marked = names.index(self.chosen.text) if self.chosen is not None else len(names) - 1
         headers = ["model", metric_label(self.metric, self.k), "against full", "interval", "verdict"]
         notes = "".join(html.paragraph(note) for note in self.notes)
-        return html.paragraph(self.sentence, strong=True) + html.table(headers, rows, marked=marked) + notes
+        advised, models = self.advised, [*self.depths, *self.baselines]
+        marked = None if advised is None else models.index(advised)
+        verdict = html.paragraph(f"Verdict: {self.told}") if self.verdict else ""
+        return verdict + html.paragraph(self.sentence, strong=True) + html.table(headers, rows, marked=marked) + notes
+
+    @property
+    def told(self) -> str:
+        """The verdict in a few words, such as `use the baseline SASRec` or `keep 2 of 4 layers`; older ones have none.
+
+        With one training seed it says that it is exploratory.
+        """
+        text = self.verdict
+        if self.verdict == USE_BASELINE:
+            text = f"use the baseline {label_of(self.baseline or '')}"
+        elif self.verdict == KEEP and self.chosen is not None:
+            chosen = self.chosen
+            text = f"keep {chosen.depth} of {self.full_depth} layers"
+            text += "" if keeps_first(chosen.text) else f" ({chosen.text})"
+        return f"{text} (exploratory, one training seed)" if self.exploratory else text
+
+    @property
+    def advised(self) -> SelectionRow | FloorRow | None:
+        """What the verdict says to use: a baseline, the kept selection or the full model; None where undecided."""
+        if self.verdict == USE_BASELINE:
+            return next(row for row in self.baselines if row.name == self.baseline)
+        return self.full if self.verdict == FULL_NEEDED else self.chosen
 
     @property
     def full(self) -> SelectionRow:

@@ -198,6 +198,11 @@ class StudyLayout:
         return self.folder / "curve.csv"
 
     @property
+    def convergence(self) -> Path:
+        """How every training ended."""
+        return self.folder / "convergence.csv"
+
+    @property
     def slices(self) -> Path:
         """Models by groups of users."""
         return self.folder / "slices.csv"
@@ -211,6 +216,16 @@ class StudyLayout:
     def decision(self) -> Path:
         """The answer."""
         return self.folder / "decision.json"
+
+    @property
+    def robustness(self) -> Path:
+        """The answer under every metric and cut-off."""
+        return self.folder / "robustness.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """Every decision taken on these users, in order."""
+        return self.folder / "decisions.jsonl"
 
     @property
     def control_comparison(self) -> Path:
@@ -243,6 +258,30 @@ class StudyLayout:
         return self.folder / "report"
 
     @property
+    def packed(self) -> Path:
+        """In a published folder the ranks of all models, one file per part."""
+        return self.folder / "ranks"
+
+    @property
+    def packed_record(self) -> Path:
+        """Which models and parts they hold, and which did not travel."""
+        return self.packed / "packed.json"
+
+    def packed_part(self, split: str, protocol: str) -> Path:
+        """Ranks of all models in one part."""
+        return self.packed / f"{split}-{protocol}.parquet"
+
+    @property
+    def manifest(self) -> Path:
+        """Hashes of all files of a published folder; no other folder has it."""
+        return self.folder / "manifest.json"
+
+    @property
+    def drawn(self) -> Path:
+        """Folder of `report.md`: a published folder itself, else `report/`."""
+        return self.folder if self.manifest.exists() else self.report
+
+    @property
     def tracking(self) -> Path:
         """Files of trackers."""
         return self.folder / "tracking"
@@ -250,6 +289,10 @@ class StudyLayout:
     def learning_rates(self, model: str) -> Path:
         """The learning-rate test of one model."""
         return self.folder / "lr" / model
+
+    def rates_tried(self, model: str) -> Path:
+        """Its table: one row per learning rate."""
+        return self.learning_rates(model) / "range.csv"
 
     @property
     def trained(self) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
 from layerprobe.errors import InputError
+from layerprobe.probing.looks import check_looks
 from layerprobe.probing.variant import check_recipe, repeated_positions
 from layerprobe.similarity.measures import require_rows
 from layerprobe.study.study import Study
@@ -37,6 +38,7 @@ def check_study(study: Study) -> None:
     check_similarity(study)
     check_controls(study)
     check_cover(study)
+    check_looks(spec.decision, spec.probe.seeds)
     check_halving(study)
     check_student(study)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +14,11 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from layerprobe.arguments import as_path, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
+from layerprobe.store.layout import StudyLayout
 from layerprobe.study.spec import StudySpec
+
+CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
+"""Keys whose default is another one than in older versions: a folder keeps what it was begun with."""
 
 
 def spec_parser() -> ArgumentParser:
@@ -27,8 +31,16 @@ def spec_parser() -> ArgumentParser:
     return parser
 
 
-def load_spec(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> StudySpec:
+def load_spec(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), folder: Callable[[str], Path] | None = None
+) -> StudySpec:
     """Reads a study's YAML, with command-line overrides such as `--training.epochs 3`.
+
+    Args:
+        path: the YAML.
+        overrides: keys and values.
+        folder: gives the study's folder for its name. Where that folder was begun by an older version, the keys of
+            `CHANGED_DEFAULTS` that are not given keep the values the folder was begun with; None keeps none.
 
     Raises:
         InputError: the file is missing, empty or no YAML mapping; a key is unknown; a value has a wrong type or lies
@@ -43,10 +55,33 @@ def load_spec(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> St
     parser = spec_parser()
     flags = _flags(overrides)
     try:
-        namespace = parser.parse_args(["--config", str(path), *flags])
+        arguments = ["--config", str(path), *flags]
+        namespace = parser.parse_args(arguments)
+        spec = _instantiate(parser, namespace)
+        if folder is None or not StudyLayout(folder(spec.name)).spec.is_file():
+            return spec
+        given = parser.parse_args(arguments, defaults=False)
+        begun = read_yaml(StudyLayout(folder(spec.name)).spec)
+        for key in CHANGED_DEFAULTS:
+            value = _value_at(begun, key)
+            if key not in given and value is not None:
+                namespace[key] = value
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def study_folder(out: Path | None, name: str) -> Path:
+    """Returns the folder of a study: the one that is asked for, or `runs/<name>`."""
+    return Path("runs") / name if out is None else out
+
+
+def _value_at(plain: dict[str, Any], key: str) -> Any:
+    """Returns the value of a dotted key of plain values; None where it is missing."""
+    value: Any = plain
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _flags(overrides: Sequence[str]) -> list[str]:

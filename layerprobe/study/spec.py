@@ -78,15 +78,20 @@ class ItemsSpec:
     """Shape of SASRec."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     """How SASRec is trained."""
-    every_seed: bool = False
-    """Whether SASRec is also trained with the other seeds of `probe.seeds`, as a baseline alone: the first seed's table
-    stays the item table of every model."""
+    every_seed: bool = True
+    """Whether SASRec is trained with every seed of `probe.seeds`, as every other model is; false trains it once, and
+    its intervals then lack its own training noise."""
+    table_per_seed: bool = False
+    """Whether the models of each training seed read an item table of their own, that of SASRec with this seed (or
+    random vectors drawn with it). False: all read the first seed's, whose noise is then in no interval."""
 
     def __post_init__(self) -> None:
         if self.random_dim < 1:
             raise InputError(f"items.random_dim must be at least 1; got {self.random_dim}")
         if self.kind == "sasrec" and self.random_dim != 64:
             raise InputError(f"items.random_dim needs items.kind random; the kind is {self.kind}")
+        if self.table_per_seed and not self.every_seed:
+            raise InputError("items.table_per_seed needs a SASRec of every seed; got items.every_seed false")
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class DistillSpec:
     """Weights the student starts from: the backbone's own (the paper's way) or the teacher's own layers."""
     training: TrainingOptions | None = None
     """How the student is trained; null uses `training`."""
-    every_seed: bool = False
+    every_seed: bool = True
     """Whether the student is trained with every seed of `probe.seeds`. All have the one teacher, trained with the first
     seed; the student of the first seed is exported."""
 

@@ -10,8 +10,9 @@ from layerprobe.errors import StudyError
 from layerprobe.store.atomic import read_json
 from layerprobe.store.layout import HALTED
 from layerprobe.study.study import Study
-from layerprobe.sweep.halving import CUT_OFF, VALID
+from layerprobe.sweep.halving import CUT_OFF
 from layerprobe.sweep.tasks import Task, failed_line
+from layerprobe.training.log import VALID
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,8 @@ from layerprobe.store.layout import HALTED, LOG
 from layerprobe.study.probe_spec import HalvingOptions
 from layerprobe.study.study import Study
 from layerprobe.sweep.tasks import Task
-from layerprobe.training.log import say
+from layerprobe.training.log import VALID, say
 
-VALID = "valid_ndcg@10"
 CUT_OFF = "cut_off"
 
 

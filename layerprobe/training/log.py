@@ -16,6 +16,8 @@ from layerprobe import processes
 from layerprobe.store.atomic import disk_full_said, write_text
 from layerprobe.store.layout import LOG
 
+VALID = "valid_ndcg@10"
+"""Name of the validation value in the row of an epoch; epoch 0 is the untrained model."""
 LINE_SECONDS = 15.0
 WIDGET_SECONDS = 1.0
 HAS_WIDGETS = find_spec("ipywidgets") is not None

@@ -25,7 +25,7 @@ from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.layout import CHECKPOINT, MODEL
 from layerprobe.training.checkpoint import keep_best, load_model, load_resume, save_best, save_resume
 from layerprobe.training.engine import Engine, Objective
-from layerprobe.training.log import TrainingLog, say, shown
+from layerprobe.training.log import VALID, TrainingLog, say, shown
 from layerprobe.training.options import TrainingOptions, learning_rate_at
 from layerprobe.training.tracking import UNTRACKED, Tracking
 
@@ -154,7 +154,7 @@ class Trainer:
             save_best(checkpoint, self.model, self.progress.epoch)
         waited = self.progress.epoch - self.progress.best_epoch
         self.progress.stopped = self.options.patience is not None and waited >= self.options.patience
-        self._log({"epoch": self.progress.epoch, "valid_ndcg@10": valid})
+        self._log({"epoch": self.progress.epoch, VALID: valid})
         seconds = self.progress.train_seconds
         say(f"{self.label}: epoch {self.progress.epoch}, valid NDCG@10 {valid:.4f}, {seconds:.0f} s")
         self._save(checkpoint)

@@ -63,9 +63,41 @@ def test_equal_values_have_no_error_and_their_own_mean() -> None:
     found = mean_error(np.full((3, 7, 2), 0.1))
     assert (found.mean == 0.1).all()
     assert (found.standard_error == 0).all()
-    bounds = simultaneous_bounds(np.full((3, 7, 2), 0.1), 0.05, 100, seed=0)
+    bounds = simultaneous_bounds(np.full((3, 40, 2), 0.1), 0.05, 100, seed=0)
     assert (bounds.lower == 0.1).all()
     assert (bounds.high == 0.1).all()
+
+
+def test_a_stated_noise_is_all_of_one_seed_and_the_larger_one_of_several() -> None:
+    generator = np.random.default_rng(8)
+    values = 0.1 * generator.standard_normal((3, 50, 2))
+    one, several = mean_error(values[:1], trained=np.array([1, 2]), prior=0.3), mean_error(values, prior=0.3)
+    assert one.by_seeds == pytest.approx([0.3**2, 2 * 0.3**2])
+    assert np.isinf(one.df).all()
+    assert several.by_seeds == pytest.approx([2 * 0.3**2 / 3] * 2)
+    # Taken as known: the doubt is that about the users alone.
+    assert several.df == pytest.approx((several.by_users + several.by_seeds) ** 2 / (several.by_users**2 / 49))
+    wild = values + np.array([-1.0, 0.0, 1.0])[:, None, None]
+    for stated, plain in (
+        (mean_error(wild, prior=0.3), mean_error(wild)),
+        (mean_error(wild, prior=0.0), mean_error(wild)),
+    ):
+        assert stated.by_seeds.tolist() == plain.by_seeds.tolist()
+        assert stated.df.tolist() == plain.df.tolist()
+
+
+def test_bounds_of_one_seed_with_a_stated_noise_are_those_of_the_normal_law() -> None:
+    values = 0.1 * np.random.default_rng(9).standard_normal((400, 2))
+    bounds = simultaneous_bounds(values, 0.05, 20_000, 0, prior=0.02)
+    assert bounds.standard_error == pytest.approx(np.sqrt(values.var(axis=0, ddof=1) / 400 + 2 * 0.02**2))
+    assert bounds.critical_alone == pytest.approx([stats.norm.ppf(0.95)] * 2, abs=0.05)
+    assert bounds.critical_lower == pytest.approx(stats.norm.ppf(0.95**0.5), abs=0.05)
+
+
+@pytest.mark.parametrize("prior", [-0.1, np.inf, np.nan])
+def test_a_stated_noise_that_is_none_is_refused(prior: float) -> None:
+    with pytest.raises(InputError, match="a stated training noise must be a finite number, at least 0"):
+        mean_error(np.ones((1, 4, 1)), prior=prior)
 
 
 def test_differences_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_own() -> None:
@@ -75,15 +107,20 @@ def test_differences_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_ow
     parts = [mean_error(each[:, :, None]) for each in found]
     joint = np.array([float(part.joint[0]) for part in parts]) * 3
     spread = np.array([each.mean(axis=1).var(ddof=1) for each in found])
-    weights = joint**-2 / sum(joint**-2)
+    first = max(0.0, sum((spread - joint) / joint) / sum(1 / joint))
+    weights = 1 / (joint + first) / sum(1 / (joint + first))
+    assert first > 0
     assert noise.variance == pytest.approx(max(0.0, sum(weights * (spread - joint))))
     parts = weights * (joint + noise.variance)
     assert noise.df == pytest.approx(2 * sum(parts) ** 2 / (0.25 * sum(parts) ** 2 + 0.75 * sum(parts**2)))
     calm = np.zeros((3, 400, 1)) + 0.1 * generator.standard_normal((1, 400, 1))
     assert mean_error(calm, noise).by_seeds == pytest.approx([noise.variance / 3])
     assert mean_error(calm, noise, trained=1).by_seeds == pytest.approx([noise.variance / 2 / 3])
+    assert mean_error(calm, noise).df > noise.df
     wild = calm + np.array([-1.0, 0.0, 1.0])[:, None, None]
-    assert mean_error(wild, noise).by_seeds == pytest.approx([1 / 3])
+    noisier = mean_error(wild, noise)
+    assert noisier.by_seeds == pytest.approx([1 / 3])
+    assert noisier.df == pytest.approx([2.0], rel=0.01)  # of its own three seeds, not of all models'
     assert shared_noise([found[0][:1]]) == SeedNoise(0.0, 0.0)
 
 

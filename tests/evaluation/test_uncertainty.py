@@ -8,7 +8,12 @@ import scipy.stats
 
 from layerprobe.errors import InputError
 from layerprobe.evaluation import uncertainty
-from layerprobe.evaluation.uncertainty import bootstrap_weights, mean_intervals, simultaneous_bounds
+from layerprobe.evaluation.uncertainty import (
+    bootstrap_weights,
+    mean_intervals,
+    resampled_means,
+    simultaneous_bounds,
+)
 
 
 def test_each_resample_draws_as_many_users_as_there_are() -> None:
@@ -77,6 +82,20 @@ def test_bounds_lie_at_critical_value_times_standard_error() -> None:
     np.testing.assert_allclose(bounds.lower, bounds.mean - bounds.critical_lower * error, rtol=1e-9)
     np.testing.assert_allclose(bounds.low, bounds.mean - bounds.critical_two_sided * error, rtol=1e-9)
     np.testing.assert_allclose(bounds.high, bounds.mean + bounds.critical_two_sided * error, rtol=1e-9)
+
+
+def test_one_pass_of_resamples_serves_every_family_of_differences() -> None:
+    models = np.random.default_rng(3).random((70, 4))
+    moved = resampled_means(models, 300, seed=5)
+    assert moved.dtype == np.float32
+    weights = np.concatenate(list(bootstrap_weights(70, 300, seed=5)))
+    np.testing.assert_allclose(moved, (weights @ models - models.sum(axis=0)) / 70, atol=1e-6)
+    own = simultaneous_bounds(models[:, :3] - models[:, 3:], 0.05, 300, seed=5)
+    given = simultaneous_bounds(models[:, :3] - models[:, 3:], 0.05, 300, seed=5, moved=moved[:, :3] - moved[:, 3:])
+    for name in ("lower", "low", "high", "alone"):
+        np.testing.assert_allclose(getattr(given, name), getattr(own, name), rtol=1e-4)
+    with pytest.raises(InputError, match=r"moved must have shape \(300, 3\).*got \(300, 4\)"):
+        simultaneous_bounds(models[:, :3] - models[:, 3:], 0.05, 300, seed=5, moved=moved)
 
 
 def test_critical_values_are_those_of_the_normal_law_for_one_and_for_independent_columns() -> None:

@@ -29,6 +29,7 @@ def test_tables_are_those_on_disk(study: lp.Study, finished: Path) -> None:
     assert study.name == "tiny"
     assert tuple(study.curve.columns) == columns.CURVE
     assert len(study.curve) == len(pd.read_csv(finished / "curve.csv"))
+    assert tuple(study.convergence.columns) == columns.CONVERGENCE
     assert tuple(study.similarity.columns) == columns.SIMILARITY
     assert tuple(study.importance.columns) == columns.IMPORTANCE
     assert tuple(study.slices.columns) == columns.SLICES

@@ -14,7 +14,7 @@ import torch
 from layerprobe.cli.main import main
 from layerprobe.data.batches import query_batch
 from layerprobe.data.synthetic import needed_depth
-from layerprobe.probing.importance import only_layers, predicted_rise
+from layerprobe.probing.removal.importance import only_layers, predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.importance import LAYER_MEASURES, NEEDED, importance_table, kept_layers
 from layerprobe.similarity.orders import greedy_order
@@ -34,6 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The control with a two-layer backbone and fewer users, up to its decision."""
     folder = tmp_path_factory.mktemp("control") / "study"
     flags = ["--backbone.layers", "2", "--items.training.epochs", "1", "--data.synthetic.n_users", "3000"]
+    flags += ["--probe.seeds", "[0]"]
     assert main(["decide", str(CONFIG), "--out", str(folder), "--probe.depths", "[1]", *flags]) == 0
     return folder
 

@@ -2,55 +2,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import ceil, log2
+from math import log2
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from made_ranks import HR_1, evidence_of, hits, ranks_table, twice
 
 from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
-from layerprobe.probing.comparisons import compare
+from layerprobe.probing.comparisons import comparisons_of
 from layerprobe.probing.decide import Decision, decide
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.probing.per_user import PerUser
-from layerprobe.probing.power import POWER
-from layerprobe.store.decision import DecisionRecord
+from layerprobe.probing.looks import Look
+from layerprobe.store.decision import DecisionRecord, LookRow
 from layerprobe.store.records import from_plain, plain_of
 
-HR_1 = DecisionOptions(metric="hr", k=1, n_boot=500)
 TOGETHER = replace(HR_1, rule="simultaneous")
-
-
-def ranks_table(n_higher: np.ndarray) -> pd.DataFrame:
-    """Test targets ranked in the whole catalogue, and rows of another split and protocol that must not count."""
-    n_users = len(n_higher)
-    table = pd.DataFrame(
-        {
-            columns.USER: np.arange(n_users) * 2,
-            columns.TARGET: np.arange(n_users) % 7 + 1,
-            columns.SPLIT: "test",
-            columns.PROTOCOL: "full",
-            columns.N_HIGHER: n_higher,
-            columns.N_TIES: 0,
-        }
-    )
-    noise = [table.assign(split="valid", n_higher=0), table.assign(protocol="sampled-9", n_higher=0)]
-    return pd.concat([*noise, table], ignore_index=True)
-
-
-def hits(share: float, n_users: int = 10_000, flipped: float = 0.0, seed: int = 0) -> pd.DataFrame:
-    """Ranks with HR@1 = share on the first users; `flipped` of all users change between hit and miss in pairs."""
-    hit = np.arange(n_users) < share * n_users
-    if flipped:
-        generator = np.random.default_rng(seed)
-        count = int(flipped * n_users / 2)
-        for group in (np.flatnonzero(hit), np.flatnonzero(~hit)):
-            chosen = generator.choice(group, count, replace=False)
-            hit[chosen] = ~hit[chosen]
-    return ranks_table(np.where(hit, 0, 50))
 
 
 def test_the_smallest_depth_that_passes_is_chosen() -> None:
@@ -63,12 +33,6 @@ def test_the_smallest_depth_that_passes_is_chosen() -> None:
         (4, "not worse"),
         (8, "not worse"),
     ]
-    assert decision.sentence.startswith(
-        "Keep 2 of 8 layers: depth 2 has an HR@1 of 0.4990, compared with 0.5000 for the full model (-0.2 %). With 95 "
-    )
-    assert decision.sentence.endswith(
-        "the loss is within the margin of 2 % (10,000 users). Depths were tested one by one, from the deepest down."
-    )
 
 
 def test_numbers_are_means_of_paired_differences_with_simultaneous_bounds() -> None:
@@ -96,61 +60,6 @@ def test_a_depth_passes_only_if_its_lower_bound_clears_the_margin() -> None:
         assert decide(by_depth, {}, options).depths[2].not_worse is passes
 
 
-def test_none_passed_and_all_are_significantly_worse() -> None:
-    decision = decide({4: hits(0.5), 1: hits(0.3), 2: hits(0.4)}, {}, HR_1)
-    assert decision.depth is None
-    assert decision.sentence == (
-        "Keep all layers (depth 4): none of the smaller depths is shown to be within 2 % of the full model's HR@1 "
-        "of 0.5000 (95 % confidence, 10,000 users). Depths 1 and 2 are significantly worse, by more than 2 %."
-    )
-
-
-def test_too_few_users_leave_the_answer_open_and_say_how_many_are_needed() -> None:
-    decision = decide({4: hits(0.5, 300), 1: hits(0.2, 300), 2: hits(0.5, 300, flipped=0.2)}, {}, HR_1)
-    assert decision.depth is None
-    assert decision.depths[2].verdict == "undecided"
-    assert "Depth 1 is significantly worse, by more than 2 %. Depth 2 is undecided" in decision.sentence
-    assert "a margin of 2 % needs about " in decision.sentence
-    assert decision.power.users_needed_for_margin > 300
-    assert f"a margin of {100 * decision.power.minimal_detectable_relative_difference:.1f} %" in decision.sentence
-
-
-def test_a_small_loss_may_be_undecided_although_there_are_enough_users() -> None:
-    decision = decide({4: hits(0.5, 40_000), 2: hits(0.4905, 40_000, flipped=0.02)}, {}, HR_1)
-    assert decision.depths[2].verdict == "undecided"
-    assert decision.power.users_needed_for_margin < 40_000
-    assert decision.sentence.endswith("Depth 2 is undecided: its confidence interval covers both sides of the margin.")
-
-
-def test_depth_zero_may_pass() -> None:
-    decision = decide({4: hits(0.5), 0: hits(0.5), 2: hits(0.5)}, {}, TOGETHER)
-    assert decision.depth == 0
-    assert decision.sentence.startswith("Keep no layer (depth 0 of 4): item vectors and head alone have an HR@1 of 0.5")
-    assert "there is no loss, so it is within the margin of 2 %" in decision.sentence
-    assert decision.sentence.endswith("The layers add too little to matter for this metric and these users.")
-
-
-def test_a_floor_that_is_good_enough_is_named() -> None:
-    by_depth = {4: hits(0.5), 2: hits(0.3)}
-    one = decide(by_depth, {"sasrec": hits(0.5), "popularity": hits(0.1)}, HR_1)
-    assert one.baselines["sasrec"].not_worse
-    assert not one.baselines["popularity"].not_worse
-    assert one.sentence.endswith(
-        " Even a baseline is good enough: sasrec (0.5000) is not worse than the full model by more than the same "
-        "margin."
-    )
-    two = decide(by_depth, {"sasrec": hits(0.5), "markov-1": hits(0.51)}, HR_1)
-    assert "Even baselines are good enough: sasrec (0.5000) and markov-1 (0.5100) are not worse" in two.sentence
-    assert "Significantly better than the full model on HR@1 (95 % confidence): markov-1." in two.notes
-
-
-def test_depths_that_are_significantly_better_are_named() -> None:
-    decision = decide({4: hits(0.5), 1: hits(0.6), 2: hits(0.55)}, {"sasrec": hits(0.7), "tfidf": hits(0.5)}, HR_1)
-    assert decision.notes[-1] == (
-        "Significantly better than the full model on HR@1 (95 % confidence): depth 1, depth 2 and sasrec."
-    )
-
-
 def test_floors_do_not_widen_the_bounds_of_depths() -> None:
     by_depth = {4: hits(0.5), 2: hits(0.49, flipped=0.1)}
     floors = {f"floor-{seed}": hits(0.5, flipped=0.2, seed=seed) for seed in range(5)}
@@ -175,36 +84,12 @@ def test_seeds_are_averaged_per_user_and_named() -> None:
     assert (several.depths[2].value, several.depths[2].seeds) == (pytest.approx((0.4 + 0.5) / 2), 2)
 
 
-def test_power_follows_from_the_spread_of_differences() -> None:
-    n_users, options = 2000, DecisionOptions(metric="hr", k=1, n_boot=20_000, margin=0.05)
-    decision = decide({4: hits(0.5, n_users), 2: hits(0.5, n_users, flipped=0.2)}, {}, options)
-    # One difference: its sd is sqrt(.2), the one-sided critical value 1.645, 80 % power adds .8416.
-    error = np.sqrt(0.2 / n_users) / 0.5
-    expected = (scipy.stats.norm.ppf(0.95) + scipy.stats.norm.ppf(0.8)) * error
-    power = decision.power
-    assert power.n_users == n_users
-    assert power.minimal_detectable_relative_difference == pytest.approx(expected, rel=0.02)
-    assert power.users_needed_for_margin == ceil(n_users * (power.minimal_detectable_relative_difference / 0.05) ** 2)
-
-
-@pytest.mark.parametrize(("df", "power"), [(2, 0.765), (4, 0.785)])
-def test_power_at_few_degrees_of_freedom_is_what_the_docstring_says(df: int, power: float) -> None:
-    critical = scipy.stats.t.ppf(0.95, df)
-    true = 1 - scipy.stats.nct.cdf(critical, df, critical + scipy.stats.norm.ppf(POWER))
-    assert true == pytest.approx(power, abs=5e-4)
-
-
-def test_power_is_that_of_the_open_depths() -> None:
-    calm, wild = hits(0.5, flipped=0.01), hits(0.2, flipped=0.3)
-    with_worse = decide({4: hits(0.5), 1: wild, 2: calm}, {}, HR_1).power
-    assert with_worse.minimal_detectable_relative_difference < 0.01
-
-
 def any_passes(full: np.ndarray, others: np.ndarray, options: DecisionOptions) -> bool:
-    """Compares values per user, [n_users] and [n_users, depths], without the detour of tables."""
-    users = np.arange(len(full))
-    first, *rest = [PerUser("", users, users, hit.astype(float)[None]) for hit in (full, *others.T)]
-    return any(found.not_worse for found in compare(dict(enumerate(rest)), first, options)[0].values())
+    """Compares values per user, [n_users] and [n_users, depths], by bounds that hold for all of them."""
+    evidence = evidence_of(np.array([*others.T, full], dtype=float)[:, None], options)
+    bounds = evidence.bounds([(selection, evidence.full_key) for selection in evidence.smaller])
+    found = comparisons_of(evidence.smaller, evidence.full, bounds, options)
+    return any(comparison.not_worse for comparison in found.values())
 
 
 def test_an_equal_depth_is_shown_as_often_as_the_power_says() -> None:
@@ -244,14 +129,39 @@ def test_the_record_is_plain_json_with_the_promised_keys() -> None:
     assert keys <= set(content["depths"][0])
     assert keys <= set(content["baselines"][0])
     assert content["baselines"][0]["name"] == "sasrec"
+    assert keys | {"differing", "proven_margin", "proven_alone", "could_be_best"} <= set(content["depths"][1])
+    assert (content["verdict"], content["exploratory"], content["baseline"]) == (decision.verdict, True, None)
+    assert content["level"] == 0.05
+    pairs = [(row["selection"], row["depth"], row["baseline"]) for row in content["against_baselines"]]
+    assert pairs == [("first:2", 2, "sasrec"), ("first:4", 4, "sasrec")]
+    assert [row["difference"] for row in content["against_baselines"]] == pytest.approx([0.4 - 0.3, 0.5 - 0.3])
+    assert [row["relative"] for row in content["against_baselines"]] == pytest.approx([0.4 / 0.3 - 1, 0.5 / 0.3 - 1])
     assert set(content["power"]) == {
+        "selection",
         "minimal_detectable_relative_difference",
         "n_users",
         "n_seeds",
         "covers_training",
         "users_needed_for_margin",
         "seeds_needed_for_margin",
+        "observed",
+        "users_needed_at_observed",
+        "seeds_needed_at_observed",
+        "variance",
     }
+    assert set(content["power"]["variance"]) == {"users", "joint", "seeds", "value"}
+
+
+def test_the_level_of_a_look_replaces_alpha_in_bounds_and_words() -> None:
+    by_depth = {4: twice(0.5), 2: twice(0.49, flipped=0.1), 1: twice(0.3)}
+    look = Look(number=1, of=1, level=0.01, spent=0.01, planned=True, notes=())
+    looked = decide(by_depth, {}, HR_1, look)
+    assert (looked.level, looked.record().level, looked.options.alpha) == (0.01, 0.01, 0.05)
+    assert looked.record().look == LookRow(number=1, of=1, level=0.01, spent=0.01)
+    strict = decide(by_depth, {}, replace(HR_1, alpha=0.01))
+    assert looked.selections == strict.selections
+    assert looked.sentence == strict.sentence
+    assert "99 % confidence" in looked.sentence
 
 
 def test_training_noise_can_be_left_out_or_asked_for() -> None:
@@ -260,6 +170,8 @@ def test_training_noise_can_be_left_out_or_asked_for() -> None:
     assert left_out.notes[0].endswith("not training noise (decision.cover users).")
     assert (left_out.power.n_seeds, left_out.power.covers_training) == (2, False)
     assert left_out.power.seeds_needed_for_margin is None
+    assert not left_out.exploratory
+    assert "95 % confidence for these trained models, 10,000 users, 2 seeds" in left_out.sentence
     covered = decide(seeds, {}, replace(HR_1, cover="training"))
     assert covered.power.covers_training
     with pytest.raises(InputError, match="decision.cover training needs at least 2 training seeds .* depth 4 has 1"):
@@ -269,7 +181,7 @@ def test_training_noise_can_be_left_out_or_asked_for() -> None:
 def test_mrr_is_decided_without_a_cutoff() -> None:
     decision = decide({4: hits(0.5), 2: hits(0.5)}, {}, DecisionOptions(metric="mrr", k=0, n_boot=200))
     assert decision.depths[4].value == pytest.approx((1 + 1 / 51) / 2)
-    assert "has an MRR of 0.5098" in decision.sentence
+    assert "MRR of 0.5098" in decision.sentence
 
 
 def test_ndcg_at_ten_is_the_default() -> None:
@@ -288,6 +200,10 @@ def test_ndcg_at_ten_is_the_default() -> None:
         ({"k": 0}, "at least 1 for hr and ndcg and 0 for mrr; got ndcg with k = 0"),
         ({"metric": "mrr"}, "0 for mrr; got mrr with k = 10"),
         ({"k": -1}, "at least 1 for hr and ndcg"),
+        ({"prior_noise": -0.01}, r"prior_noise must lie in \[0, 1\), a share: .01 means 1 %; got -0.01"),
+        ({"prior_noise": 1}, r"prior_noise must lie in \[0, 1\).*got 1"),
+        ({"prior_noise": 0.01, "cover": "users"}, "training noise, which cover users leaves out; drop one"),
+        ({"planned_seeds": 1}, "planned_seeds must be at least 2, or null for one look; got 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from test_decide import HR_1, TOGETHER, hits
+from made_ranks import HR_1, hits, twice
 
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.probing.decide import Decision, decide
 
+TOGETHER = replace(HR_1, rule="simultaneous")
+
 
 def ranks_of(**shares: float) -> dict[LayerSelection, object]:
-    """Ranks by selection of eight layers; `keep_0_7=0.5` is `keep:0,7` with HR@1 = 0.5."""
+    """Ranks of two seeds by selection of eight layers; `keep_0_7=0.5` is `keep:0,7` with HR@1 = 0.5."""
     texts = {name: name.replace("_", ":", 1).replace("_", ",") for name in shares}
-    return {parse_selection(texts[name], 8): hits(share) for name, share in shares.items()}
+    return {parse_selection(texts[name], 8): twice(share) for name, share in shares.items()}
 
 
 def decided(**shares: float) -> Decision:
@@ -34,7 +38,7 @@ def test_a_sequence_stops_at_the_first_depth_that_fails() -> None:
     verdicts = {each.text: found.verdict for each, found in decision.selections.items()}
     assert verdicts == {"first:1": "worse", "first:2": "untested", "first:4": "worse", "first:8": "not worse"}
     assert decision.selection is None
-    assert decision.notes[1:] == (
+    assert decision.notes[2:] == (
         "Depth 2 is untested: depths are tested from the deepest down, and the test stopped because depth 4 did not "
         "pass. decision.rule simultaneous tests all at once.",
     )
@@ -78,9 +82,8 @@ def test_at_the_smallest_depth_that_passes_the_highest_metric_is_chosen() -> Non
     assert (decision.selection.text, decision.depth, decision.full_depth) == ("keep:0,7", 2, 8)
     assert decision.sentence.startswith(
         "Keep 2 of 8 layers (keep:0,7): they have an HR@1 of 0.4990, compared with 0.5000 for the full model "
-        "(-0.2 %). With 95 % confidence for all selections together the loss is at most "
+        "(-0.2 %). The loss is within the margin of 2 % (95 % confidence, 10,000 users, 2 seeds)."
     )
-    assert decision.sentence.endswith("%, so it is within the margin of 2 % (10,000 users).")
 
 
 def test_a_higher_metric_does_not_win_over_a_smaller_depth() -> None:
@@ -102,28 +105,32 @@ def test_the_order_of_the_selections_changes_nothing() -> None:
 def test_all_bounds_are_simultaneous_so_more_selections_widen_them() -> None:
     noisy = hits(0.49, flipped=0.1)
     first, full = parse_selection("first:2", 8), parse_selection("first:8", 8)
-    alone = decide({first: noisy, full: hits(0.5)}, {}, HR_1)
+    alone = decide({first: noisy, full: hits(0.5)}, {}, TOGETHER)
     more = {parse_selection(f"random:2@{seed}", 8): hits(0.49, flipped=0.1, seed=seed) for seed in range(1, 6)}
-    together = decide({first: noisy, **more, full: hits(0.5)}, {}, HR_1)
+    together = decide({first: noisy, **more, full: hits(0.5)}, {}, TOGETHER)
     assert together.selections[first].lower_bound < alone.selections[first].lower_bound
 
 
 def test_none_passed_is_said_of_selections() -> None:
     decision = decided(first_1=0.3, keep_0_7=0.3, first_8=0.5)
     assert (decision.depth, decision.selection) == (None, None)
+    best = decision.selections[parse_selection("first:1", 8)]
+    low, high = (f"{100 * bound / 0.5:+.1f} %" for bound in (best.ci_low, best.ci_high))
     assert decision.sentence == (
-        "Keep all layers (depth 8): none of the smaller selections is shown to be within 2 % of the full model's "
-        "HR@1 of 0.5000 (95 % confidence, 10,000 users). Selections first:1 and keep:0,7 are significantly worse, by "
-        "more than 2 %."
+        "The full model is needed: every smaller selection loses more than 2 % of its HR@1 of 0.5000 (95 % confidence, "
+        f"10,000 users, 2 seeds). The best of them, first:1, has 0.3000 (-40.0 % [{low}, {high}])."
     )
 
 
 def test_notes_name_larger_ones_that_failed_equal_ones_that_are_worse_and_better_ones() -> None:
     decision = decided(keep_0_7=0.5, last_2=0.2, first_4=0.3, last_6=0.6, first_8=0.5)
-    assert decision.notes[0].startswith("Each selection was trained once. ")
-    assert decision.notes[1:] == (
+    assert decision.notes[0].startswith("Each selection was trained 2 times. ")
+    assert decision.notes[1].startswith(
+        "Fewer than 30 users have another HR@1 than with the full model, too few for a "
+    )
+    assert decision.notes[2:] == (
         "Selection first:4 is larger than keep:0,7 but did not pass the test: more layers are not always better here.",
-        "Selection last:2 is as large as keep:0,7 but significantly worse, by more than the margin: it matters which "
+        "Selection last:2 is as large as keep:0,7 but worse, by more than the margin: it matters which "
         "layers are kept.",
         "Significantly better than the full model on HR@1 (95 % confidence): last:6.",
     )

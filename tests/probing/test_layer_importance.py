@@ -15,7 +15,7 @@ from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
-from layerprobe.probing.importance import only_layers, predicted_rise
+from layerprobe.probing.removal.importance import only_layers, predicted_rise
 from layerprobe.probing.variant import RecipeOptions, build_recommender
 from layerprobe.recommender.model import Recommender
 

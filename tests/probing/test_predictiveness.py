@@ -13,13 +13,17 @@ from layerprobe import columns
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.probing.predictiveness import (
     MeasuredCurve,
+    _agreement,
+    _ceiling,
+    _reachable,
+    _resampled,
     layer_predictions,
     predictiveness,
     runs_left_out,
     spearman,
 )
 
-CEILING, DEPTH_SCORE = columns.PERFECT_SCORE, columns.DEPTH_SCORE
+CEILING, SAME_MODELS, DEPTH_SCORE = columns.PERFECT_SCORE, columns.SAME_MODELS_SCORE, columns.DEPTH_SCORE
 
 
 def chosen(*texts: str, n_layers: int = 6) -> tuple[LayerSelection, ...]:
@@ -30,10 +34,18 @@ SIX = chosen("first:1", "first:2", "last:2", "keep:0,3", "first:4", "first:6")
 
 
 def curve_of(means: list[float], n_users: int = 400, noise: float = 0.02, seed: int = 0) -> MeasuredCurve:
-    """Users around given means; the noise of a user is shared by half between the variants."""
+    """Users around given means, one training; the noise of a user is shared by half between the variants."""
     generator = np.random.default_rng(seed)
     shared, own = generator.normal(size=(n_users, 1)), generator.normal(size=(n_users, len(means)))
-    return MeasuredCurve(SIX[: len(means)], np.array(means) + noise * (shared + own))
+    return MeasuredCurve(SIX[: len(means)], (np.array(means) + noise * (shared + own))[None])
+
+
+def trained(means: list[float], n_seeds: int, luck: float, seed: int, n_users: int = 400) -> MeasuredCurve:
+    """Every training adds luck to each variant, as a share of its mean; users add noise that all trainings share."""
+    generator = np.random.default_rng(seed)
+    reached = np.array(means) * (1 + luck * generator.normal(size=(n_seeds, len(means))))
+    users = 0.01 * (generator.normal(size=(n_users, 1)) + generator.normal(size=(n_users, len(means))))
+    return MeasuredCurve(SIX[: len(means)], reached[:, None, :] + users)
 
 
 def row_of(table: pd.DataFrame, score: str) -> pd.Series:
@@ -98,16 +110,16 @@ def test_noise_of_the_curve_widens_the_interval_and_lowers_the_ceiling() -> None
     sharp, dull = row_of(clear, "score"), row_of(noisy, "score")
     assert sharp[columns.CI_HIGH] - sharp[columns.CI_LOW] < 0.05
     assert dull[columns.CI_HIGH] - dull[columns.CI_LOW] > 0.3
-    assert row_of(clear, CEILING)[columns.CORRELATION] == 1
-    assert row_of(noisy, CEILING)[columns.CORRELATION] < 0.95
+    assert row_of(clear, SAME_MODELS)[columns.CORRELATION] == 1
+    assert row_of(noisy, SAME_MODELS)[columns.CORRELATION] < 0.95
     for row in (sharp, dull):
         assert row[columns.CI_LOW] <= row[columns.CORRELATION] <= row[columns.CI_HIGH]
 
 
-def test_a_flat_curve_has_a_ceiling_whose_interval_starts_at_zero() -> None:
+def test_a_flat_curve_has_a_ceiling_whose_interval_holds_zero() -> None:
     for seed in range(5):
         table, _ = predictiveness({}, curve_of([0.3] * 6, n_users=500, seed=seed))
-        assert row_of(table, CEILING)[columns.CI_LOW] == 0
+        assert row_of(table, SAME_MODELS)[columns.CI_LOW] <= 0
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.25, 0.5])
@@ -117,14 +129,72 @@ def test_the_ceiling_is_what_the_true_order_reaches_on_average(noise: float) -> 
     for seed in range(30):
         table, _ = predictiveness({"truth": np.arange(6.0)}, curve_of(means, 400, noise, seed), n_boot=100, seed=seed)
         reached.append(row_of(table, "truth")[columns.CORRELATION])
-        ceilings.append(row_of(table, CEILING)[columns.CORRELATION])
+        ceilings.append(row_of(table, SAME_MODELS)[columns.CORRELATION])
     assert np.mean(reached) < 0.99 or noise == 0.1
     assert np.mean(ceilings) == pytest.approx(np.mean(reached), abs=0.08)
 
 
+def ceilings_of(means: list[float], n_seeds: int, luck: float, n_studies: int) -> np.ndarray:
+    found = []
+    for seed in range(n_studies):
+        found.append(_ceiling(trained(means, n_seeds, luck, seed), 0.05, seed)[columns.CORRELATION])
+    return np.array(found)
+
+
+def test_luck_of_training_is_no_truth() -> None:
+    """Equal selections, 1 % luck per training: halves of users repeat it, halves of seeds do not."""
+    equal = [0.30] * 6
+    assert ceilings_of(equal, 1, 0.01, 20).mean() > 0.9  # these very models do differ
+    for n_seeds in (2, 3):
+        found = ceilings_of(equal, n_seeds, 0.01, 60)
+        assert abs(found.mean()) < 3 * found.std() / 60**0.5
+        assert abs(found.mean()) < 0.25
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 4])
+def test_clearly_ordered_selections_have_a_ceiling_near_one(n_seeds: int) -> None:
+    assert ceilings_of([0.20, 0.24, 0.28, 0.32, 0.36, 0.40], n_seeds, 0.01, 10).min() > 0.97
+
+
+@pytest.mark.parametrize(("n_seeds", "low", "high"), [(2, -0.1, 0.05), (3, -0.12, 0.02), (4, -0.1, 0.05)])
+def test_halves_of_seeds_give_what_the_true_order_reaches(n_seeds: int, low: float, high: float) -> None:
+    """80 studies whose trainings have luck of the size of two steps; with 3 seeds the ceiling is a bit too low."""
+    means = [0.30, 0.303, 0.306, 0.309, 0.312, 0.315]
+    studies = [trained(means, n_seeds, 0.02, seed, n_users=100) for seed in range(80)]
+    reached = np.mean([stats.spearmanr(np.arange(6), study.means).statistic for study in studies])
+    found = _reachable(float(np.mean([_agreement(study, seed) for seed, study in enumerate(studies)])))
+    assert low < found - reached < high
+
+
+def test_an_interval_over_seeds_is_wider_by_what_training_adds() -> None:
+    """The spread of resampled curves is that of the mean of independent trainings: sd / sqrt(seeds) per variant."""
+    for n_seeds in (2, 3, 5):
+        variances = [
+            _resampled(trained([0.3] * 6, n_seeds, 0.05, seed, 500), 400, seed).var(axis=0).mean() for seed in range(40)
+        ]
+        expected = (0.3 * 0.05) ** 2 / n_seeds + 2 * 0.01**2 / 500
+        assert np.mean(variances) == pytest.approx(expected, rel=0.2)
+    one, two = (trained([0.30, 0.31, 0.32, 0.33, 0.34, 0.35], n, 0.03, 1) for n in (1, 2))
+    equal_seeds = MeasuredCurve(SIX, np.concatenate([one.per_user, one.per_user]))
+    widths = []
+    for curve in (one, equal_seeds, two):
+        row = row_of(predictiveness({"score": np.arange(6.0)}, curve)[0], "score")
+        widths.append(row[columns.CI_HIGH] - row[columns.CI_LOW])
+    assert widths[0] == pytest.approx(widths[1], abs=1e-12)  # trainings that agree add nothing
+    assert widths[2] > widths[0]
+
+
+def test_a_curve_has_values_per_seed_user_and_selection() -> None:
+    curve = trained([0.1, 0.2, 0.3], 2, 0.1, 0, n_users=50)
+    np.testing.assert_allclose(curve.means, curve.per_user.reshape(100, 3).mean(axis=0))
+    assert (curve.seeds, curve.n_users) == (2, 50)
+    with pytest.raises(ValueError, match=r"expected values \[seeds, users, 3 selections\]; got shape \(50, 3\)"):
+        MeasuredCurve(SIX[:3], curve.per_user[0])
+
+
 def test_depth_is_always_there_to_be_beaten() -> None:
     table, points = predictiveness({}, curve_of([0.1, 0.2, 0.2, 0.2, 0.4, 0.6], noise=0.0))
-    assert table[columns.SCORE].tolist() == [DEPTH_SCORE, CEILING]
+    assert table[columns.SCORE].tolist() == [DEPTH_SCORE, SAME_MODELS]
     rows = points.loc[points[columns.SCORE] == DEPTH_SCORE]
     assert rows[columns.VALUE].tolist() == rows[columns.DEPTH].tolist() == [1, 2, 2, 2, 4, 6]
     np.testing.assert_allclose(rows[columns.MEASURED], [0.1, 0.2, 0.2, 0.2, 0.4, 0.6])

@@ -27,7 +27,9 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help"), ("recommend", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("run", "--help"), ("recommend", "--help"), ("plan", "--help")]
+)
 def test_help_loads_no_heavy_library(arguments):
     done = run(sys.executable, "-c", SNIPPET, *arguments)
     assert done.returncode == 0, done.stderr

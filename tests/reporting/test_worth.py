@@ -21,7 +21,7 @@ OTHER = ("taylor", 0.40, 0.20, 0.60, 0.3, 9)
 
 def worth(*rows: tuple[str, float, float, float, float, int]) -> pd.DataFrame:
     names = ["score", "correlation", "ci_low", "ci_high", "p_value", "n_selections"]
-    return pd.DataFrame(rows, columns=names).assign(n_users=400)
+    return pd.DataFrame(rows, columns=names).assign(n_users=400, seeds=3)
 
 
 def with_values(row: tuple[str, float, float, float, float, int], *values: float) -> tuple:
@@ -71,6 +71,38 @@ def test_undefined_correlations_say_nothing(n: int, phrase: str) -> None:
         f"No cheap score has a rank correlation with the fine-tuned curve: {phrase} both scored and fine-tuned, which "
         "is too few, or all have the same score or the same value."
     )
+
+
+def test_one_training_each_is_said_to_be_the_ceiling_of_these_very_models(own_study: Path) -> None:
+    same = ("perfect-same-models", *CEILING[1:])
+    table = worth(BEST, DEPTH, same).assign(seeds=1)
+    assert "the ceiling, a perfect score for these very models, is 0.96 [0.92, 0.98], which" in finding(table)
+    assert ranked(worth(same, DEPTH, BEST))["score"].to_list() == ["cka-drop", "depth", "perfect-same-models"]
+    table.to_csv(own_study / "predictiveness.csv", index=False)
+    section = worth_section(read_study(own_study))
+    assert "luck in training counts as truth" in section.markdown
+    assert "hold for these selections and for these very models" in section.markdown
+    assert "| a perfect score for these very models (ceiling) | 0.96 [0.92, 0.98] |" in section.markdown
+    (named,) = section.figures
+    shown = " ".join(text.get_text().replace("\n", " ") for text in named.figure.texts)
+    assert "with its interval over users. Ceiling, a perfect score for these very models: 0.96" in shown
+
+
+def test_several_trainings_are_said_to_be_apart(own_study: Path) -> None:
+    worth(BEST, DEPTH, CEILING).to_csv(own_study / "predictiveness.csv", index=False)
+    text = worth_section(read_study(own_study)).markdown
+    assert "half of the training seeds on half of the users" in text
+    assert "Intervals are over users and training seeds" in text
+    assert "very models" not in text
+
+
+def test_the_ceiling_of_an_older_table_is_that_of_the_very_models(own_study: Path) -> None:
+    """Before there was a column `seeds`, `perfect` came from halves of the users, however many seeds there were."""
+    worth(BEST, DEPTH, CEILING).drop(columns="seeds").to_csv(own_study / "predictiveness.csv", index=False)
+    study = read_study(own_study)
+    assert study.scores.predictiveness is not None
+    assert study.scores.predictiveness["score"].to_list() == ["cka-drop", "depth", "perfect-same-models"]
+    assert "luck in training counts as truth" in worth_section(study).markdown
 
 
 @pytest.mark.parametrize("n", [3, 6, 8])

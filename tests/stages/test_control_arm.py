@@ -74,8 +74,8 @@ def test_every_selection_with_layers_has_a_twin_with_a_variants_files(controlled
     }
     assert {path.name for path in controlled.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "controls",
-        "similarity", "curve.csv", "slices.csv", "slice_differences.csv", "decision.json", "controls.json",
-        "predictiveness.csv", "predicted.csv", "costs", "distillation", "student", "report",
+        "similarity", "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json",
+        "controls.json", "predictiveness.csv", "predicted.csv", "costs", "distillation", "student", "report",
     }  # fmt: skip
 
 

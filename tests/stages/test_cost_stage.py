@@ -27,6 +27,7 @@ from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.stages import cost, report
 from layerprobe.stages.cost import measured_jobs
+from layerprobe.stages.decide import decide_study
 from layerprobe.stages.distil import say_other_depth
 from layerprobe.store.atomic import read_json, read_tensors, write_json
 from layerprobe.store.decision import BudgetRow, write_decision
@@ -169,6 +170,35 @@ def decide(study: Path, folder: Path, *flags: str, **changes: object) -> dict[st
     return read_json(study / "decision.json")
 
 
+def valid_ndcg(folder: Path) -> float:
+    """NDCG@10 of validation users among the whole catalogue, as the model's own file has it."""
+    wanted = {"split": "valid", "protocol": "full", "metric": "ndcg", "k": 10}
+    rows = read_json(folder / "metrics.json")["metrics"]
+    return next(row["value"] for row in rows if wanted.items() <= row.items())
+
+
+def ranks_of(study: Path, text: str) -> list[Path]:
+    """The ranks of a selection's variants, one per seed."""
+    first = study / FOLDERS[text] / "ranks.parquet"
+    return sorted({first, *study.glob(f"variants/{text.replace(':', '-')}/seed-*/ranks.parquet")})
+
+
+def test_validation_users_pick_not_test_users(copied: Path, tmp_path: Path) -> None:
+    """Depth 0 is best on validation users and depth 2 on test users, so depth 0 is picked."""
+    for text, test, valid in (("first:0", 50, 0), ("first:2", 1, 50), ("first:4", 0, 60)):
+        for path in ranks_of(copied, text):
+            ranks = pd.read_parquet(path)
+            ranks["n_higher"] = ranks["split"].map({"test": test, "valid": valid}).astype("int32")
+            ranks["n_ties"] = np.int32(0)
+            ranks.to_parquet(path)
+    below_full = read_json(copied / FOLDERS["first:4"] / "metrics.json")["parameters"]["total"] - 1
+    study = Study(load_spec(write_study(tmp_path, budget={"parameters": below_full}), []), copied)
+    decide_study(study)
+    budget = read_json(copied / "decision.json")["budget"]
+    assert (budget["selection"], budget["is_decided"]) == ("first:0", False)
+    assert "picked by validation NDCG@10 (1.0000, the highest within the budget)" in budget["sentence"]
+
+
 def test_a_budget_picks_the_best_within_and_can_be_taken_back(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,8 +207,10 @@ def test_a_budget_picks_the_best_within_and_can_be_taken_back(
     parameters = {text: read_json(copied / folder / "metrics.json")["parameters"]["total"]
                   for text, folder in FOLDERS.items()}  # fmt: skip
     found = decide(copied, tmp_path, "--budget", f"parameters={parameters['first:4'] - 1}")
-    values = {row["selection"]: row["value"] for row in found["depths"] if row["selection"] != "first:4"}
-    expected = found["selection"] or max(values, key=lambda text: (values[text], -parameters[text]))
+    valid = {
+        text: np.mean([valid_ndcg(path.parent) for path in ranks_of(copied, text)]) for text in ("first:0", "first:2")
+    }
+    expected = found["selection"] or max(valid, key=lambda text: (valid[text], -parameters[text]))
     assert found["budget"]["selection"] == expected
     assert found["budget"]["costs"] == {"parameters": parameters[expected]}
     assert f"\nbudget: {found['budget']['sentence']}\n" in capsys.readouterr().out

@@ -20,8 +20,8 @@ from layerprobe.data.batches import query_batch
 from layerprobe.distillation.run import StudentInTraining
 from layerprobe.evaluation.metrics import metric_values
 from layerprobe.evaluation.ranking import Ranking
-from layerprobe.probing import cuts as cuts_module
-from layerprobe.probing.importance import predicted_rise
+from layerprobe.probing.removal import cuts as cuts_module
+from layerprobe.probing.removal.importance import predicted_rise
 from layerprobe.recommender.model import Recommender
 from layerprobe.similarity.importance import LAYER_MEASURES
 from layerprobe.similarity.measures import MEASURES
@@ -191,8 +191,11 @@ def test_greedy_takes_at_each_step_the_layer_that_costs_least(study: Study, meas
 def test_cheap_scores_are_judged_against_the_fine_tuned_variants(study: Study, measured: Path) -> None:
     worth = pd.read_csv(measured / "predictiveness.csv").set_index(columns.SCORE)
     points = pd.read_csv(measured / "predicted.csv")
-    expected = {*LAYER_MEASURES, columns.DROP_ONE, "taylor", "cut-ndcg", "cka-to-full", "depth", "perfect"}
+    expected = {*LAYER_MEASURES, columns.DROP_ONE, "taylor", "cut-ndcg", "cka-to-full", "depth"}
     assert expected <= set(worth.index)
+    n_seeds = len(study.spec.probe.seeds)
+    assert worth.index[-1] == ("perfect" if n_seeds > 1 else "perfect-same-models")
+    assert (worth[columns.SEEDS] == n_seeds).all()
     selections = [each for each in study.selections if each.depth]
     assert worth.loc["depth", columns.N_SELECTIONS] == len(selections)
     assert worth.loc["exit-norm", columns.N_SELECTIONS] == 3  # first:1, first:2, first:4

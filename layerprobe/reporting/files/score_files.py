@@ -74,7 +74,7 @@ def read_score_files(folder: Path) -> ScoreFiles:
         kept=_read_kept(layout.selections),
         greedy=_numbers(layout.greedy, GREEDY),
         student=optional_table(layout.student_similarity, pd.read_parquet, columns.SIMILARITY),
-        predictiveness=_numbers(layout.predictiveness, columns.PREDICTIVENESS),
+        predictiveness=_read_predictiveness(layout.predictiveness),
         predicted=_numbers(layout.predicted, columns.PREDICTED),
     )
 
@@ -93,6 +93,17 @@ def _read_importance(path: Path) -> pd.DataFrame | None:
     if not set(added) & set(table.columns):
         table = table.assign(**dict.fromkeys(added, float("nan")))
     return with_numbers(path, with_columns(path, table, columns.IMPORTANCE), columns.IMPORTANCE)
+
+
+def _read_predictiveness(path: Path) -> pd.DataFrame | None:
+    """Reads the scores; an older table has no column `seeds`, and its ceiling is that of the very models it was of."""
+    table = optional_table(path, pd.read_csv, columns.SPLIT_BY_USERS)
+    if table is None:
+        return None
+    if columns.SEEDS not in table.columns:
+        renamed = table[columns.SCORE].replace(columns.PERFECT_SCORE, columns.SAME_MODELS_SCORE)
+        table = table.assign(**{columns.SCORE: renamed, columns.SEEDS: float("nan")})
+    return with_numbers(path, table, columns.PREDICTIVENESS)
 
 
 def _read_kept(path: Path) -> dict[str, Kept] | None:

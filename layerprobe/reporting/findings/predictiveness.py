@@ -24,7 +24,7 @@ def ranked(predictiveness: pd.DataFrame) -> pd.DataFrame:
     is_part = predictiveness[columns.N_SELECTIONS] < predictiveness[columns.N_SELECTIONS].max()
     place = (
         predictiveness[columns.SCORE]
-        .map({columns.DEPTH_SCORE: 2, columns.PERFECT_SCORE: 3})
+        .map({columns.DEPTH_SCORE: 2, **dict.fromkeys(columns.CEILINGS, 3)})
         .fillna(is_part.astype(int))
     )
     rows = predictiveness.assign(place=place).sort_values(
@@ -53,7 +53,7 @@ def finding(predictiveness: pd.DataFrame) -> str:
         predictiveness: columns `columns.PREDICTIVENESS`, at least one row.
     """
     rows = ranked(predictiveness)
-    scores = rows.loc[~rows[columns.SCORE].isin((columns.DEPTH_SCORE, columns.PERFECT_SCORE))]
+    scores = rows.loc[~rows[columns.SCORE].isin((columns.DEPTH_SCORE, *columns.CEILINGS))]
     n_most = int(rows[columns.N_SELECTIONS].max())
     known = scores.loc[scores[columns.CORRELATION].notna() & (scores[columns.N_SELECTIONS] == n_most)]
     if known.empty:
@@ -68,7 +68,7 @@ def finding(predictiveness: pd.DataFrame) -> str:
             f"fewer than {FEWEST_SELECTIONS} says little, even a high one ({_who(known)} has "
             f"{known[columns.CORRELATION].iloc[0]:.2f})."
         )
-    return _verdict(known, _row(rows, columns.DEPTH_SCORE), _row(rows, columns.PERFECT_SCORE))
+    return _verdict(known, _row(rows, columns.DEPTH_SCORE), ceiling_row(rows))
 
 
 def _verdict(scores: pd.DataFrame, trivial: pd.Series | None, ceiling: pd.Series | None) -> str:
@@ -120,11 +120,22 @@ def _is_shown(best: pd.Series, n_scores: int) -> bool:
 def _ceiling(best: pd.Series, ceiling: pd.Series | None) -> str:
     if ceiling is None or pd.isna(ceiling[columns.CORRELATION]):
         return "; the ceiling is not known"
-    text = f"; the ceiling, {score_name(columns.PERFECT_SCORE)}, is {with_interval(ceiling)}"
+    text = f"; the ceiling, {score_name(str(ceiling[columns.SCORE]))}, is {with_interval(ceiling)}"
     if not ceiling[columns.CI_LOW] > 0:
         return f"{text}, so the measured curve itself may be noise"
     overlap = best[columns.CI_HIGH] >= ceiling[columns.CI_LOW]
     return f"{text}, {'which the score reaches within the intervals' if overlap else 'well above the score'}"
+
+
+def ceiling_row(rows: pd.DataFrame) -> pd.Series | None:
+    """Returns the row of the ceiling, by either name; None where there is none."""
+    found = (_row(rows, name) for name in columns.CEILINGS)
+    return next((row for row in found if row is not None), None)
+
+
+def covers_training(rows: pd.DataFrame) -> bool:
+    """Tells whether several trainings stand behind intervals and ceiling; older tables tell of users alone."""
+    return bool((rows[columns.SEEDS] > 1).any())
 
 
 def _row(rows: pd.DataFrame, name: str) -> pd.Series | None:

@@ -8,7 +8,7 @@ from layerprobe import columns
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.figures.predicted import predicted_figure
 from layerprobe.reporting.files.study_files import StudyFiles
-from layerprobe.reporting.findings.predictiveness import finding, ranked, with_interval
+from layerprobe.reporting.findings.predictiveness import ceiling_row, covers_training, finding, ranked, with_interval
 from layerprobe.reporting.sections.section import Part, Section, absent
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.score_names import score_name
@@ -22,14 +22,25 @@ TEXT = (
     "also fine-tuned. The rank correlation (Spearman) compares the predicted order with the measured one: 1 is the "
     "same order, 0 no relation, -1 the reverse order. Deeper selections are mostly better, so a score that only counts "
     "layers already does well: that is the row `depth`. The ceiling is what a perfect score can be expected to reach, "
-    "since the measured curve is noisy. It is estimated from how well the values on one half of the users agree with "
-    "those on the other half."
+    "since the measured curve is noisy. "
 )
+SEEDS_APART = (
+    "It is estimated from how well the values of half of the training seeds on half of the users agree with those of "
+    "the other seeds on the other users. With few seeds it is rough, and with an odd number a bit too low. At 0 or "
+    "below, the trainings do not repeat each other's order, and there is nothing to predict."
+)
+SAME_MODELS = (
+    "It is estimated from how well the values on one half of the users agree with those on the other half. Both halves "
+    "share the same trainings, so luck in training counts as truth: it is the ceiling for these very models. Other "
+    "trainings may order the selections differently; more seeds (`probe.seeds`) tell."
+)
+OVER_BOTH = "Intervals are over users and training seeds: they hold for these selections, not for others."
+OVER_USERS = "Intervals are over users: they hold for these selections and for these very models, not for others."
 NOTE = (
-    "Intervals are over users: they hold for these selections, not for others. p is the probability that a random "
-    "order correlates at least as well, for one score alone; the sentence above multiplies it by the number of scores, "
-    "because the best of them was picked. Scores of fewer selections are not compared there: exits, for example, only "
-    "know the first layers. All of this is one study: one data set, one backbone, one way to train."
+    "p is the probability that a random order correlates at least as well, for one score alone; the sentence above "
+    "multiplies it by the number of scores, because the best of them was picked. Scores of fewer selections are not "
+    "compared there: exits, for example, only know the first layers. All of this is one study: one data set, one "
+    "backbone, one way to train."
 )
 ALIKE = (
     "The variants of this study start from random layers, not from the layers that were scored. So selections of the "
@@ -39,7 +50,7 @@ ALIKE = (
 HEADERS = ["Score", "Rank correlation", "p", "Selections", "Users"]
 ROLES = {
     columns.DEPTH_SCORE: "depth (trivial: more layers)",
-    columns.PERFECT_SCORE: f"{score_name(columns.PERFECT_SCORE)} (ceiling)",
+    **{name: f"{score_name(name)} (ceiling)" for name in columns.CEILINGS},
 }
 
 
@@ -63,7 +74,9 @@ def _table(study: StudyFiles, worth: pd.DataFrame | None) -> Part:
     if worth is None or worth.empty:
         return Part([absent("how well cheap scores predict", "predictiveness.csv", RUN)])
     rows = [_cells(row) for _, row in ranked(worth).iterrows()]
-    return Part([f"**{finding(worth)}**", *_alike(study), TEXT, markdown.table(HEADERS, rows), NOTE])
+    several = covers_training(worth)
+    text, note = TEXT + (SEEDS_APART if several else SAME_MODELS), f"{OVER_BOTH if several else OVER_USERS} {NOTE}"
+    return Part([f"**{finding(worth)}**", *_alike(study), text, markdown.table(HEADERS, rows), note])
 
 
 def _cells(row: pd.Series) -> list[str]:
@@ -94,11 +107,12 @@ def _metric(study: StudyFiles) -> str:
 
 
 def _caption(study: StudyFiles, worth: pd.DataFrame) -> str:
-    ceiling = worth.loc[worth[columns.SCORE] == columns.PERFECT_SCORE]
+    ceiling = ceiling_row(worth)
     text = f"One point per selection: score (higher is predicted to be better) against test {_metric(study)} after "
     text += "fine-tuning. "
     if len(worth):
-        text += "Above each panel: rank correlation with its interval over users. "
-    if len(ceiling):
-        text += f"Ceiling, {score_name(columns.PERFECT_SCORE)}: {with_interval(ceiling.iloc[0])}. "
+        over = "users and training seeds" if covers_training(worth) else "users"
+        text += f"Above each panel: rank correlation with its interval over {over}. "
+    if ceiling is not None:
+        text += f"Ceiling, {score_name(str(ceiling[columns.SCORE]))}: {with_interval(ceiling)}. "
     return f"{text}Study {study.name}, commit {study.commit}."

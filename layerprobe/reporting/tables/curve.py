@@ -10,7 +10,7 @@ import pandas as pd
 from layerprobe import columns
 from layerprobe.errors import InputError, StudyError
 from layerprobe.kinds import names_of
-from layerprobe.store.decision import DecisionRecord, FloorRow, SelectionRow
+from layerprobe.store.decision import FULL_NEEDED, DecisionRecord, FloorRow, SelectionRow
 from layerprobe.wording import keeps_first
 
 FAMILY = "family"
@@ -90,25 +90,27 @@ def margin_table(decision: DecisionRecord) -> pd.DataFrame:
     Returns:
         Columns name (of a floor, or of a selection other than `first:k`), depth (missing for floors), relative,
         relative_ci_low, relative_ci_high, relative_lower_bound, verdict, chosen. Relative values are shares: -0.02 is
-        2 % below the full model.
+        2 % below the full model. Chosen is what the verdict says to use: a smaller selection or a baseline.
     """
+    advised = None if decision.verdict == FULL_NEEDED else decision.advised
     rows: list[SelectionRow | FloorRow] = [*decision.depths, *decision.baselines]
     full = decision.full.value
     return pd.DataFrame(
         {
-            NAME: [_row_name(row) for row in rows],
+            NAME: [row_name(row) for row in rows],
             columns.DEPTH: pd.array([_row_depth(row) for row in rows], dtype="Int64"),
             RELATIVE: [row.relative for row in rows],
             RELATIVE_LOW: [row.ci_low / full for row in rows],
             RELATIVE_HIGH: [row.ci_high / full for row in rows],
             RELATIVE_BOUND: [row.lower_bound / full for row in rows],
             VERDICT: [row.verdict for row in rows],
-            CHOSEN: [row == decision.chosen for row in rows],
+            CHOSEN: [row == advised for row in rows],
         }
     )
 
 
-def _row_name(row: SelectionRow | FloorRow) -> str:
+def row_name(row: SelectionRow | FloorRow) -> str:
+    """Returns the name of a floor, or of a selection other than `first:k`; empty for those."""
     if isinstance(row, FloorRow):
         return row.name
     return "" if keeps_first(row.text) else row.text

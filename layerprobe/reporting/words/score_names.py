@@ -57,6 +57,7 @@ SCORE_NAMES = {
     "cka-to-full": "CKA to the full model",
     columns.DEPTH_SCORE: "depth",
     columns.PERFECT_SCORE: "a perfect score",
+    columns.SAME_MODELS_SCORE: "a perfect score for these very models",
 }
 
 UNITS = {

@@ -33,7 +33,7 @@ def variant_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
 
 
 def _job(study: Study, selection: LayerSelection, seed: int, folder: Path, from_teacher: bool) -> ModelJob:
-    depends = _depends(study, study.recipe, selection, seed)
+    depends = _depends(study, drawn_with(study.recipe, seed), selection, seed)
     if from_teacher:
         depends["start"] = file_hash_of(study.layout.teacher, WEIGHTS)
     return ModelJob(
@@ -60,7 +60,7 @@ def control_job(study: Study, control: str, selection: LayerSelection, seed: int
         point=Point.of(control, selection, seed),
         folder=study.control_folder(control, selection, seed),
         spec=_depends(study, recipe, selection, seed),
-        build=lambda: build_recommender(recipe, study.item_table, selection, seed),
+        build=lambda: build_recommender(recipe, study.item_table_of(seed), selection, seed),
         training=study.spec.training,
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
@@ -83,7 +83,12 @@ def build_variant(
     start = None
     if from_teacher:
         start, _ = read_tensors(study.layout.teacher / WEIGHTS)
-    return build_recommender(recipe or study.recipe, study.item_table, selection, seed, start)
+    return build_recommender(recipe or study.recipe, study.item_table_of(seed), selection, seed, start)
+
+
+def drawn_with(recipe: RecipeOptions, seed: int) -> RecipeOptions:
+    """Returns the recipe of one training, with the seed that draws its random initial weights."""
+    return replace(recipe, backbone=recipe.backbone.drawn_with(seed))
 
 
 def load_teacher(study: Study) -> Recommender:
@@ -112,7 +117,7 @@ def teacher_key(study: Study, **more: object) -> str:
 
 
 def _depends(study: Study, recipe: RecipeOptions, selection: LayerSelection, seed: int) -> dict[str, object]:
-    table = {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.layout.items, WEIGHTS)}
+    table = {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.table_folder(seed), WEIGHTS)}
     return {
         "selection": selection.text,
         **({} if measured_form(selection.text, study.n_layers) is None else {"layers": list(selection.layers)}),

@@ -15,7 +15,7 @@ from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.decision import DecisionRecord, read_decision
 from layerprobe.store.layout import WEIGHTS
 from layerprobe.store.run_folder import file_hash_of
-from layerprobe.study.jobs.recommenders import build_variant, load_teacher, variant_job
+from layerprobe.study.jobs.recommenders import build_variant, drawn_with, load_teacher, variant_job
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.model_folder import ModelJob, Point
@@ -72,7 +72,7 @@ def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
     plain = variant_job(study, selection, seed)
     depends = {
         **plain.spec,
-        **to_plain(study.student_recipe),
+        **to_plain(drawn_with(study.student_recipe, seed)),
         # Without its selection and seed, which stand above with every other model's.
         "distill": {name: value for name, value in to_plain(spec).items() if name not in ("selection", "every_seed")},
         "teacher": file_hash_of(study.layout.teacher, WEIGHTS),

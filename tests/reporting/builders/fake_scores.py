@@ -42,6 +42,7 @@ class ScoreShape:
     n_users: int
     dim: int
     measures: tuple[str, ...]
+    seeds: int = 1
 
 
 def write_fake_scores(shape: ScoreShape, variants: Mapping[str, tuple[int, float]]) -> None:
@@ -57,7 +58,7 @@ def write_fake_scores(shape: ScoreShape, variants: Mapping[str, tuple[int, float
     write_csv(folder / "greedy.csv", _greedy(shape))
     predicted = _predicted(variants)
     write_csv(shape.folder / "predicted.csv", predicted)
-    write_csv(shape.folder / "predictiveness.csv", _predictiveness(predicted, shape.n_users))
+    write_csv(shape.folder / "predictiveness.csv", _predictiveness(predicted, shape))
 
 
 def _values(measure: str, n_first: int, n_second: int) -> np.ndarray:
@@ -167,11 +168,12 @@ def _predicted(variants: Mapping[str, tuple[int, float]]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _predictiveness(predicted: pd.DataFrame, n_users: int) -> pd.DataFrame:
+def _predictiveness(predicted: pd.DataFrame, shape: ScoreShape) -> pd.DataFrame:
     rows = [
         (name, part[[columns.VALUE, columns.MEASURED]].rank().corr().iloc[0, 1], len(part))
         for name, part in predicted.groupby(columns.SCORE, sort=False)
     ]
-    rows.append(("perfect", 0.97, rows[0][2]))
-    scored = [(name, value, max(-1, value - 0.08), min(1, value + 0.03), 0.001, n, n_users) for name, value, n in rows]
+    rows.append(("perfect" if shape.seeds > 1 else "perfect-same-models", 0.97, rows[0][2]))
+    counts = (shape.n_users, shape.seeds)
+    scored = [(name, value, max(-1, value - 0.08), min(1, value + 0.03), 0.001, n, *counts) for name, value, n in rows]
     return pd.DataFrame(scored, columns=list(columns.PREDICTIVENESS))

@@ -25,6 +25,7 @@ from layerprobe.probing.decide import decide
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.probing.pareto import front_rows
+from layerprobe.probing.verdicts.robustness import robustness
 from layerprobe.store.atomic import read_json, write_csv, write_json, write_parquet, write_yaml
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import DecisionRecord, write_decision
@@ -71,6 +72,7 @@ class FakeStudy:
         self.lengths = generator.integers(3, 40, size=shape.n_users)
         self.popularity = generator.integers(0, 40, size=shape.n_users)
         self.curve: list[pd.DataFrame] = []
+        self.endings: list[dict[str, object]] = []
         self.gaps = np.random.default_rng(1).exponential(100_000, size=shape.n_users).astype(np.int64)
         self.slices: list[pd.DataFrame] = []
         self.sliced: dict[tuple[str, str], SlicedModel] = {}
@@ -89,11 +91,14 @@ class FakeStudy:
         self._student()
         self._scores()
         write_csv(self.folder / "curve.csv", pd.concat(self.curve, ignore_index=True)[list(columns.CURVE)])
+        endings = pd.DataFrame(self.endings).astype({columns.DEPTH: "Int64"})
+        write_csv(self.folder / "convergence.csv", endings[list(columns.CONVERGENCE)])
         slices = pd.concat([rows.astype({columns.DEPTH: "Int64"}) for rows in self.slices], ignore_index=True)
         write_csv(self.folder / "slices.csv", slices[list(columns.SLICES)])
         write_csv(self.folder / "slice_differences.csv", self._differences())
         options = DecisionOptions(n_boot=N_BOOT)
         self._decision(decide(self.variants, self.floors, options).record())
+        write_csv(self.folder / "robustness.csv", robustness(self.variants, self.floors, options, KS))
         if self.shape.has_controls:
             pairs = {each: (self.variants[each], twins) for each, twins in self.twins.items()}
             arm = compare_control("random-init", pairs, options).record()
@@ -109,7 +114,8 @@ class FakeStudy:
         facts = {"device": "cpu", "threads": 2, "calls": {"1": 100, "64": 30}, "rounds": 3}
         write_json(self.folder / "costs" / "costs.json", facts)
         asked = self.shape.budget
-        pick = None if asked is None else pick_within(asked, decision, costs).record()
+        valid = {row.selection: row.value for row in decision.depths}
+        pick = None if asked is None else pick_within(asked, decision, costs, valid).record()
         write_decision(self.folder, replace(decision, budget=pick))
 
     def _costs(self) -> pd.DataFrame:
@@ -199,6 +205,11 @@ class FakeStudy:
             "metrics": metric_table(ranks, KS).to_dict(orient="records"),
         }
         write_json(folder / "metrics.json", described)
+        ending: dict[str, object] = {
+            "epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False,
+            "settings_tried": 1,
+        }  # fmt: skip
+        self.endings.append(ending | {name: described[name] for name in columns.CONVERGENCE if name in described})
         write_parquet(folder / "ranks.parquet", ranks)
         self._add(ranks, point)
 
@@ -243,10 +254,11 @@ class FakeStudy:
         for position, selection in enumerate(self.variants):
             if not selection.depth:
                 continue
-            folder = self.folder / "controls" / "random-init" / selection.folder / "seed-0"
-            ranks = self.ranks(self._skill(selection.depth) - 0.8, 400 + position)
-            self._model(folder, self._point("random-init", selection.text, selection.depth, 0), ranks)
-            self.twins[selection] = [ranks]
+            for seed in self.shape.seeds:
+                folder = self.folder / "controls" / "random-init" / selection.folder / f"seed-{seed}"
+                ranks = self.ranks(self._skill(selection.depth) - 0.8, 400 + position + 1000 * seed)
+                self._model(folder, self._point("random-init", selection.text, selection.depth, seed), ranks)
+                self.twins.setdefault(selection, []).append(ranks)
 
     def _layers(self, text: str) -> list[int] | None:
         return list(parse_selection(text, self.shape.n_layers).layers) if text else None
@@ -273,12 +285,13 @@ class FakeStudy:
             folder = self.folder / "distillation" / "student"
             point = self._point("distilled", selection.text, depth, seed)
             self._model(folder / f"seed-{seed}" if seed != self.shape.seeds[0] else folder, point, ranks)
-        gain = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
+        plain = self.variants[selection]
+        gain = compare_distilled(selection, students, plain, DecisionOptions(), baselines=self.floors)
         write_distilled(self.folder, gain.record("student", selection.text))
 
     def _scores(self) -> None:
         full = self.shape.n_layers
-        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures)
+        shape = ScoreShape(self.folder, full, self.shape.n_users, WIDTH, self.shape.measures, len(self.shape.seeds))
         curve = pd.concat(self.curve, ignore_index=True)
         is_point = (curve[columns.KIND] == "variant") & (curve[columns.METRIC] == "ndcg") & (curve[columns.K] == 10)
         is_part = (curve[columns.SPLIT] == "test") & (curve[columns.PROTOCOL] == "full")
