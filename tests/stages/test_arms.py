@@ -161,7 +161,7 @@ def test_the_plan_lists_every_seed(seeded: Path, tmp_path: Path) -> None:
         "distilled: first:2, seed 1": "done",
         "distilled: first:2, seed 5": "to do",
     }
-    assert [each.floors for each in found if each.kind == "sasrec"] == [3, 0, 0]
+    assert [each.floors for each in found if each.kind == "sasrec"] == [4, 0, 0]
 
 
 def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trained(
