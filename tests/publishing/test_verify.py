@@ -146,7 +146,8 @@ def edit_csv(path: Path, pick: Callable[[list], tuple]) -> None:
         if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", table[column][row])
     ]
     row, column = pick(cells)
-    table.loc[row, column] = repr(float(table.loc[row, column]) * 1.01 + 1e-4)
+    cells_of = table[column].tolist()
+    table[column] = [repr(float(cell) * 1.01 + 1e-4) if place == row else cell for place, cell in enumerate(cells_of)]
     table.to_csv(path, index=False)
 
 
@@ -229,11 +230,11 @@ def other_targets(folder: Path) -> None:
     parquet.write_table(table.set_column(1, "target", pa.array(table["target"].to_pylist()[::-1])), path)
 
 
-def write(name: str, content: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(content) and None
+def write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
 
 
-def remove(name: str) -> Callable[[Path], None]:
+def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
