@@ -25,6 +25,7 @@ from layerprobe.data.sources.raw import SourceOptions
 from layerprobe.data.synthetic import SyntheticOptions
 from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
+from layerprobe.evaluation.few import LEAST_DIFFERING
 from layerprobe.pipeline.run import run_stages
 from layerprobe.probing.probe_heads import ProbeHeadOptions
 from layerprobe.probing.removal import cuts
@@ -36,6 +37,7 @@ from layerprobe.reporting.figures import canvas
 from layerprobe.stages import cost, similarity
 from layerprobe.stages.teacher import exits
 from layerprobe.store.atomic import read_json, read_yaml
+from layerprobe.store.decision import read_decision
 from layerprobe.store.run_folder import differing_keys
 from layerprobe.study.defaults import HASHED, defaults_of, hashed_options
 from layerprobe.study.parser import load_spec
@@ -101,11 +103,39 @@ def unclocked(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in contents(folder).items() if not name.startswith(left_out)}
 
 
-def numbers(value: Any) -> Any:
-    """Returns plain values without their sentences, whose words may change from version to version."""
-    if isinstance(value, dict):
-        return {name: numbers(entry) for name, entry in value.items() if name not in ("sentence", "notes", "reason")}
-    return [numbers(entry) for entry in value] if isinstance(value, list) else value
+def known_points(folder: Path) -> pd.DataFrame:
+    """The curve without the floor that came later; it joins a finished study in its next run."""
+    curve = without_clock(folder)
+    return curve.loc[curve["kind"] != "markov-1-past"].reset_index(drop=True)
+
+
+def assert_same_curve(old: Path) -> None:
+    pd.testing.assert_frame_equal(known_points(old), without_clock(OLD), atol=1e-6)  # resamples are float32
+
+
+def assert_same_decision(old: Path) -> None:
+    """Values and verdicts stay. Bounds of the two selections are wider: fewer than 30 users differ, and they are exact.
+
+    The power of one seed is not told any more.
+    """
+    now, before = (read_decision(folder) for folder in (old, OLD))
+    assert (now.depth, now.selection, now.sequence, now.merged) == (
+        before.depth, before.selection, before.sequence, before.merged,
+    )  # fmt: skip
+    same = ("value", "difference", "relative", "verdict", "not_worse", "seeds", "training_noise")
+    floors = [row for row in now.baselines if row.name != "markov-1-past"]
+    for row, then in zip((*now.depths, *floors), (*before.depths, *before.baselines), strict=True):
+        assert [getattr(row, name) for name in same] == [pytest.approx(getattr(then, name)) for name in same]
+        if row in floors:  # their bounds hold for the new one together
+            continue
+        bounds = [(each.ci_low, -each.ci_high, each.lower_bound) for each in (row, then)]
+        if row.differing is not None and 0 < row.differing < LEAST_DIFFERING:
+            assert all(wide < narrow for wide, narrow in zip(*bounds, strict=True))
+        else:
+            assert bounds[0] == pytest.approx(bounds[1], abs=1e-6)
+    assert before.power.minimal_detectable_relative_difference is not None
+    assert now.power.minimal_detectable_relative_difference is None
+    assert (now.exploratory, before.verdict) == (True, "")
 
 
 @pytest.mark.usefixtures("nothing_made_anew")
@@ -114,13 +144,13 @@ def test_a_study_of_the_version_before_is_opened_and_its_report_drawn(
 ) -> None:
     monkeypatch.setattr(report, "save_figure", canvas.save_figure)
     assert main(["run", str(OLD_SPEC), "--out", str(old)]) == 0
-    pd.testing.assert_frame_equal(without_clock(old), without_clock(OLD))
-    decisions = [pd.json_normalize(numbers(read_json(folder / "decision.json"))) for folder in (old, OLD)]
-    pd.testing.assert_frame_equal(*decisions, rtol=1e-9)
+    assert_same_curve(old)
+    assert_same_decision(old)
     before, after = contents(OLD), contents(old)
-    assert {name: after[name] for name in before if name.startswith(STAY)} == {
-        name: content for name, content in before.items() if name.startswith(STAY)
-    }
+    stay = [name for name in before if name.startswith(STAY) and name != "baselines/done.json"]
+    assert {name: after[name] for name in stay} == {name: before[name] for name in stay}
+    new = set(after) - set(before)
+    assert {name for name in new if name.startswith(STAY)} == {"baselines/ranks-markov-1-past.parquet"}
     assert (old / "report" / "report.md").read_text().startswith("# ")
     assert {path.suffix for path in (old / "report" / "figures").iterdir()} >= {".png", ".svg"}
 
@@ -193,7 +223,7 @@ def test_a_half_trained_model_is_resumed_by_a_version_with_more_options(
         run_stages(Study(other, old), "distill")
     assert main(["distill", str(OLD_SPEC), "--out", str(old)]) == 0
     assert NAME in read_yaml(old / "distillation" / "student" / "spec.yaml")["distill"]["weights"]
-    pd.testing.assert_frame_equal(without_clock(old), without_clock(OLD))
+    assert_same_curve(old)
 
 
 def test_a_key_that_only_the_older_folder_has_is_refused_and_named(

@@ -55,7 +55,8 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
     assert files(selected / "teacher") == MODEL_FILES
     assert {path.name for path in selected.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "slice_differences.csv", "decision.json", "predictiveness.csv", "predicted.csv",
+        "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json", "decisions.jsonl",
+        "robustness.csv", "predictiveness.csv", "predicted.csv",
         "distillation", "student", "costs", "distilled.json", "report",
     }  # fmt: skip
 
@@ -282,7 +283,7 @@ def test_bad_selections_are_refused_in_one_line_before_anything_is_written(
     ],
 )
 def test_a_list_of_layers_needs_no_quotes(written: str, read: list[str], tmp_path: Path) -> None:
-    path = write_study(tmp_path, probe={})
+    path = write_study(tmp_path, probe={"seeds": None})
     path.write_text(path.read_text().replace("probe: {}", f"probe: {{selections: {written}}}"))
     assert load_spec(path, []).probe.selections == read
 

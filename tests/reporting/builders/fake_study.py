@@ -205,9 +205,11 @@ class FakeStudy:
             "metrics": metric_table(ranks, KS).to_dict(orient="records"),
         }
         write_json(folder / "metrics.json", described)
-        ending = {"epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False}
-        named = {name: described[name] for name in columns.CONVERGENCE if name in described}
-        self.endings.append(named | ending | {"settings_tried": 1})
+        ending: dict[str, object] = {
+            "epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False,
+            "settings_tried": 1,
+        }  # fmt: skip
+        self.endings.append(ending | {name: described[name] for name in columns.CONVERGENCE if name in described})
         write_parquet(folder / "ranks.parquet", ranks)
         self._add(ranks, point)
 
@@ -283,7 +285,8 @@ class FakeStudy:
             folder = self.folder / "distillation" / "student"
             point = self._point("distilled", selection.text, depth, seed)
             self._model(folder / f"seed-{seed}" if seed != self.shape.seeds[0] else folder, point, ranks)
-        gain = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
+        plain = self.variants[selection]
+        gain = compare_distilled(selection, students, plain, DecisionOptions(), baselines=self.floors)
         write_distilled(self.folder, gain.record("student", selection.text))
 
     def _scores(self) -> None:
