@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print time and memory of each model; train and write nothing"
     )
     _executor_argument(run)
+    _travel_commands(commands)
     for stage in STAGES:
         needs = " It first runs the stages it needs, unless they are done." if stage.reads else ""
         description = f"{stage.help[:1].upper()}{stage.help[1:]}.{needs}"
@@ -122,6 +123,16 @@ def _rate_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     rates.add_argument("--low", type=float, default=1e-6, help="smallest learning rate (default: 1e-6)")
     rates.add_argument("--high", type=float, default=1.0, help="largest learning rate (default: 1)")
     rates.add_argument("--steps", type=int, default=200, help="number of optimiser steps (default: 200)")
+
+
+def _travel_commands(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    publish = commands.add_parser(
+        "publish", help="write a finished study's results, report and packed ranks to a folder to commit or mail"
+    )
+    publish.add_argument("study", help="folder that `layerprobe run` wrote")
+    publish.add_argument("out", help="new or empty folder, or an earlier publication of this study, which is replaced")
+    verify = commands.add_parser("verify", help="compute every number of a report again from the ranks beside it")
+    verify.add_argument("report", help="folder that `layerprobe publish` or `layerprobe run` wrote")
 
 
 def _plan_command(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -211,6 +222,10 @@ def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:
         from layerprobe.cli import data_commands
 
         return {"prepare": data_commands.prepare_command, "datasets": data_commands.datasets_command}[name]
+    if name in {"publish", "verify"}:
+        from layerprobe.cli import travel_commands
+
+        return {"publish": travel_commands.publish_command, "verify": travel_commands.verify_command}[name]
     if name == "inspect":
         from layerprobe.cli.inspect import inspect_command
 

@@ -104,15 +104,18 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
 
 
 def _report(known: argparse.Namespace, rest: list[str]) -> int:
-    """Draws the report from the study's files, without loading torch; the study's name gives its folder."""
+    """Draws the report from files, without loading torch: of a folder, or of the study that a YAML names."""
     from layerprobe.reporting.report import write_report
     from layerprobe.store.atomic import read_yaml
 
     if rest or known.path or known.budget:
         raise InputError("report reads the study's folder and takes no option but --out")
     path = Path(known.study)
+    if path.is_dir():
+        print(f"report: {write_report(path, known.out)}")
+        return 0
     if known.out is None and not path.is_file():
-        raise InputError(f"a study is a YAML file; there is none at {path}")
+        raise InputError(f"a study is a YAML file or a folder; there is none at {path}")
     if known.out is None:
         spec = read_yaml(path)
         if not isinstance(spec, dict):

@@ -75,7 +75,7 @@ class OrderAudit:
             pairs += f"item id; of the others {_percent(self.ascending_different)}"
         else:
             pairs += f"no times; {_percent(self.ascending_different)} ascend by item id"
-        targets = f"targets of {self.n_evaluated:,} users: {_percent(self.target_ties)} tie with the item before; "
+        targets = f"{self.n_evaluated:,} test targets: {_percent(self.target_ties)} tie with the item before; "
         targets += f"'last id + 1' are {_percent(self.next_raw_id)} by raw id, "
         targets += f"{_percent(self.next_first_appearance)} by first appearance (chance {_percent(self.chance)})"
         return [*flag, pairs, targets, *(f"note: {note}" for note in self.notes)]

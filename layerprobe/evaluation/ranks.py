@@ -22,7 +22,7 @@ from layerprobe.errors import InputError, StudyError
 from layerprobe.evaluation.counts import Candidates, Scores
 from layerprobe.evaluation.negatives import BLOCK, distinct_items, sampled_negatives
 
-FULL = "full"
+FULL = columns.FULL
 POOL = 64 * BLOCK
 
 

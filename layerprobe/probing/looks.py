@@ -23,10 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 from layerprobe import wording
 from layerprobe.errors import InputError
+from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.store.ledger import Ledger
 from layerprobe.store.ledger_lines import Asked, LookLine, PlanLine, differing
 
@@ -35,15 +35,6 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 SHARES = ("margin", "alpha", "prior_noise")
 """Options that are shares, written in per cent."""
 NO_PLAN = "No plan was recorded before the test ranks were read."
-
-
-class HasPlannedSeeds(Protocol):
-    """Options of a decision that may let a study grow."""
-
-    @property
-    def planned_seeds(self) -> int | None:
-        """The largest number of seeds that the study may grow to; None: those it has."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,24 +104,16 @@ is at most 7.5 %.'
     return " ".join([*said, *(look.notes if promises else look.plan_notes)])
 
 
-def check_looks(options: HasPlannedSeeds, seeds: Sequence[int]) -> None:
-    """Checks that the planned number of seeds is one that a study with these seeds can grow to.
+def check_looks(options: DecisionOptions, seeds: Sequence[int]) -> None:
+    """Checks that a study with these seeds can grow to the planned number of seeds.
 
     Raises:
-        InputError: it is below 2, or below the number of seeds.
+        InputError: it has more seeds than that.
     """
-    planned = options.planned_seeds
-    if planned is None:
-        return
-    if planned < 2:
+    if options.planned_seeds is not None and options.planned_seeds < len(seeds):
         raise InputError(
-            f"decision.planned_seeds must be at least 2, since one seed shows nothing about training noise; got "
-            f"{planned}: leave it out, or give the largest number of seeds the study may grow to"
-        )
-    if planned < len(seeds):
-        raise InputError(
-            f"decision.planned_seeds must be at least the number of probe.seeds, which is {len(seeds)}; got {planned}: "
-            "it is the largest number of seeds the study may grow to"
+            f"decision.planned_seeds must be at least the number of probe.seeds, which is {len(seeds)}; got "
+            f"{options.planned_seeds}: it is the largest number of seeds the study may grow to"
         )
 
 

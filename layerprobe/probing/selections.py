@@ -5,11 +5,17 @@ Takes text forms, hands on `LayerSelection`s, the keys of everything that is tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from layerprobe.backbone.selection import LayerSelection, Measured, measured_form, parse_selection
 from layerprobe.errors import InputError
+
+ALL = "all"
+Numbers: TypeAlias = "list[str | int] | int | str"
+Asked: TypeAlias = "Sequence[str | int] | Mapping[str, Numbers] | str | None"
+"""`probe.selections` of a study: texts, numbers by form, or `all`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,70 @@ def distinct_selections(texts: Sequence[str], n_layers: int, measured: Measured 
         if first[selection.layers] is not selection
     ]
     return Family(tuple(sorted(first.values(), key=lambda selection: selection.depth)), tuple(merged), waiting)
+
+
+def study_family(depths: Sequence[int] | str | None, asked: Asked, n_layers: int, measured: Measured) -> Family:
+    """Returns the selections that a study asks for; a text that keeps all layers is the teacher, `first:L`.
+
+    Args:
+        depths: `probe.depths`: numbers k that mean `first:k`, `all`, or None, which means all where nothing is asked.
+        asked: `probe.selections`.
+        n_layers: layers of the backbone.
+        measured: layers kept by the measured forms, as far as they have been measured.
+
+    Raises:
+        InputError: a depth lies outside 0..L, or a selection does not parse or fit.
+
+    >>> [selection.text for selection in study_family([1], ["last:2"], 3, {}).selections]
+    ['first:1', 'last:2', 'first:3']
+    """
+    return distinct_selections(asked_selections(depths, asked, n_layers), n_layers, measured)
+
+
+def asked_depths(depths: Sequence[int] | str | None, asked: Asked, n_layers: int) -> list[int]:
+    """Returns the depths k that a study asks for as `first:k`, the full model's first.
+
+    Args:
+        depths: as for `study_family`.
+        asked: as for `study_family`.
+        n_layers: layers of the backbone.
+
+    Raises:
+        InputError: a depth lies outside 0..L.
+    """
+    numbers = range(n_layers + 1) if depths == ALL or (depths is None and asked is None) else depths or []
+    wrong = [depth for depth in numbers if not 0 <= int(depth) <= n_layers]
+    if wrong:
+        raise InputError(f"probe.depths must lie in 0..{n_layers}, the teacher's depth; got {wrong[0]}")
+    return [n_layers, *map(int, numbers)]
+
+
+def asked_selections(depths: Sequence[int] | str | None, asked: Asked, n_layers: int) -> tuple[str, ...]:
+    """Returns the selections that a study asks for, measured yet or not; the full model first.
+
+    Args:
+        depths: as for `study_family`.
+        asked: as for `study_family`.
+        n_layers: layers of the backbone.
+    """
+    texts = [text for one in selection_texts(asked) for text in every_number(one, n_layers)]
+    return tuple(dict.fromkeys([*(f"first:{depth}" for depth in asked_depths(depths, asked, n_layers)), *texts]))
+
+
+def selection_texts(asked: Asked) -> list[str]:
+    """Returns what `probe.selections` asks for as text forms, `form:all` where every number is meant.
+
+    >>> selection_texts({"first": [1, 2], "last": "all"}), selection_texts("all"), selection_texts(None)
+    (['first:1', 'first:2', 'last:all'], ['first:all'], [])
+    """
+    if asked is None:
+        return []
+    if isinstance(asked, str):
+        return [f"first:{ALL}"]
+    if isinstance(asked, Mapping):
+        lists = {form: numbers if isinstance(numbers, list) else [numbers] for form, numbers in asked.items()}
+        return [f"{form}:{number}" for form, numbers in lists.items() for number in numbers]
+    return [str(text) for text in asked]
 
 
 def every_number(text: str, n_layers: int) -> list[str]:

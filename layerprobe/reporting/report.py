@@ -27,6 +27,7 @@ from layerprobe.reporting.sections.student import student_section
 from layerprobe.reporting.tables.curve import check_consistency
 from layerprobe.store.atomic import write_text
 from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
+from layerprobe.store.manifest import renew_manifest
 
 SECTIONS = (
     SectionEntry(answer_section),
@@ -54,15 +55,19 @@ def write_report(study: str | os.PathLike[str], out: str | os.PathLike[str] | No
 
     Args:
         study: a study folder; only its `curve.csv` must be there.
-        out: folder of the report; None is `study/report`.
+        out: folder of the report; None is `study/report`, or the folder itself where it was published.
 
     Raises:
         InputError: the study folder or its curve is missing or damaged.
         StudyError: the curve contradicts itself, or student and teacher were ranked on different users.
     """
     folder = as_folder("study", study)
+    layout = StudyLayout(folder)
     report = make_report(read_study(folder))
-    return _write(report, StudyLayout(folder).report if out is None else writable_folder("out", out))
+    path = _write(report, layout.drawn if out is None else writable_folder("out", out))
+    if layout.manifest.exists() and path.parent == folder:
+        renew_manifest(folder, [path, *(folder / name for name in figure_files(report))])
+    return path
 
 
 def write_layer_report(study: Path) -> Path:
@@ -101,6 +106,11 @@ def make_report(study: StudyFiles) -> Report:
     sections = [entry.make(study) for entry in SECTIONS]
     text = "\n".join([f"# How many layers? Study {study.name}\n", *(section.markdown for section in sections)])
     return Report(text, [named for section in sections for named in section.figures])
+
+
+def figure_files(report: Report) -> list[str]:
+    """Returns the paths of a report's figures beside its text."""
+    return [f"{FIGURES}/{named.name}{suffix}" for named in report.figures for suffix in FIGURE_SUFFIXES]
 
 
 def _write(report: Report, folder: Path) -> Path:

@@ -5,74 +5,24 @@ They are rebuilt every time, so they always agree with the models.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pandas as pd
-
 from layerprobe.data.recency import read_recency
-from layerprobe.kinds import SCORED_FLOORS
-from layerprobe.probing.curves import CurvePoint, curve_rows
-from layerprobe.probing.exits import EXIT_KINDS
 from layerprobe.stages.tables.convergence import convergence_table
+from layerprobe.stages.tables.points import curve_points, curve_table, trained_folders
 from layerprobe.stages.tables.slices import RankedPoint, difference_table, slice_table, sliced_models
 from layerprobe.store.atomic import write_csv
-from layerprobe.store.model_record import read_model_record
-from layerprobe.store.run_folder import DONE
+from layerprobe.store.rank_source import StoredRanks
 from layerprobe.study.study import Study
-from layerprobe.training.model_folder import read_ranks
 
 
 def run(study: Study) -> None:
     """Writes `curve.csv`, the slices of the models in it, and how each model's training ended."""
     options = study.spec.evaluation
-    points = curve_points(study)
-    tables = [curve_rows(ranks, point, options.ks, options.alpha, options.n_boot) for point, ranks in points]
+    points = curve_points(study.models, StoredRanks())
+    table = curve_table(points, options.ks, options.alpha, options.n_boot)
     _write_slices(study, points)
-    write_csv(study.layout.convergence, convergence_table(study, trained_folders(study)))
-    write_csv(study.layout.curve, pd.concat(tables, ignore_index=True))
-
-
-def curve_points(study: Study) -> list[RankedPoint]:
-    """Returns every finished model, exit and floor with its ranks."""
-    models = [(model_point(folder), read_ranks(folder)) for folder in trained_folders(study)]
-    exits = [
-        (CurvePoint(kind, depth=k, seed=study.spec.probe.seeds[0]), pd.read_parquet(study.layout.exit_ranks(kind, k)))
-        for kind in EXIT_KINDS
-        for k in range(study.n_layers + 1)
-    ]
-    return [*models, *exits, *((CurvePoint(name), ranks) for name, ranks in floor_ranks(study).items())]
-
-
-def trained_folders(study: Study) -> list[Path]:
-    """Returns the folder of every finished model of the curve."""
-    seeds = study.spec.probe.seeds
-    folders = [study.variant_folder(selection, seed) for seed in seeds for selection in study.selections]
-    for control in study.spec.probe.controls:
-        folders += [
-            study.control_folder(control, selection, seed) for seed in seeds for selection in study.control_selections
-        ]
-    folders += [*study.student_folders.values(), *study.sasrec_folders.values()]
-    return [folder for folder in folders if (folder / DONE).exists()]
-
-
-def model_point(folder: Path) -> CurvePoint:
-    """Returns the point of a model folder."""
-    model = read_model_record(folder)
-    return CurvePoint(
-        kind=model.kind,
-        selection=model.selection,
-        depth=model.depth,
-        seed=model.seed,
-        parameters=model.parameters["total"],
-        train_seconds=model.train_seconds,
-        users_per_second=model.users_per_second,
-    )
-
-
-def floor_ranks(study: Study) -> dict[str, pd.DataFrame]:
-    """Returns the ranks of the floors without training, by name; one that this log has no titles for is left out."""
-    paths = {kind.name: study.layout.baseline_ranks(kind.name) for kind in SCORED_FLOORS}
-    return {name: pd.read_parquet(path) for name, path in paths.items() if path.exists()}
+    trained = trained_folders(study.models, StoredRanks())
+    write_csv(study.layout.convergence, convergence_table(study, trained))
+    write_csv(study.layout.curve, table)
 
 
 def _write_slices(study: Study, points: list[RankedPoint]) -> None:

@@ -5,35 +5,28 @@ Everything is computed from the stored ranks every time, so it always agrees wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-
-import pandas as pd
 
 from layerprobe import processes
-from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import BudgetNotMet
-from layerprobe.kinds import SASREC
 from layerprobe.probing.budget import BudgetPick
-from layerprobe.probing.controls import compare_control
 from layerprobe.probing.decide import decide
 from layerprobe.probing.looks import next_look
 from layerprobe.probing.verdicts.robustness import robustness
-from layerprobe.stages.curve import floor_ranks
+from layerprobe.stages.tables.compared import Compared, compared
 from layerprobe.stages.tables.cost_fronts import weigh_costs
-from layerprobe.stages.tables.predictiveness import write_predictiveness
+from layerprobe.stages.tables.predictiveness import CheapScores, predictiveness_tables
+from layerprobe.stages.teacher.cuts import cut_store
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.controls import ControlsRecord, write_controls
 from layerprobe.store.decision import write_decision
 from layerprobe.store.ledger import append_look, read_ledger
 from layerprobe.store.ledger_lines import Found
+from layerprobe.store.rank_source import StoredRanks
 from layerprobe.study.jobs.looks import asked_look
 from layerprobe.study.study import Study
-from layerprobe.sweep.complete import Complete, complete
+from layerprobe.sweep.complete import complete
 from layerprobe.training.log import say
-from layerprobe.training.model_folder import read_ranks
 
 
 def run(study: Study) -> None:
@@ -65,25 +58,20 @@ def decide_study(study: Study) -> None:
         BudgetNotMet: as `run`.
     """
     finished = complete(study)
-    variants = {
-        selection: _ranks_of(finished, partial(study.variant_folder, selection)) for selection in finished.selections
-    }
-    sasrec = [read_ranks(folder) for folder in _counted_floor(study.sasrec_folders, finished.seeds)]
-    floors = {SASREC: sasrec, **floor_ranks(study)}
-    trained = {SASREC: sasrec, **{selection.text: tables for selection, tables in variants.items()}}
-    asked = asked_look(study, finished.seeds, trained)
+    ranks = compared(study.models, StoredRanks())
+    asked = asked_look(study, ranks.seeds, ranks.trained)
     look = next_look(read_ledger(study.folder), asked)
-    decision = decide(variants, floors, study.spec.decision, look)
+    decision = decide(ranks.variants, ranks.floors, study.spec.decision, look)
     record = decision.record(merged=study.family.merged, notes=finished.notes)
-    pick = weigh_costs(study, record, variants)
+    pick = weigh_costs(study, record, ranks.variants)
     found = Found(record.power.n_users, record.verdict, record.selection, record.depth, record.sentence)
     append_look(study.folder, asked, look.level, found)  # first, so that no decision is ever seen without its line
     write_decision(study.folder, replace(record, budget=None if pick is None else pick.record()))
     say(f"decision: {decision.sentence}")
-    looks = robustness(variants, floors, study.spec.decision, study.spec.evaluation.ks, decision.level)
+    looks = robustness(ranks.variants, ranks.floors, study.spec.decision, study.spec.evaluation.ks, decision.level)
     write_csv(study.layout.robustness, looks)
-    _compare_controls(finished, variants)
-    write_predictiveness(study, variants)
+    _compare_controls(study, ranks)
+    _write_predictiveness(study, ranks)
     _require_met(study, pick)  # last, so that nothing else is lost
 
 
@@ -99,29 +87,20 @@ def _require_met(study: Study, pick: BudgetPick | None) -> None:
         )
 
 
-def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
-    """Returns a baseline's folders of the compared seeds; one that was trained once is compared with every seed."""
-    return list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
-
-
-def _ranks_of(finished: Complete, folder: Callable[[int], Path]) -> list[pd.DataFrame]:
-    """Returns the ranks of one selection, one table per compared seed."""
-    return [read_ranks(folder(seed)) for seed in finished.seeds]
-
-
-def _compare_controls(finished: Complete, variants: Mapping[LayerSelection, list[pd.DataFrame]]) -> None:
+def _compare_controls(study: Study, ranks: Compared) -> None:
     """Writes `controls.json`; deletes an older one where the study has no control arm any more."""
-    study = finished.study
-    path, arms = study.layout.control_comparison, []
-    for control in study.spec.probe.controls:
-        pairs = {
-            selection: (variants[selection], _ranks_of(finished, partial(study.control_folder, control, selection)))
-            for selection in finished.twins(control)
-        }
-        if pairs:
-            arms.append(compare_control(control, pairs, study.spec.decision))
-            say(f"controls: {arms[-1].sentence}")
+    arms = ranks.control_arms(study.spec.decision)
+    for arm in arms:
+        say(f"controls: {arm.sentence}")
     if arms:
         write_controls(study.folder, ControlsRecord(controls=tuple(arm.record() for arm in arms)))
     else:
-        path.unlink(missing_ok=True)
+        study.layout.control_comparison.unlink(missing_ok=True)
+
+
+def _write_predictiveness(study: Study, ranks: Compared) -> None:
+    """Writes `predictiveness.csv` and `predicted.csv`."""
+    scores = CheapScores(study.layout, study.n_layers, cut_store(study).read_layers(), StoredRanks())
+    table, points = predictiveness_tables(scores, ranks.variants, study.spec.decision, study.spec.evaluation.alpha)
+    write_csv(study.layout.predicted, points)
+    write_csv(study.layout.predictiveness, table)

@@ -9,10 +9,13 @@ from layerprobe.backbone.selection import LayerSelection, measured_form, parse_s
 from layerprobe.errors import NothingToDistil
 from layerprobe.stages.planned import Planned
 from layerprobe.stages.similarity import compare_student
-from layerprobe.stages.tables.distillation_gain import write_distillation_gain
+from layerprobe.stages.tables.distillation_gain import distillation_gain
 from layerprobe.store.decision import read_decision
+from layerprobe.store.distilled import write_distilled
 from layerprobe.store.model_record import read_model_record
+from layerprobe.store.rank_source import StoredRanks
 from layerprobe.study.jobs.students import distill_job, kept_by, student_of, student_selection
+from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
 from layerprobe.training.model_folder import load_trained, train_and_rank
@@ -37,7 +40,20 @@ def run(study: Study) -> None:
         train_and_rank(job, study.ranking, study.tracking)
     trained = partial(load_trained, jobs[0].folder, jobs[0].build)
     processes.on_main(lambda: compare_student(study, jobs[0].folder, lambda: student_of(trained())))
-    processes.on_main(lambda: write_distillation_gain(study, selection))
+    processes.on_main(lambda: _write_gain(study, selection))
+
+
+def _write_gain(study: Study, selection: LayerSelection) -> None:
+    """Compares the student with plain fine-tuning of its layers; an older comparison is deleted where there is none."""
+    spec = to_plain(study.spec)
+    record = distillation_gain(study.models, StoredRanks(), selection, spec, study.spec.decision)
+    if record is not None:
+        write_distilled(study.folder, record)
+        say(f"distilled: {record.sentence}")
+        return
+    study.layout.distilled.unlink(missing_ok=True)
+    if any(one.layers == selection.layers for one in study.selections):
+        say("distilled: not compared, since no training seed has both the student and a finished plain model")
 
 
 def plan(study: Study) -> list[Planned]:

@@ -8,7 +8,7 @@ from layerprobe import columns
 from layerprobe.distillation.run import StudentInTraining
 from layerprobe.export.student import StudentSource, write_student
 from layerprobe.probing.curves import curve_rows
-from layerprobe.stages.curve import model_point
+from layerprobe.stages.tables.points import model_point
 from layerprobe.store.layout import WEIGHTS
 from layerprobe.store.run_folder import file_hash_of
 from layerprobe.study.jobs.students import distill_job, student_selection

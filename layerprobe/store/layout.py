@@ -258,6 +258,30 @@ class StudyLayout:
         return self.folder / "report"
 
     @property
+    def packed(self) -> Path:
+        """In a published folder the ranks of all models, one file per part."""
+        return self.folder / "ranks"
+
+    @property
+    def packed_record(self) -> Path:
+        """Which models and parts they hold, and which did not travel."""
+        return self.packed / "packed.json"
+
+    def packed_part(self, split: str, protocol: str) -> Path:
+        """Ranks of all models in one part."""
+        return self.packed / f"{split}-{protocol}.parquet"
+
+    @property
+    def manifest(self) -> Path:
+        """Hashes of all files of a published folder; no other folder has it."""
+        return self.folder / "manifest.json"
+
+    @property
+    def drawn(self) -> Path:
+        """Folder of `report.md`: a published folder itself, else `report/`."""
+        return self.folder if self.manifest.exists() else self.report
+
+    @property
     def tracking(self) -> Path:
         """Files of trackers."""
         return self.folder / "tracking"

@@ -34,12 +34,14 @@ def look_of(folder: Path, decision: dict[str, Any]) -> LookLine | None:
         options = {name: decision[name] for name in ALWAYS}
         options |= {name: decision.get(name, getattr(DecisionRecord, name)) for name in LATER}
         rows = decision["depths"]
+        texts = [row.get("selection") or f"first:{row['depth']}" for row in rows]
+        texts += [merged[0] for merged in decision.get("merged", [])]  # asked for, too
         return LookLine(
             time=None,
             number=1,
             options=options,
             seeds=_seeds(folder, max(row.get("seeds", 1) for row in rows)),
-            selections=tuple(sorted(row.get("selection") or f"first:{row['depth']}" for row in rows)),
+            selections=tuple(sorted(texts)),
             ranks=None,
             n_users=decision["power"]["n_users"],
             level=options["alpha"],

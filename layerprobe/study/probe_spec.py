@@ -8,10 +8,8 @@ from typing import Literal
 
 from layerprobe.errors import InputError
 from layerprobe.probing.probe_heads import ProbeHeadOptions
+from layerprobe.probing.selections import Numbers, selection_texts
 from layerprobe.study.spec_rules import require_seeds
-
-ALL = "all"
-Numbers = list[str | int] | int | str
 
 
 @dataclass(frozen=True)
@@ -67,22 +65,7 @@ class ProbeSpec:
     @property
     def texts(self) -> list[str]:
         """The selections beside `depths` as text forms, `form:all` where every number is meant."""
-        if self.selections is None:
-            return []
-        if isinstance(self.selections, str):
-            return [f"first:{ALL}"]
-        if isinstance(self.selections, dict):
-            return [text for form, numbers in self.selections.items() for text in _of_form(form, numbers)]
-        return [str(text) for text in self.selections]
-
-
-def _of_form(form: str, numbers: Numbers) -> list[str]:
-    """Returns `form:number` of each number.
-
-    >>> _of_form("first", [1, 2]), _of_form("last", "all"), _of_form("keep", ["0,3"])
-    (['first:1', 'first:2'], ['last:all'], ['keep:0,3'])
-    """
-    return [f"{form}:{number}" for number in (numbers if isinstance(numbers, list) else [numbers])]
+        return selection_texts(self.selections)
 
 
 def _rejoined(entries: list[str | int]) -> list[str]:

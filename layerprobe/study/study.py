@@ -18,11 +18,12 @@ from layerprobe.errors import InputError
 from layerprobe.evaluation.ranking import Ranking
 from layerprobe.evaluation.ranks import Protocols
 from layerprobe.items.table import load_item_table
-from layerprobe.probing.selections import Family, distinct_selections, every_number
+from layerprobe.probing.selections import Family, asked_selections, every_number, study_family
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json
-from layerprobe.store.layout import StudyLayout, seed_folder
-from layerprobe.study.probe_spec import ALL
+from layerprobe.store.layout import StudyLayout
+from layerprobe.study.model_folders import ModelFolders, StudyModels
+from layerprobe.study.plain_study import read_measured
 from layerprobe.study.spec import StudySpec
 from layerprobe.training.tracking import Tracking
 
@@ -58,15 +59,7 @@ class Study:
     @property
     def measured(self) -> Measured:
         """Layers kept by the measured forms, as far as the similarity stage has measured them."""
-        path = self.layout.selections
-        if not path.exists():
-            return {}
-        try:
-            return {form: kept["kept"] for form, kept in read_json(path).items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path} is damaged ({' '.join(str(error).split())}); delete it and run the similarity stage"
-            ) from error
+        return read_measured(self.layout)
 
     @property
     def asked_forms(self) -> set[str]:
@@ -91,26 +84,13 @@ class Study:
         Raises:
             InputError: a depth lies outside 0..L, or a selection does not parse or fit.
         """
-        texts = [f"first:{depth}" for depth in self._depths]
-        return distinct_selections([*texts, *self.asked_texts], self.n_layers, self.measured)
-
-    @property
-    def _depths(self) -> list[int]:
-        """The depths that the spec asks for, the full model's first."""
         probe = self.spec.probe
-        depths = probe.depths
-        if depths == ALL or (depths is None and probe.selections is None):
-            depths = list(range(self.n_layers + 1))
-        depths = depths or []
-        wrong = [depth for depth in depths if not 0 <= depth <= self.n_layers]
-        if wrong:
-            raise InputError(f"probe.depths must lie in 0..{self.n_layers}, the teacher's depth; got {wrong[0]}")
-        return [self.n_layers, *depths]
+        return study_family(probe.depths, probe.selections, self.n_layers, self.measured)
 
     @property
     def asked_selections(self) -> tuple[str, ...]:
         """Selections that the spec asks for, measured yet or not; the full model first."""
-        return tuple(dict.fromkeys([*(f"first:{depth}" for depth in self._depths), *self.asked_texts]))
+        return asked_selections(self.spec.probe.depths, self.spec.probe.selections, self.n_layers)
 
     @property
     def selections(self) -> tuple[LayerSelection, ...]:
@@ -185,35 +165,37 @@ class Study:
         """Trackers that follow the trainings."""
         return Tracking(tuple(self.spec.trackers), self.spec.name, self.layout.tracking)
 
-    def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
-        """Folder of one variant; the full model with the first seed is the teacher itself.
+    @property
+    def folders(self) -> ModelFolders:
+        """Where its models lie."""
+        probe, distill = self.spec.probe, self.spec.distill
+        every_sasrec = self.spec.items.every_seed
+        return ModelFolders(
+            self.layout, tuple(probe.seeds), probe.start, distill.name, distill.every_seed, every_sasrec
+        )
 
-        Where variants start from the trained teacher, the full model does so too, in a folder of its own: otherwise a
-        model that was trained once would be compared with variants that were trained twice.
-        """
-        is_full = selection.depth == self.n_layers and seed == self.spec.probe.seeds[0]
-        if is_full and self.spec.probe.start == "backbone":
-            return self.layout.teacher
-        return self.layout.variant(selection.folder, seed)
+    @property
+    def models(self) -> StudyModels:
+        """Its models, as far as their selections are measured."""
+        return StudyModels(self.folders, self.selections, tuple(self.spec.probe.controls))
+
+    def variant_folder(self, selection: LayerSelection, seed: int) -> Path:
+        """Folder of one variant; the full model with the first seed is the teacher itself."""
+        return self.folders.variant(selection, seed)
 
     def control_folder(self, control: str, selection: LayerSelection, seed: int) -> Path:
         """Folder of a variant's twin in a control arm."""
-        return self.layout.control(control, selection.folder, seed)
+        return self.folders.control(control, selection, seed)
 
     @property
     def sasrec_folders(self) -> dict[int, Path]:
         """SASRec's model folder per seed; the first one's table is the item table of every model."""
-        return self._folders(self.layout.items, self.spec.items.every_seed)
+        return self.folders.sasrec
 
     @property
     def student_folders(self) -> dict[int, Path]:
         """The student's model folder per seed; the first one's model is exported."""
-        return self._folders(self.layout.distillation / self.spec.distill.name, self.spec.distill.every_seed)
-
-    def _folders(self, folder: Path, every_seed: bool) -> dict[int, Path]:
-        """The model of the first seed is in `folder` itself, as in a study of one seed; the others are below it."""
-        first, *others = self.spec.probe.seeds
-        return {first: folder, **{seed: folder / seed_folder(seed) for seed in (others if every_seed else [])}}
+        return self.folders.students
 
     @property
     def student_selection(self) -> LayerSelection | None:

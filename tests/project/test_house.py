@@ -11,13 +11,13 @@ MOST_FILES = 16
 GROWN = {"layerprobe.similarity": 22, "layerprobe.probing": 18}
 """Folders that were larger before the limit came; they may shrink."""
 PLACES = {
-    "teacher", "variants", "controls", "items", "baselines", "exits", "similarity", "costs", "distillation", "student",
-    "report", "data", "tracking", "lr", "study.yaml", "provenance.json", "curve.csv", "slices.csv", "decision.json",
-    "convergence.csv", "robustness.csv", "slice_differences.csv", "controls.json", "distilled.json",
-    "predictiveness.csv", "predicted.csv", "ranks.parquet", "metrics.json", "spec.yaml", "checkpoint",
-    "failed.json", "halted.json", "similarity.parquet", "importance.csv",
-    "blocks.csv", "states.csv", "null.csv", "selections.json", "greedy.csv", "costs.csv", "costs.json", "front.csv",
-    "probe_heads.safetensors", "item_table.safetensors", "decisions.jsonl",
+    "teacher", "variants", "controls", "items", "baselines", "exits", "similarity", "costs", "distillation",
+    "student", "report", "data", "tracking", "lr", "study.yaml", "provenance.json", "curve.csv", "slices.csv",
+    "decision.json", "convergence.csv", "robustness.csv", "slice_differences.csv", "controls.json", "distilled.json",
+    "predictiveness.csv", "predicted.csv", "ranks.parquet", "metrics.json", "spec.yaml", "checkpoint", "failed.json",
+    "halted.json", "similarity.parquet", "importance.csv", "blocks.csv", "states.csv", "null.csv", "selections.json",
+    "greedy.csv", "costs.csv", "costs.json", "front.csv", "probe_heads.safetensors", "item_table.safetensors",
+    "decisions.jsonl", "manifest.json", "packed.json",
 }  # fmt: skip
 OTHER_FOLDERS = {"layerprobe.store.layout", "layerprobe.export.student", "layerprobe.data.sources.table"}
 """The layout itself; a student's folder and a log's folder have files of their own."""

@@ -30,8 +30,9 @@ ALLOWED = {
     "study": MEASURE | {"export"},
     "sweep": MEASURE | {"study"},
     "stages": MEASURE | {"export", "reporting", "study", "sweep"},
+    "publishing": BASE | {"store", "data", "evaluation", "probing", "reporting", "study", "stages.tables"},
     "pipeline": MEASURE | {"export", "reporting", "study", "sweep", "stages"},
-    "cli": MEASURE | {"export", "reporting", "study", "sweep", "stages", "pipeline"},
+    "cli": MEASURE | {"export", "reporting", "study", "sweep", "stages", "publishing", "pipeline"},
 }
 FRONT_DOOR = {"layerprobe", "layerprobe.__main__"}  # the public names and `python -m` may reach anything
 

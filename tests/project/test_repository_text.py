@@ -15,6 +15,8 @@ FORBIDDEN = tuple(
 BINARY = {".png", ".gz", ".parquet", ".safetensors"}
 # A study of an older version, which a test opens: no newer code could write it, so its few small files are kept.
 OLD_STUDY = Path("tests/study/old_study")
+# Published reports, whose ranks travel with them.
+REPORTS = Path("reports")
 
 
 def repository_files(root: Path) -> list[Path]:
@@ -55,7 +57,25 @@ def test_no_results_folder_or_data_is_part_of_the_repository(root):
     tracked = [path.relative_to(root) for path in repository_files(root)]
     assert [str(path) for path in tracked if path.parts[0] in {"runs", ".venv", "shared"}] == []
     data = [path for path in tracked if path.suffix in {".gz", ".parquet", ".safetensors", ".pkl"}]
-    assert [str(path) for path in data if OLD_STUDY not in path.parents] == []
+    stray = [path for path in data if OLD_STUDY not in path.parents and not is_of_report(path)]
+    assert [str(path) for path in stray] == []
+
+
+def is_of_report(path: Path) -> bool:
+    """Whether it is a Parquet file at a place that `layerprobe publish` gives it: never of a log or a catalogue."""
+    inside = path.parts[2:-1]
+    return path.parts[0] == "reports" and path.suffix == ".parquet" and inside in {("ranks",), ("similarity",)}
+
+
+def test_a_report_may_hold_ranks_but_no_log():
+    assert is_of_report(REPORTS / "demo/ranks/test-full.parquet")
+    others = ("demo/data/interactions.parquet", "demo/items.parquet", "demo/ranks/model.safetensors")
+    assert not any(is_of_report(REPORTS / name) for name in others)
+
+
+def test_the_ranks_of_each_report_are_small(root):
+    for folder in (root / REPORTS).iterdir():
+        assert sum(path.stat().st_size for path in folder.glob("ranks/*")) < 9 * 2**20
 
 
 def test_the_one_study_that_is_kept_is_small_and_has_no_report(root):

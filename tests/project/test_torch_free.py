@@ -63,7 +63,7 @@ def failures_without_torch(names: list[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def failed(modules) -> dict[str, str]:
-    reporting = [name for name in modules if name.startswith("layerprobe.reporting.")]
+    reporting = [name for name in modules if name.startswith(("layerprobe.reporting.", "layerprobe.publishing."))]
     assert len(reporting) >= 3
     return failures_without_torch([*NO_TORCH, *reporting, NEEDS_TORCH])
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from layerprobe import columns
+from layerprobe.publishing.verify import verify
 from layerprobe.reporting import report
 from layerprobe.reporting.figures.canvas import NamedFigure
 from layerprobe.reporting.tables.layers import NULL_HIGH, NULL_LOW, NULL_VALUE
@@ -18,7 +19,11 @@ from layerprobe.store.decision import read_decision
 from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
-NAMES = sorted(path.name for path in REPORTS.iterdir() if path.is_dir())
+FOLDERS = sorted(path for path in REPORTS.iterdir() if path.is_dir())
+PUBLISHED = [path.name for path in FOLDERS if StudyLayout(path).manifest.exists()]
+"""With ranks: everything in them is computed again."""
+NAMES = [path.name for path in FOLDERS if path.name not in PUBLISHED]
+"""Of versions that published no ranks: they are drawn again from what there is."""
 NULL = {NULL_VALUE: columns.VALUE, NULL_LOW: columns.CI_LOW, NULL_HIGH: columns.CI_HIGH}
 NOT_COMMITTED = ("data facts", "what may mislead the measures", "the layers that the scores keep", "the teacher")
 
@@ -62,7 +67,25 @@ def write_table(folder: Path, named: NamedFigure) -> None:
 
 
 def test_there_are_reports() -> None:
-    assert {"demo", "movielens-100k", "positive-control"} <= set(NAMES)
+    assert {"demo", "movielens-100k", "positive-control"} <= {*NAMES, *PUBLISHED}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_number_of_a_published_report_follows_from_its_ranks(name: str) -> None:
+    checks = list(verify(REPORTS / name))
+    assert {"curve.csv", "decision.json", REPORT} <= {checked.name for checked in checks}
+    assert {checked.name: checked.differences[:3] for checked in checks if checked.differences} == {}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_report_is_drawn_again_to_the_same_bytes(name: str, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "save_figure", write_table)
+        page = report.write_report(REPORTS / name, tmp_path)
+    assert page.read_bytes() == (REPORTS / name / REPORT).read_bytes()
+    tables = {path.name: path.read_bytes() for path in (tmp_path / FIGURES).iterdir()}
+    assert tables == {path.name: path.read_bytes() for path in (REPORTS / name / FIGURES).glob("*.csv")}
 
 
 def test_drawn_again_every_figure_shows_the_same_numbers(committed: Path, drawn: Path) -> None:

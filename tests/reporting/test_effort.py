@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -136,8 +137,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         (lambda table: table.assign(epochs="many"), "cannot be read"),
     ],
 )
-def test_a_damaged_table_is_one_line(change: object, said: str, tmp_path: Path) -> None:
-    assert callable(change)
+def test_a_damaged_table_is_one_line(change: Callable[[pd.DataFrame], pd.DataFrame], said: str, tmp_path: Path) -> None:
     path = tmp_path / "convergence.csv"
     change(table_of(FULL, SASREC)).to_csv(path, index=False)
     with pytest.raises(InputError, match=rf"convergence\.csv {said}"):

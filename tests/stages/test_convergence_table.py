@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,14 +17,15 @@ from layerprobe.store.atomic import read_json
 from layerprobe.study.parser import load_spec
 from layerprobe.study.study import Study
 
-KEYS = ["kind", "selection", "seed"]
+Key = tuple[str, str, int]
 
 
-def table_of(study: Path) -> pd.DataFrame:
-    return pd.read_csv(study / "convergence.csv").fillna({"selection": ""}).set_index(KEYS)
+def rows_of(study: Path) -> dict[Key, dict[str, Any]]:
+    rows = pd.read_csv(study / "convergence.csv").fillna({"selection": ""}).to_dict("records")
+    return {(row["kind"], row["selection"], row["seed"]): row for row in rows}
 
 
-def models_of(study: Path) -> dict[tuple[str, str, int], Path]:
+def models_of(study: Path) -> dict[Key, Path]:
     described = {path.parent: read_json(path) for path in study.rglob("metrics.json")}
     return {(each["kind"], each["selection"], each["seed"]): folder for folder, each in described.items()}
 
@@ -32,11 +35,11 @@ def opened(study: Path, folder: Path, **changes: object) -> Study:
 
 
 def test_every_trained_model_has_a_row_of_its_own_files(finished: Path) -> None:
-    table = table_of(finished)
+    rows = rows_of(finished)
     assert tuple(pd.read_csv(finished / "convergence.csv").columns) == columns.CONVERGENCE
-    assert sorted(table.index) == sorted(models_of(finished))
+    assert sorted(rows) == sorted(models_of(finished))
     for key, folder in models_of(finished).items():
-        row, model = table.loc[key], read_json(folder / "metrics.json")
+        row, model = rows[key], read_json(folder / "metrics.json")
         for name in ("epochs", "best_epoch", "train_seconds"):
             assert row[name] == model[name]
         logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -52,11 +55,11 @@ def test_a_lost_log_and_learning_rate_tests_are_seen(copied: Path, tmp_path: Pat
         folder.mkdir(parents=True)
         pd.DataFrame({"learning_rate": range(rates)}).to_csv(folder / "range.csv", index=False)
     curve.run(opened(copied, tmp_path))
-    table = table_of(copied)
-    assert pd.isna(table.loc[("variant", "first:4", 0), "slope"])
+    rows = rows_of(copied)
+    assert math.isnan(rows["variant", "first:4", 0]["slope"])
     expected = {"first:0": 1, "first:2": 1 + 5, "first:4": 1 + 7, "": 1 + 3}
-    for (kind, selection, _), tried in table["settings_tried"].items():
-        assert tried == (1 if kind == "distilled" else expected[selection])
+    for (kind, selection, _), row in rows.items():
+        assert row["settings_tried"] == (1 if kind == "distilled" else expected[selection])
 
 
 def test_a_teacher_that_is_no_variant_has_a_row_of_its_own(copied: Path, tmp_path: Path) -> None:

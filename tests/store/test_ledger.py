@@ -222,6 +222,12 @@ def test_an_older_decision_taken_again_is_its_only_line(tmp_path: Path) -> None:
     assert len(StudyLayout(tmp_path).ledger.read_text().splitlines()) == 1
 
 
+def test_selections_that_an_older_version_merged_were_asked_for(tmp_path: Path) -> None:
+    write_json(tmp_path / "decision.json", {**OLD, "merged": [["keep:0", "first:1"]]})
+    (look,) = read_ledger(tmp_path).looks
+    assert look.selections == ("first:1", "first:4", "keep:0")
+
+
 def test_an_older_decision_without_a_rule_had_the_rule_of_its_version(tmp_path: Path) -> None:
     write_json(
         tmp_path / "decision.json", {name: value for name, value in OLD.items() if name not in ("rule", "cover")}

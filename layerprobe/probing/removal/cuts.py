@@ -7,50 +7,16 @@ NDCG@10 in one column per set of layers, so an interrupted run resumes where it 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from layerprobe import columns, processes
+from layerprobe import processes
 from layerprobe.evaluation.ranking import Ranking
+from layerprobe.probing.removal.cut_store import CutStore
 from layerprobe.probing.removal.importance import only_layers
 from layerprobe.recommender.model import Recommender
-from layerprobe.store.atomic import write_parquet
-
-KEY = "key"
-
-
-@dataclass(frozen=True)
-class CutStore:
-    """Where values are stored between runs.
-
-    Attributes:
-        path: the file.
-        key: hash of the model and the users; a file of another key is not read and is replaced.
-    """
-
-    path: Path
-    key: str
-
-    def read(self) -> dict[str, np.ndarray]:
-        """Returns what is stored, by the layers kept as text; nothing where the file is of another key."""
-        if not self.path.exists():
-            return {}
-        table = pd.read_parquet(self.path)
-        if (table[KEY] != self.key).any():
-            return {}
-        return {str(name): table[name].to_numpy() for name in table.columns if name not in (KEY, columns.USER)}
-
-    def read_layers(self) -> dict[tuple[int, ...], np.ndarray]:
-        """Returns what is stored, by the layers kept; ranks nothing, so the main process may call it alone."""
-        return {tuple(int(layer) for layer in name.split(",") if layer): values for name, values in self.read().items()}
-
-    def write(self, users: np.ndarray, values: dict[str, np.ndarray]) -> None:
-        """Writes all values."""
-        write_parquet(self.path, pd.DataFrame({KEY: self.key, columns.USER: users, **values}))
 
 
 class CutValues:

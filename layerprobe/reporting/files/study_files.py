@@ -25,6 +25,7 @@ from layerprobe.store.decision import DecisionRecord, read_decision
 from layerprobe.store.distilled import DistilledRecord, read_distilled
 from layerprobe.store.layout import METRICS, RANKS, StudyLayout, student_folders
 from layerprobe.store.model_record import ModelRecord, read_model_record
+from layerprobe.store.rank_source import RankSource, rank_source
 
 SLICE_NUMBERS = {
     columns.DEPTH: "Int64",
@@ -131,6 +132,7 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
     has_curve = layout.curve.exists()
     if needs_curve and not has_curve:
         raise InputError(f"{layout.curve} is missing; a report needs it: run the study's curve stage first")
+    ranks = rank_source(layout)
     return StudyFiles(
         folder=folder,
         curve=read_curve(layout.curve) if has_curve else pd.DataFrame(columns=list(columns.CURVE)),
@@ -147,8 +149,8 @@ def read_study(folder: Path, needs_curve: bool = True) -> StudyFiles:
         spec=optional(layout.spec, read_yaml),
         cost=read_cost_files(folder),
         scores=read_score_files(folder),
-        teacher=_read_model(layout.teacher),
-        students=tuple(_read_students(layout.distillation)),
+        teacher=_read_model(layout.teacher, ranks),
+        students=tuple(_read_students(layout.distillation, ranks)),
     )
 
 
@@ -172,15 +174,15 @@ def _read_layers(layout: StudyLayout) -> dict[str, tuple[int, ...]]:
     return {model.selection: model.layers for model in models if model.layers is not None}
 
 
-def _read_students(folder: Path) -> list[ModelFiles]:
-    students = [_read_model(child) for child in student_folders(folder)]
+def _read_students(folder: Path, ranks: RankSource) -> list[ModelFiles]:
+    students = [_read_model(child, ranks) for child in student_folders(folder)]
     return [student for student in students if student is not None]
 
 
-def _read_model(folder: Path) -> ModelFiles | None:
+def _read_model(folder: Path, source: RankSource) -> ModelFiles | None:
     """Returns the model of a finished folder; one without both files is not finished and counts as absent."""
-    ranks = folder / RANKS
-    if not ((folder / METRICS).exists() and ranks.exists()):
+    path = folder / RANKS
+    if not ((folder / METRICS).exists() and (path.exists() or source.has(path))):
         return None
-    table = with_columns(ranks, read(ranks, pd.read_parquet), columns.RANKS)
+    table = with_columns(path, read(path, source.read), columns.RANKS)
     return ModelFiles(folder.name, read_model_record(folder), table)

@@ -21,9 +21,10 @@ NOTE = (
     "A training still rises if it ended at its limit of epochs, its last epoch is its best, and the slope of the "
     "validation NDCG@10 over the last third of its epochs (at least 3) is not below its standard error. The slope is "
     "the change per epoch, as a share of the best value; the table shows the largest of the seeds. A model is named "
-    "above where at least half of its seeds still rose. Where the learning rate falls to 0 towards the last epoch, a flat "
-    "end does not show that a longer training would bring nothing. Settings tried are the study's own and each rate of "
-    "a learning-rate test (`layerprobe lr`), which lasts one step per rate; a search outside this folder is not known."
+    "above where at least half of its seeds still rose. Where the learning rate falls to 0 towards the last epoch, "
+    "a flat end does not show that a longer training would bring nothing. Settings tried are the study's own and each "
+    "rate of a learning-rate test (`layerprobe lr`), which lasts one step per rate; a search outside this folder is "
+    "not known."
 )
 
 

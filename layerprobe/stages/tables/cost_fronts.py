@@ -7,6 +7,7 @@ decision, since both depend on its metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,7 +18,9 @@ from layerprobe.probing.pareto import front_rows
 from layerprobe.stages.tables.validation import valid_value
 from layerprobe.store.atomic import write_csv
 from layerprobe.store.decision import DecisionRecord
-from layerprobe.study.study import Study
+
+if TYPE_CHECKING:
+    from layerprobe.study.study import Study
 
 COUNTED = (
     columns.DEPTH,

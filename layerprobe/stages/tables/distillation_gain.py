@@ -1,71 +1,84 @@
-"""Gathers the distilled student and the plain variants of the same layers, and writes `distilled.json`."""
+"""Gathers the distilled student and the plain variants of the same layers for `distilled.json`.
+
+Takes the study's models, a source of ranks and the plain values of `study.yaml`; needs no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
+from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
-from layerprobe.store.distilled import write_distilled
+from layerprobe.store.distilled import DistilledRecord
+from layerprobe.store.layout import RANKS
 from layerprobe.store.model_record import read_model_record
-from layerprobe.store.run_folder import DONE, differing_keys
-from layerprobe.study.spec import to_plain
-from layerprobe.study.study import Study
-from layerprobe.training.log import say
-from layerprobe.training.model_folder import read_ranks
+from layerprobe.store.rank_source import RankSource
+from layerprobe.store.run_folder import differing_keys
+from layerprobe.study.model_folders import StudyModels
 
-STARTS = {"backbone": "the backbone's own weights", "teacher": "the trained teacher's weights"}
+BACKBONE = "backbone"
+STARTS = {BACKBONE: "the backbone's own weights", "teacher": "the trained teacher's weights"}
 DECIDED = (
     "The decision chose these layers by their metric without a teacher on these same users, so the value of the plain "
     "model may be slightly too high."
 )
 
 
-def write_distillation_gain(study: Study, selection: LayerSelection) -> None:
-    """Compares the student with the variants that keep its layers, of the seeds the student was trained with.
+def distillation_gain(
+    models: StudyModels,
+    ranks: RankSource,
+    selection: LayerSelection,
+    spec: Mapping[str, Any],
+    options: DecisionOptions,
+) -> DistilledRecord | None:
+    """Returns the content of `distilled.json`.
 
-    A seed is used where both its student and its variant are finished. Where there is no such seed, or no variant keeps
-    these layers, an older comparison is deleted.
+    A seed is used where both its student and its variant are finished.
 
     Args:
-        study: a study whose student is trained.
-        selection: the student's layers; variants are found by the layers, however they are written.
+        models: the study's models.
+        ranks: their ranks.
+        selection: the student's layers.
+        spec: the plain values of `study.yaml`.
+        options: metric, error level and cover.
+
+    Returns:
+        None where there is no such seed, or no variant keeps these layers.
     """
-    path, students = study.layout.distilled, study.student_folders
-    plain = next((one for one in study.selections if one.layers == selection.layers), None)
+    plain = next((one for one in models.selections if one.layers == selection.layers), None)
     if plain is None:
-        path.unlink(missing_ok=True)
-        return
-    variants = {seed: study.variant_folder(plain, seed) for seed in students}
-    lost = [seed for seed in students if not all((one[seed] / DONE).exists() for one in (students, variants))]
+        return None
+    students = models.folders.students
+    variants = {seed: models.folders.variant(plain, seed) for seed in students}
+    lost = [seed for seed in students if not all(ranks.has(one[seed] / RANKS) for one in (students, variants))]
     students, variants = (
         {seed: folder for seed, folder in one.items() if seed not in lost} for one in (students, variants)
     )
     if not students:
-        path.unlink(missing_ok=True)
-        say(f"distilled: not compared, since the training of {plain} without a teacher is not finished with any seed")
-        return
-    distilled, alone = ([read_ranks(folder) for folder in one.values()] for one in (students, variants))
-    comparison = compare_distilled(selection, distilled, alone, study.spec.decision, _unlike(study))
-    notes = [DECIDED] if study.student_selection is None else []
+        return None
+    distilled, alone = ([ranks.read(folder / RANKS) for folder in one.values()] for one in (students, variants))
+    comparison = compare_distilled(selection, distilled, alone, options, _unlike(spec))
+    is_named = spec["distill"].get("depth") is not None or spec["distill"].get("selection") is not None
+    notes = [] if is_named else [DECIDED]
     notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)
-    write_distilled(study.folder, comparison.record(study.spec.distill.name, plain.text, notes))
-    say(f"distilled: {comparison.sentence}")
+    return comparison.record(models.folders.student, plain.text, notes)
 
 
-def _unlike(study: Study) -> list[str]:
+def _unlike(spec: Mapping[str, Any]) -> list[str]:
     """Returns what differs between the trainings of student and variants besides the teacher, one clause each."""
-    spec, reasons = study.spec, []
-    own = spec.training if spec.distill.training is None else spec.distill.training
-    keys = differing_keys(to_plain(spec.training), to_plain(own))
+    distill, training, reasons = spec["distill"], spec["training"], []
+    own = training if distill.get("training") is None else distill["training"]
+    keys = differing_keys(training, own)
     if keys:
         reasons.append(f"the student has other training options ({', '.join(keys)})")
-    if spec.distill.start != spec.probe.start:
-        student, variants = STARTS[spec.distill.start], STARTS[spec.probe.start]
-        reasons.append(f"the student started from {student}, the plain model from {variants}")
-    if study.student_recipe != study.recipe:
+    start, plain_start = distill.get("start", BACKBONE), spec["probe"].get("start", BACKBONE)
+    if start != plain_start:
+        reasons.append(f"the student started from {STARTS[start]}, the plain model from {STARTS[plain_start]}")
+    if spec["backbone"].get("quantize") is not None:
         reasons.append("the student's backbone is not quantized")
     return reasons
 

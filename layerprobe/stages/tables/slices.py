@@ -13,7 +13,6 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.data.recency import Recency
-from layerprobe.evaluation.ranks import FULL
 from layerprobe.evaluation.slice_differences import SlicedModel, slice_differences
 from layerprobe.evaluation.slices import SliceCuts, slice_cuts, slice_rows
 from layerprobe.kinds import VARIANT, names_of
@@ -79,7 +78,7 @@ def difference_table(models: SlicedModels, full: str, alpha: float, covers_train
 
 
 def _test_part(ranks: pd.DataFrame) -> pd.DataFrame:
-    return ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == FULL)]
+    return ranks.loc[(ranks[columns.SPLIT] == "test") & (ranks[columns.PROTOCOL] == columns.FULL)]
 
 
 def _over_seeds(points: Sequence[RankedPoint]) -> dict[tuple[str, str], SlicedModel]:

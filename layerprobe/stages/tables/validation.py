@@ -9,7 +9,6 @@ import pandas as pd
 
 from layerprobe import columns
 from layerprobe.evaluation.metrics import metric_values, user_means
-from layerprobe.evaluation.ranks import FULL
 from layerprobe.probing.decision_options import DecisionOptions
 
 
@@ -24,6 +23,8 @@ def valid_value(tables: Sequence[pd.DataFrame], options: DecisionOptions) -> flo
 
 
 def _of_one(table: pd.DataFrame, options: DecisionOptions) -> float:
-    rows = table.loc[(table[columns.SPLIT] == "valid") & (table[columns.PROTOCOL] == FULL)]
+    rows = table.loc[(table[columns.SPLIT] == "valid") & (table[columns.PROTOCOL] == columns.FULL)]
+    if not len(rows):
+        return np.nan
     values = metric_values(rows, options.metric, options.k)
-    return float(user_means(rows[columns.USER].to_numpy(), values).mean()) if len(rows) else np.nan
+    return float(user_means(rows[columns.USER].to_numpy(), values).mean())

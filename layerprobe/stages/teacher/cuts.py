@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from layerprobe.probing.removal.cuts import CutStore, CutValues
+from layerprobe.probing.removal.cut_store import CutStore
+from layerprobe.probing.removal.cuts import CutValues
 from layerprobe.similarity.sampling import sampled_users
 from layerprobe.study.jobs.recommenders import load_teacher, teacher_key
 from layerprobe.study.study import Study

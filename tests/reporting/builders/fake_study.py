@@ -205,9 +205,11 @@ class FakeStudy:
             "metrics": metric_table(ranks, KS).to_dict(orient="records"),
         }
         write_json(folder / "metrics.json", described)
-        ending = {"epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False}
-        named = {name: described[name] for name in columns.CONVERGENCE if name in described}
-        self.endings.append(named | ending | {"settings_tried": 1})
+        ending: dict[str, object] = {
+            "epochs_allowed": 20, "stopped_by": "patience", "slope": -0.001, "slope_se": 0.002, "rising": False,
+            "settings_tried": 1,
+        }  # fmt: skip
+        self.endings.append(ending | {name: described[name] for name in columns.CONVERGENCE if name in described})
         write_parquet(folder / "ranks.parquet", ranks)
         self._add(ranks, point)
 
