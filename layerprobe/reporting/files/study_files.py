@@ -165,7 +165,11 @@ def _read_slices(path: Path) -> pd.DataFrame:
 def _read_robustness(path: Path) -> pd.DataFrame:
     """Reads the verdicts by metric; `kept` is empty where nothing is."""
     table = pd.read_csv(path)
-    return table.assign(**{columns.KEPT: table[columns.KEPT].fillna("")}) if columns.KEPT in table.columns else table
+    return (
+        table.assign(**{columns.KEPT: table[columns.KEPT].astype(object).fillna("")})
+        if columns.KEPT in table.columns
+        else table
+    )
 
 
 def _read_layers(layout: StudyLayout) -> dict[str, tuple[int, ...]]:
