@@ -64,8 +64,9 @@ def _decision_lines(folder: Path) -> list[str]:
     from layerprobe.store.decision import read_decision
 
     decision = read_decision(folder)
+    verdict = [f"verdict: {decision.told}"] if decision.verdict else []
     budget = [] if decision.budget is None else [f"budget: {decision.budget.sentence}"]
-    return [f"decision: {decision.sentence}", *budget]
+    return [*verdict, f"decision: {decision.sentence}", *budget]
 
 
 def _student_lines(study: Study) -> list[str]:

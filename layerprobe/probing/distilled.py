@@ -6,17 +6,23 @@ metric, with an interval of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+import numpy as np
 
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
 from layerprobe.evaluation.seeds import seeded_intervals
+from layerprobe.evaluation.uncertainty import simultaneous_bounds
+from layerprobe.kinds import SASREC
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, RankTables, paired
-from layerprobe.probing.wording import confidence
+from layerprobe.probing.verdicts.student import against_baselines, baselines_sentence
+from layerprobe.probing.wording import confidence, is_exploratory, significantly
+from layerprobe.store.decision import BaselineRow
 from layerprobe.store.distilled import DistilledRecord
 
 GainVerdict = Literal["better", "worse", "undecided"]
@@ -58,6 +64,7 @@ class DistilledComparison:
         options: metric, alpha and cover are used.
         selection: the student's layers.
         gain: the numbers.
+        against_baselines: the student against every baseline.
         sentence: the result in words.
         notes: what limits it.
     """
@@ -65,6 +72,7 @@ class DistilledComparison:
     options: DecisionOptions
     selection: LayerSelection
     gain: Gain
+    against_baselines: tuple[BaselineRow, ...]
     sentence: str
     notes: tuple[str, ...]
 
@@ -88,6 +96,7 @@ class DistilledComparison:
             **asdict(self.gain),
             sentence=self.sentence,
             notes=(*self.notes, *notes),
+            against_baselines=self.against_baselines,
         )
 
 
@@ -97,8 +106,9 @@ def compare_distilled(
     plain: RankTables,
     options: DecisionOptions,
     unlike: Sequence[str] = (),
+    baselines: Mapping[str, RankTables] | None = None,
 ) -> DistilledComparison:
-    """Compares the student with plain fine-tuning of its layers.
+    """Compares the student with plain fine-tuning of its layers, and with the baselines.
 
     Args:
         selection: the layers of both.
@@ -106,6 +116,7 @@ def compare_distilled(
         plain: ranks of the plain models, of the same seeds in the same order.
         options: metric and error level.
         unlike: what differs between the two trainings besides the teacher, one clause each; empty means one recipe.
+        baselines: ranks of the floors, by name; a trained one has the same seeds, or one.
 
     Raises:
         InputError: numbers of seeds or users that differ, or ranks without the protocol `full` or the split `test`.
@@ -118,16 +129,22 @@ def compare_distilled(
             f"{other.seeds}: leave out the seeds that only one of them has"
         )
     gain = _gain(student, other, options)
-    return DistilledComparison(
-        options, selection, gain, gain_sentence(gain, selection, options, unlike), _notes(gain.seeds, options)
-    )
+    floors = {name: PerUser.read(name, tables, options) for name, tables in (baselines or {}).items()}
+    rows = against_baselines(student, other, floors, selection, options)
+    sentence = gain_sentence(gain, selection, options, unlike)
+    if rows:
+        sentence += f" {baselines_sentence(rows, gain.value, gain.seeds, options)}"
+    notes = _notes(gain.seeds, options)
+    if gain.seeds > 1 and options.cover != "users" and SASREC in floors and floors[SASREC].seeds == 1:
+        notes += ("SASRec was trained once: the interval against it does not cover its own training noise.",)
+    return DistilledComparison(options, selection, gain, rows, sentence, notes)
 
 
 def _gain(student: PerUser, plain: PerUser, options: DecisionOptions) -> Gain:
     differences = paired(student, plain)  # [seeds, users]
     if options.cover == "users":
         differences = differences.mean(axis=0, keepdims=True)  # [1, users]: the interval covers users alone
-    (low,), (high,) = seeded_intervals(differences[:, :, None], options.alpha)
+    low, high = _interval(differences[:, :, None], options, options.prior_noise * plain.value)
     difference = float(differences.mean())
     is_covered = student.seeds > 1 or options.cover != "training"
     return Gain(
@@ -135,12 +152,21 @@ def _gain(student: PerUser, plain: PerUser, options: DecisionOptions) -> Gain:
         plain_value=plain.value,
         difference=difference,
         relative=difference / plain.value if plain.value else None,
-        ci_low=float(low),
-        ci_high=float(high),
+        ci_low=low,
+        ci_high=high,
         verdict="undecided" if not is_covered else "better" if low > 0 else "worse" if high < 0 else "undecided",
         seeds=student.seeds,
         n_users=differences.shape[1],
     )
+
+
+def _interval(differences: np.ndarray, options: DecisionOptions, prior: float) -> tuple[float, float]:
+    """Returns the interval of one difference [seeds, users, 1]; a stated noise, `prior`, may widen it."""
+    (low,), (high,) = seeded_intervals(differences, options.alpha)
+    if prior:
+        stated = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, prior=prior)
+        low, high = min(low, stated.low[0]), max(high, stated.high[0])
+    return float(low), float(high)
 
 
 def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOptions, unlike: Sequence[str] = ()) -> str:
@@ -153,32 +179,39 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
         unlike: what differs between the two trainings besides the teacher.
     """
     layers = "1 layer" if selection.depth == 1 else f"{selection.depth} layers"
-    trained = "users" if gain.seeds == 1 else f"users, {gain.seeds} seeds each"
+    trained = "users, one seed" if gain.seeds == 1 else f"users, {gain.seeds} seeds each"
     share = "" if gain.relative is None else f" ({wording.signed_percent(gain.relative)})"
     text = (
         f"The distilled student ({selection}, {layers}) has an {options.label} of {wording.four_digits(gain.value)}; "
         f"the same layers fine-tuned without a teacher have {wording.four_digits(gain.plain_value)}. The difference "
         f"is {wording.signed(gain.difference)}{share}, with a {confidence(options)} interval of "
         f"{wording.signed(gain.ci_low)} to {wording.signed(gain.ci_high)} ({wording.count(gain.n_users)} {trained}). "
-        f"{_verdict(gain)}."
+        f"{_verdict(gain, options)}."
     )
     if not unlike:
         return f"{text} Both had the same training budget: the same recipe and examples, at most as many epochs."
     return f"{text} The trainings differ in more than the teacher: {'; '.join(unlike)}."
 
 
-def _verdict(gain: Gain) -> str:
+def _verdict(gain: Gain, options: DecisionOptions) -> str:
     if gain.verdict == "undecided" and not gain.ci_low <= 0 <= gain.ci_high:
         reason = "one seed does not show training noise (decision.cover training)"
         return f"It is undecided which of the two is better: {reason}"
     if gain.verdict == "undecided":
         return "It is undecided which of the two is better: the interval contains 0"
-    return f"The student is significantly {gain.verdict}"
+    exploratory = is_exploratory(gain.seeds, options)
+    these = ", for these trained models" if exploratory else ""
+    return f"The student is {significantly(exploratory)}{gain.verdict}{these}"
 
 
 def _notes(seeds: int, options: DecisionOptions) -> tuple[str, ...]:
     users_alone = "The interval covers the choice of users, not training noise"
-    if seeds == 1:
+    if seeds == 1 and options.prior_noise:
+        limit = (
+            "Each was trained once. Training noise was not measured: a standard deviation of "
+            f"{wording.level(options.prior_noise)} of the plain model's value was stated (decision.prior_noise)."
+        )
+    elif seeds == 1:
         limit = f"{users_alone}: each was trained once. Use several probe.seeds and distill.every_seed to measure it."
     elif options.cover == "users":
         limit = f"{users_alone} (decision.cover users): it holds for these trained models."

@@ -99,7 +99,11 @@ def _keys(shared: pd.DataFrame) -> np.ndarray:
 def _users_of_curve(layout: StudyLayout) -> dict[tuple[str, str], int]:
     curve = read_cells(layout.curve)
     most = curve.groupby([columns.SPLIT, columns.PROTOCOL])[columns.N_USERS].agg(lambda cells: cells.mode().iloc[0])
-    return {(str(split), str(protocol)): int(n) for (split, protocol), n in most.items() if n.isdecimal()}
+    return {
+        (str(split), str(protocol)): int(n)
+        for (split, protocol), n in zip(most.index, most, strict=True)
+        if n.isdecimal()
+    }
 
 
 def _missing(packed: PackedRanks, users: np.ndarray) -> str:

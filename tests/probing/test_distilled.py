@@ -11,7 +11,8 @@ from test_controls import ranks_table
 
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import seeded_intervals
+from layerprobe.evaluation.seeds import seeded_intervals, shared_noise
+from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
 from layerprobe.store.distilled import DistilledRecord
@@ -54,8 +55,13 @@ def test_the_difference_is_paired_by_user_and_seed() -> None:
             "undecided",
             "undecided which of the two is better: the interval contains 0",
         ),
-        (hits(1, 0, 0, 0), hits(1, 0, 0, 0), "undecided", "interval of -0.0075 to +0.0075 (400 users)"),
-        (hits(1, 0, 0, 0), hits(0, 0, 0, 0), "better", "(400 users). The student is significantly better."),
+        (hits(1, 0, 0, 0), hits(1, 0, 0, 0), "undecided", "interval of -0.0075 to +0.0075 (400 users, one seed)"),
+        (
+            hits(1, 0, 0, 0),
+            hits(0, 0, 0, 0),
+            "better",
+            "(400 users, one seed). The student is better, for these trained models.",
+        ),
     ],
 )
 def test_the_verdict_follows_from_the_interval(student: np.ndarray, plain: np.ndarray, verdict: str, said: str) -> None:
@@ -71,8 +77,8 @@ def test_the_sentence_says_whether_the_teacher_is_all_that_differs() -> None:
     bounds = f"{gain.ci_low:+.4f} to {gain.ci_high:+.4f}"
     head = (
         "The distilled student (ends:2, 2 layers) has an HR@1 of 0.5000; the same layers fine-tuned without a teacher "
-        f"have 0.2500. The difference is +0.2500 (+100.0 %), with a 90 % interval of {bounds} (400 users). The student "
-        "is significantly better."
+        f"have 0.2500. The difference is +0.2500 (+100.0 %), with a 90 % interval of {bounds} (400 users, one seed). "
+        "The student is better, for these trained models."
     )
     assert alike.sentence == (
         f"{head} Both had the same training budget: the same recipe and examples, at most as many epochs."
@@ -127,7 +133,7 @@ def test_the_stored_form_is_plain() -> None:
     assert list(content) == [
         "student", "plain",
         "metric", "k", "alpha", "selection", "depth", "layers", "value", "plain_value", "difference", "relative",
-        "ci_low", "ci_high", "verdict", "seeds", "n_users", "sentence", "notes",
+        "ci_low", "ci_high", "verdict", "seeds", "n_users", "sentence", "notes", "against_baselines",
     ]  # fmt: skip
     assert (content["selection"], content["layers"], content["alpha"]) == ("ends:2", [0, 3], 0.1)
     assert (content["student"], content["plain"], content["notes"][-1]) == ("small", "keep:0,3", "one more note")
@@ -145,3 +151,74 @@ def test_the_stored_form_is_plain() -> None:
 def test_what_cannot_be_paired_is_refused(distilled: list, plain: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
         compare_distilled(ENDS, distilled, plain, OPTIONS)
+
+
+FLOORS = {"sasrec": hits(1, 0.5, 0, 0), "popularity": hits(0.25, 0, 0, 0)}
+
+
+def hit(places: np.ndarray) -> np.ndarray:
+    return (places == FIRST) * 1.0
+
+
+def test_the_student_is_compared_with_every_baseline_by_bounds_for_all_together() -> None:
+    student, plain, sasrec = ([hits(*share) for share in shares] for shares in (
+        [(1, 1, 0.5, 0), (1, 0.9, 0, 0)], [(1, 0, 0, 0)] * 2, [(1, 0.5, 0, 0), (0.9, 0.5, 0, 0.1)],
+    ))  # fmt: skip
+    floors = {"sasrec": [*map(ranks_table, sasrec)], "popularity": ranks_table(FLOORS["popularity"])}
+    found = compare_distilled(ENDS, [*map(ranks_table, student)], [*map(ranks_table, plain)], OPTIONS, [], floors)
+    one, others = np.stack([*map(hit, student)]), [np.stack([*map(hit, sasrec)]), hit(FLOORS["popularity"])[None]]
+    # Popularity is trained by no seed, so only one of the two models brings training noise.
+    noise = shared_noise([one - np.stack([*map(hit, plain)]), one - others[0]])
+    bounds = simultaneous_bounds(
+        np.stack([one - other for other in others], axis=-1), 0.1, 2000, 0, noise, trained=np.array([2, 1])
+    )
+    assert [row.baseline for row in found.against_baselines] == ["sasrec", "popularity"]
+    for column, row in enumerate(found.against_baselines):
+        floor = others[column].mean()
+        assert (row.selection, row.depth) == ("ends:2", 2)
+        assert row.difference == pytest.approx(one.mean() - floor)
+        assert row.relative == pytest.approx((one.mean() - floor) / floor)
+        assert (row.ci_low, row.ci_high) == pytest.approx((bounds.low[column], bounds.high[column]))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "student", "said"),
+    [
+        (1, hits(1, 1, 0.5, 0), "The student is better than the best baseline, SASRec (0.3750): +66.7 % ["),
+        (2, hits(1, 1, 0.5, 0), "The student is significantly better than the best baseline, SASRec (0.3750): +66.7 %"),
+        (2, hits(0.5, 0, 0, 0), "The student is significantly worse than the best baseline, SASRec (0.3750): -66.7 %"),
+        (
+            2,
+            hits(1, 0.5, 0, 0),
+            "The student is not shown to be better than the best baseline, SASRec (0.3750): +0.0 %",
+        ),
+    ],
+)
+def test_the_sentence_tells_the_student_against_the_best_baseline(seeds: int, student: np.ndarray, said: str) -> None:
+    floors = {name: ranks_table(places) for name, places in FLOORS.items()}
+    tables = [ranks_table(student)] * seeds, [ranks_table(hits(1, 0, 0, 0))] * seeds
+    sentence = compare_distilled(ENDS, *tables, OPTIONS, [], floors).sentence
+    assert said in sentence
+    assert sentence.endswith("], for these trained models.") is (seeds == 1)
+
+
+def test_a_stated_noise_widens_what_one_seed_shows() -> None:
+    tables = ranks_table(hits(1, 1, 0, 0)), ranks_table(hits(1, 0, 0, 0))
+    floors = {name: ranks_table(places) for name, places in FLOORS.items()}
+    alone, stated = (
+        compare_distilled(ENDS, *tables, DecisionOptions("hr", 1, alpha=0.1, prior_noise=noise), [], floors)
+        for noise in (0.0, 0.5)
+    )
+    # Half of 0.25 is the standard deviation of one training, and two were trained: far more than the users' part.
+    assert stated.gain.ci_low < 0 < alone.gain.ci_low
+    assert stated.gain.ci_high - stated.gain.ci_low == pytest.approx(2 * 1.645 * 0.125 * 2**0.5, rel=0.05)
+    assert "a standard deviation of 50 % of the plain model's value was stated" in stated.notes[0]
+    # Another training changes SASRec, but not popularity.
+    wide, narrow = (row.ci_high - row.ci_low for row in stated.against_baselines)
+    assert wide > 1.3 * narrow > 2 * (alone.against_baselines[1].ci_high - alone.against_baselines[1].ci_low)
+
+
+def test_a_baseline_of_one_training_is_named() -> None:
+    tables = [ranks_table(hits(1, 1, 0, 0))] * 2, [ranks_table(hits(1, 0, 0, 0))] * 2
+    found = compare_distilled(ENDS, *tables, OPTIONS, [], {"sasrec": ranks_table(FLOORS["sasrec"])})
+    assert found.notes[-1].startswith("SASRec was trained once: the interval against it does not cover")

@@ -50,6 +50,13 @@ def mixed_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def seeded_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three seeds with a control arm; read it, do not change it."""
+    shape = FakeShape(seeds=(0, 1, 2), selections=("last:1",), has_controls=True, has_times=True)
+    return write_fake_study(tmp_path_factory.mktemp("seeded") / "study", shape)
+
+
+@pytest.fixture(scope="session")
 def deep_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deep study with more selections than a figure has looks for, some long; read it, do not change it."""
     kept = ("keep:0,1,2,3,4,5,6,7,8,24,25,26", "drop:9-20", "drop:3,5,7,9,11", "keep:0,27")

@@ -30,6 +30,7 @@ NAMES = (
     "depth-variants",
     "depth-exits",
     "decision-margin",
+    "proven-margin",
     "slices",
     "slice-differences",
     "similarity",

@@ -16,9 +16,12 @@ import pytest
 from layerprobe.errors import InputError, StudyError
 from layerprobe.reporting.files.study_files import StudyFiles, read_study
 from layerprobe.reporting.report import SECTIONS, make_report, write_report
-from layerprobe.reporting.sections.answer import answer_section, decision_section
+from layerprobe.reporting.sections.answer import answer_section
 from layerprobe.reporting.sections.cost import cost_section
 from layerprobe.reporting.sections.data import data_section
+from layerprobe.reporting.sections.decision.baselines import baselines_section
+from layerprobe.reporting.sections.decision.evidence import decision_section
+from layerprobe.reporting.sections.decision.robustness import robustness_section
 from layerprobe.reporting.sections.depth import depth_section
 from layerprobe.reporting.sections.effort import effort_section
 from layerprobe.reporting.sections.layers import layers_section
@@ -31,7 +34,16 @@ from layerprobe.store.atomic import read_json, write_json
 
 LAYER_NAMES = {"similarity", "to-final", "similarity-student", "importance", "blocks"}
 NAMES = {
-    *("depth-variants", "depth-exits", "decision-margin", "cost", "slices", "slice-differences", "predicted"),
+    *(
+        "depth-variants",
+        "depth-exits",
+        "decision-margin",
+        "proven-margin",
+        "cost",
+        "slices",
+        "slice-differences",
+        "predicted",
+    ),
     *LAYER_NAMES,
 }
 ALL_FILES = {"report.md", *(f"figures/{name}{suffix}" for name in NAMES for suffix in (".svg", ".png", ".csv"))}
@@ -138,6 +150,7 @@ def test_the_student_is_compared_with_its_teacher(text: str, fake_study: Path) -
 def test_the_student_is_compared_with_plain_fine_tuning(text: str, fake_study: Path) -> None:
     stored = read_json(fake_study / "distilled.json")
     worth = text.split("**Was the distillation worth it?** ")[1].split("\n\n")
+    assert "The student is better than the best baseline, SASRec (" in worth[0]
     assert worth[0] == stored["sentence"]
     assert cells(worth[1], "first:2 ") == [
         "first:2",
@@ -152,6 +165,16 @@ def test_the_student_is_compared_with_plain_fine_tuning(text: str, fake_study: P
         "NDCG@10 of 400 test users, ranked among the whole catalogue. The difference is distilled minus plain, user by "
         f"user; interval: 95 %. {' '.join(stored['notes'])}"
     )
+    sasrec, *others = stored["against_baselines"]
+    assert [row["baseline"] for row in others] == ["tfidf", "markov-1", "popularity"]
+    assert cells(worth[3], "SASRec") == [
+        "SASRec",
+        f"{stored['value'] - sasrec['difference']:.4f}",
+        f"{sasrec['difference']:.4f}",
+        f"{100 * sasrec['relative']:.1f} %",
+        f"[{sasrec['ci_low']:.4f}, {sasrec['ci_high']:.4f}]",
+        "better",
+    ]
     assert "Trained with" not in text
 
 
@@ -160,6 +183,13 @@ def test_of_several_seeds_the_exported_student_is_shown_and_the_others_counted(r
     assert text.count("### student: 6 layers") == 1
     assert "Trained with 2 seeds; shown is seed 0, which is exported." in text
     assert "2 seeds each" in text
+
+
+def test_a_student_of_an_older_version_is_not_compared_with_the_baselines(own_study: Path) -> None:
+    path = own_study / "distilled.json"
+    write_json(path, {name: value for name, value in read_json(path).items() if name != "against_baselines"})
+    text = student_section(read_study(own_study)).markdown
+    assert "Not in this study: the student against the baselines (no `against_baselines in distilled.json`)." in text
 
 
 def test_the_comparison_stands_with_the_student_it_is_of(own_study: Path) -> None:
@@ -215,6 +245,9 @@ def test_a_catalogue_order_is_flagged(own_study: Path) -> None:
 ABSENT = [
     ("decision.json", answer_section, "a decision (no `decision.json`)", set()),
     ("decision.json", decision_section, "a decision (no `decision.json`)", set()),
+    ("decision.json", baselines_section, "a decision (no `decision.json`)", set()),
+    ("decision.json", robustness_section, "a decision (no `decision.json`)", set()),
+    ("robustness.csv", robustness_section, "the verdict under other metrics (no `robustness.csv`)", set()),
     ("costs/costs.csv", cost_section, "costs (no `costs/costs.csv`)", set()),
     ("costs/front.csv", cost_section, "the front of quality against cost (no `costs/front.csv`)", set()),
     ("convergence.csv", effort_section, "how trainings ended (no `convergence.csv`)", set()),
@@ -269,7 +302,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     shutil.copy(fake_study / "curve.csv", tmp_path / "curve.csv")
     report = make_report(read_study(tmp_path))
     assert {named.name for named in report.figures} == {"depth-variants", "depth-exits"}
-    assert report.text.count("Not in this study: ") == 18
+    assert report.text.count("Not in this study: ") == 21
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ def test_selections_are_listed_with_their_layers(mixed_study: Path) -> None:
     assert "Every selection is compared with the full model" in said
     for text, depth, layers in (("every:2", "2", "0, 2"), ("keep:0,3", "2", "0, 3"), ("drop:1", "3", "0, 2, 3")):
         assert cells(said, f"{text} ")[:3] == [text, depth, layers]
-        assert cells(said, f"depth {depth}, {text} ")[1] == layers
+        assert cells(said.split("## Behind the decision")[1], f"depth {depth}, {text} ")[1] == layers
         assert f"fine-tuned, {text}, seed 0" in said
-    assert cells(said, "depth 4, first:4 (full)")[1] == "0-3"
+    assert cells(said.split("## Behind the decision")[1], "depth 4, first:4 (full)")[1] == "0-3"
 
 
 def test_layers_that_are_not_stored_are_not_made_up(mixed_study: Path, tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ def text_of(study: Path) -> str:
     return "\n\n".join(difference_part(read_study(study)).paragraphs)
 
 
+def train_again(table: pd.DataFrame) -> pd.DataFrame:
+    """Says that every model was trained with three seeds."""
+    return table.assign(seeds=3)
+
+
 def table_rows(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -92,6 +97,7 @@ def test_of_selections_as_deep_the_first_layers_are_shown(mixed_study: Path) -> 
 
 def test_the_sentence_names_who_loses_and_gains_significantly(own_study: Path) -> None:
     decide_on(own_study, depth=2, selection="first:2")
+    rewrite(own_study, train_again)
     rows = rows_of(own_study, kind="variant", selection="first:2", metric="ndcg", slice=LENGTH)
     group, share = rows.loc[rows["ci_low_all"].notna(), ["group", "relative"]].iloc[0]
     rewrite(own_study, with_bounds(-0.2, -0.1, of={"selection": "first:2", "slice": LENGTH, "group": group}))
@@ -113,6 +119,7 @@ def test_an_interval_of_the_group_alone_is_not_enough_to_be_significant(own_stud
         return bounds.assign(ci_low=-0.2, ci_high=-0.1)
 
     rewrite(own_study, narrow)
+    rewrite(own_study, train_again)
     text = text_of(own_study)
     assert "for all groups of a model together): none. This does not prove" in text
     assert "]*" not in text
@@ -203,6 +210,22 @@ def test_times_of_an_unknown_unit_are_said_to_be_the_logs_own(own_study: Path) -
 def test_a_sentence_needs_no_known_level(own_study: Path) -> None:
     study = read_study(own_study)
     assert study.slice_differences is not None
-    table = shown_differences(study.slice_differences, study.decision)
+    table = shown_differences(study.slice_differences.assign(seeds=3), study.decision)
     assert who_loses(table, None).startswith("Significant differences in NDCG@10 from the full model (for all")
     assert who_loses(table, 0.1).startswith("Significant differences in NDCG@10 from the full model (90 % confidence,")
+
+
+def test_of_models_trained_once_nothing_is_called_significant(own_study: Path) -> None:
+    study = read_study(own_study)
+    assert study.slice_differences is not None
+    table = shown_differences(study.slice_differences, study.decision)
+    text = who_loses(table, 0.1)
+    assert text.startswith("Differences in NDCG@10 from the full model whose 90 % interval, for all groups of a model")
+    assert (
+        "trained once, so this holds for these trained models: depth 3: none; distilled student: none; SASRec: loses"
+        in text
+    )
+    assert "ignific" not in text
+    mixed = who_loses(table.assign(seeds=[1 if name == "SASRec" else 3 for name in table["name"]]), 0.1)
+    assert mixed.index("Significant differences") < mixed.index("equally well") < mixed.index("trained once")
+    assert mixed.count("SASRec") == 1

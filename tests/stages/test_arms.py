@@ -18,8 +18,7 @@ from layerprobe.evaluation.seeds import seeded_intervals
 from layerprobe.pipeline.dry_run.plan import planned_models
 from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.report import make_report
-from layerprobe.stages import report
-from layerprobe.stages.tables.distillation_gain import write_distillation_gain
+from layerprobe.stages import distil, report
 from layerprobe.store.atomic import read_json, read_yaml, write_yaml
 from layerprobe.store.run_folder import DONE
 from layerprobe.study.jobs.sasrec import sasrec_job
@@ -245,7 +244,7 @@ def test_seeds_that_are_not_finished_on_both_sides_are_left_out(unfinished: str,
     (study.folder / unfinished / "seed-1" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    distil._write_gain(study, selection)
     found = read_json(study.folder / "distilled.json")
     assert found["seeds"] == 1
     assert any(note.startswith("Not compared: seed 1, since ") for note in found["notes"])
@@ -258,6 +257,6 @@ def test_without_a_finished_plain_variant_nothing_is_compared(
     (copied / "variants" / "first-2" / "seed-0" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    distil._write_gain(study, selection)
     assert not (copied / "distilled.json").exists()
     assert "distilled: not compared, since " in capsys.readouterr().err

@@ -15,6 +15,7 @@ from layerprobe.errors import InputError
 TEXT_COLUMNS = (
     *(columns.MEASURE, columns.ROWS, columns.SCORE, columns.SELECTION, columns.KIND),
     *(columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.COST, columns.ON_FRONT),
+    *(columns.VERDICT, columns.KEPT, columns.OWN_VERDICT, columns.IS_OWN),
 )
 """What a table may hold beside numbers."""
 AGAIN = "run the stage that writes it again"

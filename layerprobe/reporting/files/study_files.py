@@ -17,7 +17,7 @@ from layerprobe.errors import InputError
 from layerprobe.probing.curves import read_curve, typed_cells
 from layerprobe.reporting.files.cost_files import CostFiles, read_cost_files
 from layerprobe.reporting.files.effort_files import read_convergence
-from layerprobe.reporting.files.reading import optional, optional_table, read, with_columns
+from layerprobe.reporting.files.reading import optional, optional_table, read, with_columns, with_numbers
 from layerprobe.reporting.files.score_files import ScoreFiles, read_score_files
 from layerprobe.store.atomic import read_json, read_yaml
 from layerprobe.store.controls import ControlsRecord, read_controls
@@ -164,12 +164,8 @@ def _read_slices(path: Path) -> pd.DataFrame:
 
 def _read_robustness(path: Path) -> pd.DataFrame:
     """Reads the verdicts by metric; `kept` is empty where nothing is."""
-    table = pd.read_csv(path)
-    return (
-        table.assign(**{columns.KEPT: table[columns.KEPT].astype(object).fillna("")})
-        if columns.KEPT in table.columns
-        else table
-    )
+    table = with_columns(path, pd.read_csv(path, keep_default_na=False), columns.ROBUSTNESS)
+    return with_numbers(path, table, columns.ROBUSTNESS)
 
 
 def _read_layers(layout: StudyLayout) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerprobe.reporting.files.study_files import StudyFiles
+from layerprobe.reporting.findings.effort import undertrained_line
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.decisions import FOR_THESE, an_interval, error_level, is_exploratory, noun_of
@@ -25,19 +26,24 @@ ONE_SEED = (
 )
 
 
-def answer_section(study: StudyFiles, warnings: Sequence[str] = ()) -> Section:
+def answer_section(study: StudyFiles, lines: Sequence[str] = ()) -> Section:
     """States the verdict first, then the meaning of the verdicts and what is promised.
 
     Args:
         study: the study's files.
-        warnings: lines to stand right below the verdict.
+        lines: further ones to stand right below the verdict, after the warning of trainings that still improved.
     """
-    decision = study.decision
+    decision, warnings = study.decision, [*_undertrained(study), *lines]
     if decision is None:
         return Section(TITLE, [absent("a decision", "decision.json", RUN), *warnings, QUESTION])
     notes = [markdown.bullets(decision.notes)] if decision.notes else []
     explained = [_compared(decision), *_four(decision), *_own(decision), _promised(decision)]
     return Section(TITLE, [f"**{decision.sentence}**", *warnings, *explained, *notes])
+
+
+def _undertrained(study: StudyFiles) -> list[str]:
+    line = None if study.convergence is None else undertrained_line(study.convergence)
+    return [] if line is None else [line]
 
 
 def _compared(decision: DecisionRecord) -> str:

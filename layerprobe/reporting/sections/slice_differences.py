@@ -23,8 +23,8 @@ TEXT = (
     "each seed is compared with the same seed of the full model."
 )
 NOTE = (
-    "In brackets: the interval of the group alone. `*`: the difference is significant also when all groups of the "
-    "model are tested together. No brackets: the group has too few users for an interval, or all its users have the "
+    "In brackets: the interval of the group alone. `*`: the interval for all groups of the model together does not "
+    "contain 0 either. No brackets: the group has too few users for an interval, or all its users have the "
     f"same difference. `{UNKNOWN}`: the full model's value is 0."
 )
 ONCE = "Trained once, so the intervals do not cover the noise of training: {}."

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from layerprobe import columns, wording
+from layerprobe.kinds import label_of
 from layerprobe.reporting.files.study_files import ModelFiles, StudyFiles
 from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.teacher_and_student import SIDES, compare
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.formats import confidence, seconds
+from layerprobe.store.distilled import DistilledRecord
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, level, metric_label, percent
 
 TITLE = "The student against its teacher"
@@ -23,6 +25,8 @@ PARTS = (
     ("trainable", "trained"),
 )
 GAIN_HEADERS = ["Selection", "Layers", "Distilled", "Plain", "Difference", "Interval", "Distilled is"]
+BASELINE_HEADERS = ["Baseline", "Its value", "Difference", "Relative", "Interval", "The student is"]
+AGAIN = "Run the distill stage."
 GAIN_HOW = "Probe the student's layers, then run the distill stage."
 DEFAULT_ALPHA = 0.05
 
@@ -103,7 +107,29 @@ def _gain(study: StudyFiles, student: ModelFiles) -> list[str]:
         f"{' '.join(gain.notes)}"
     )
     lead = f"**Was the distillation worth it?** {gain.sentence}"
-    return [lead, markdown.table(GAIN_HEADERS, [row], left=2), note]
+    return [lead, markdown.table(GAIN_HEADERS, [row], left=2), note, *_against_baselines(gain)]
+
+
+def _against_baselines(gain: DistilledRecord) -> list[str]:
+    """Returns the student against every baseline, or one line where an older version did not compare them."""
+    if not gain.against_baselines:
+        return [absent("the student against the baselines", "against_baselines in distilled.json", AGAIN)]
+    rows = [
+        [
+            label_of(row.baseline),
+            *(four_digits(value) for value in (gain.value - row.difference, row.difference)),
+            percent(row.relative),
+            interval(row.ci_low, row.ci_high),
+            row.verdict,
+        ]
+        for row in gain.against_baselines
+    ]
+    seeds = f" Means over {gain.seeds} seeds." if gain.seeds > 1 else ""
+    note = (
+        f"The difference is student minus baseline, user by user; interval: {level(1 - gain.alpha)}, for all baselines "
+        f"together.{seeds}"
+    )
+    return [markdown.table(BASELINE_HEADERS, rows), note]
 
 
 def _with_interval(row: dict[Any, Any], side: str) -> str:

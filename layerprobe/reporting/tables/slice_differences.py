@@ -73,17 +73,19 @@ def _called(text: str, depth: int) -> str:
 
 
 def loses(table: pd.DataFrame) -> pd.Series:
-    """Tells which rows lose significantly: their interval for all groups together lies below 0."""
+    """Tells which rows lose: their interval for all groups together lies below 0."""
     return table[columns.CI_HIGH_ALL] < 0
 
 
 def gains(table: pd.DataFrame) -> pd.Series:
-    """Tells which rows gain significantly."""
+    """Tells which rows gain: their interval for all groups together lies above 0."""
     return table[columns.CI_LOW_ALL] > 0
 
 
 def who_loses(table: pd.DataFrame, alpha: float | None) -> str:
-    """Says in one sentence which groups of which model lose or gain significantly.
+    """Says which groups of which model lose or gain: significantly, where several seeds show it.
+
+    Of models that were trained once it is said for these trained models, without a word of significance.
 
     Args:
         table: `shown_differences`; at least one row.
@@ -92,11 +94,25 @@ def who_loses(table: pd.DataFrame, alpha: float | None) -> str:
     known = table.loc[table[columns.CI_LOW_ALL].notna()]
     if known.empty:
         return "No group has enough users for an interval, so it is not known who loses."
-    confidence = "" if alpha is None else f"{level(1 - alpha)} confidence, "
-    start = (
-        f"Significant differences in {metric_label(*METRIC)} from the full model ({confidence}for all groups of a "
-        "model together):"
+    metric, sure = metric_label(*METRIC), "" if alpha is None else level(1 - alpha)
+    once = (known[columns.SEEDS] == 1).to_numpy(bool)
+    starts = (
+        (
+            ~once,
+            f"Significant differences in {metric} from the full model ({f'{sure} confidence, ' if sure else ''}for "
+            "all groups of a model together):",
+        ),
+        (
+            once,
+            f"Differences in {metric} from the full model whose {f'{sure} ' if sure else ''}interval, for all groups "
+            "of a model together, does not contain 0; each model was trained once, so this holds for these trained "
+            "models:",
+        ),
     )
+    return " ".join(_said(start, known.loc[rows]) for rows, start in starts if rows.any())
+
+
+def _said(start: str, known: pd.DataFrame) -> str:
     if not (loses(known) | gains(known)).any():
         return (
             f"{start} none. This does not prove that all groups are served equally well: the intervals show how large "

@@ -5,7 +5,7 @@ Takes the study's models and a source of ranks. Needs no torch, so a published r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,7 @@ def compared(models: StudyModels, ranks: RankSource) -> Compared:
         control: _finished([one for one in variants if one.depth], partial(folders.control, control), seeds, ranks)
         for control in models.controls
     }
-    sasrec = [ranks.read(folder / RANKS) for folder in _counted_floor(folders.sasrec, seeds)]
+    sasrec = sasrec_ranks(models, ranks, seeds)
     return Compared(seeds, variants, sasrec, floor_ranks(models, ranks), twins)
 
 
@@ -88,6 +88,8 @@ def _finished(
     return {one: [ranks.read(path) for path in own] for one, own in paths.items() if all(map(ranks.has, own))}
 
 
-def _counted_floor(folders: Mapping[int, Path], seeds: tuple[int, ...]) -> list[Path]:
-    """Returns a baseline's folders of the compared seeds; one that was trained once is compared with every seed."""
-    return list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
+def sasrec_ranks(models: StudyModels, ranks: RankSource, seeds: tuple[int, ...]) -> list[pd.DataFrame]:
+    """Returns SASRec's ranks of the compared seeds; one that was trained once is compared with every seed."""
+    folders = models.folders.sasrec
+    counted = list(folders.values()) if len(folders) == 1 else [folders[seed] for seed in seeds]
+    return [ranks.read(folder / RANKS) for folder in counted]

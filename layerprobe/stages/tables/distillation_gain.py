@@ -11,8 +11,11 @@ from typing import Any
 
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
+from layerprobe.kinds import SASREC
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
+from layerprobe.stages.tables.compared import sasrec_ranks
+from layerprobe.stages.tables.points import floor_ranks
 from layerprobe.store.distilled import DistilledRecord
 from layerprobe.store.layout import RANKS
 from layerprobe.store.model_record import read_model_record
@@ -61,7 +64,8 @@ def distillation_gain(
     if not students:
         return None
     distilled, alone = ([ranks.read(folder / RANKS) for folder in one.values()] for one in (students, variants))
-    comparison = compare_distilled(selection, distilled, alone, options, _unlike(spec))
+    floors = {SASREC: sasrec_ranks(models, ranks, tuple(students)), **floor_ranks(models, ranks)}
+    comparison = compare_distilled(selection, distilled, alone, options, _unlike(spec), floors)
     is_named = spec["distill"].get("depth") is not None or spec["distill"].get("selection") is not None
     notes = [] if is_named else [DECIDED]
     notes += _untrained("student", students) + _untrained("plain model", variants) + _dropped(plain, lost)

@@ -285,7 +285,8 @@ class FakeStudy:
             folder = self.folder / "distillation" / "student"
             point = self._point("distilled", selection.text, depth, seed)
             self._model(folder / f"seed-{seed}" if seed != self.shape.seeds[0] else folder, point, ranks)
-        gain = compare_distilled(selection, students, self.variants[selection], DecisionOptions())
+        plain = self.variants[selection]
+        gain = compare_distilled(selection, students, plain, DecisionOptions(), baselines=self.floors)
         write_distilled(self.folder, gain.record("student", selection.text))
 
     def _scores(self) -> None:

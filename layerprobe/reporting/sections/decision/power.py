@@ -10,6 +10,10 @@ UNKNOWN_NEED = (
     "What would it take? With one seed nothing can be said about how many users or seeds are needed, since training "
     "noise is not known. `layerprobe plan` tells it from a pilot of two or more seeds, or from a stated noise."
 )
+FEW = (
+    "What would it take? Too few users have another value with {name} than with the full model: what more users or "
+    "seeds would show cannot be told from them."
+)
 
 
 def power_text(decision: DecisionRecord) -> str:
@@ -17,9 +21,9 @@ def power_text(decision: DecisionRecord) -> str:
     power = decision.power
     if not power.selection:
         return UNKNOWN_NEED if is_exploratory(decision) else _older(decision)
-    if power.minimal_detectable_relative_difference is None:
-        return UNKNOWN_NEED
     row = next(row for row in decision.depths if row.text == power.selection)
+    if power.minimal_detectable_relative_difference is None:
+        return UNKNOWN_NEED if is_exploratory(decision) else FEW.format(name=called(row, decision))
     name, seeds = called(row, decision), f" and {power.n_seeds} seeds" if power.n_seeds > 1 else " and one seed"
     return (
         f"What can this study show? {_which(row, decision)} With {count(power.n_users)} users{seeds}, if {name} truly "
@@ -33,7 +37,7 @@ def _which(row: SelectionRow, decision: DecisionRecord) -> str:
     """Says which selection the numbers are about."""
     name, start = called(row, decision), "These numbers are about"
     if row.not_worse:
-        return f"{start} {name}, the smallest {noun_of(decision)}, which passed."
+        return f"{start} {name}, which passed; no smaller {noun_of(decision)} was left to show."
     return f"{start} {name}, {'which stopped the test.' if decision.sequence else f'which is {row.verdict}.'}"
 
 
