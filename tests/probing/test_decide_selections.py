@@ -10,11 +10,12 @@ from made_ranks import HR_1, hits, twice
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
 from layerprobe.probing.decide import Decision, decide
+from layerprobe.probing.per_user import RankTables
 
 TOGETHER = replace(HR_1, rule="simultaneous")
 
 
-def ranks_of(**shares: float) -> dict[LayerSelection, object]:
+def ranks_of(**shares: float) -> dict[LayerSelection, RankTables]:
     """Ranks of two seeds by selection of eight layers; `keep_0_7=0.5` is `keep:0,7` with HR@1 = 0.5."""
     texts = {name: name.replace("_", ":", 1).replace("_", ",") for name in shares}
     return {parse_selection(texts[name], 8): twice(share) for name, share in shares.items()}

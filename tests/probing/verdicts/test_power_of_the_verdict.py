@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import ceil
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from made_ranks import HR_1, evidence_of, twice
@@ -19,7 +20,7 @@ TOGETHER = replace(HR_1, rule="simultaneous")
 NUMBERS = ("users_needed_for_margin", "seeds_needed_for_margin", "users_needed_at_observed", "seeds_needed_at_observed")
 
 
-def by_hand(metric: np.ndarray) -> tuple[np.ndarray, float, float, float]:
+def by_hand(metric: np.ndarray) -> tuple[float, float, float, float]:
     """Mean, and variance parts by users, jointly and by seeds, of a difference [seeds, users]: a two-way layout."""
     n_seeds, n_users = metric.shape
     per_seed, per_user, mean = metric.mean(axis=1), metric.mean(axis=0), metric.mean()
@@ -72,6 +73,7 @@ def test_users_alone_shrink_with_the_square_of_the_margin() -> None:
     power = decision.power
     assert power.n_users == n_users
     assert power.minimal_detectable_relative_difference == pytest.approx(expected, rel=0.02)
+    assert power.minimal_detectable_relative_difference is not None
     assert power.users_needed_for_margin == ceil(n_users * (power.minimal_detectable_relative_difference / 0.05) ** 2)
 
 
@@ -82,22 +84,27 @@ def test_power_at_few_degrees_of_freedom_is_what_the_docstring_says(df: int, pow
     assert true == pytest.approx(power, abs=5e-4)
 
 
-CALM, WILD = {"flipped": 0.1}, {"flipped": 0.6}
+def calm(share: float) -> list[pd.DataFrame]:
+    return twice(share, flipped=0.1)
+
+
+def wild(share: float) -> list[pd.DataFrame]:
+    return twice(share, flipped=0.6)
 
 
 @pytest.mark.parametrize(
     ("by_depth", "options", "stopped"),
     [
         # The depth that fails first in a sequence, not the one with the largest error below it.
-        ({4: twice(0.5), 3: twice(0.497, **CALM), 2: twice(0.489, **CALM), 1: twice(0.45, **WILD)}, HR_1, "first:2"),
-        ({4: twice(0.5), 3: twice(0.45, **CALM), 2: twice(0.4, **WILD)}, HR_1, "first:3"),
+        ({4: twice(0.5), 3: calm(0.497), 2: calm(0.489), 1: wild(0.45)}, HR_1, "first:2"),
+        ({4: twice(0.5), 3: calm(0.45), 2: wild(0.4)}, HR_1, "first:3"),
         # The next one below what is kept.
-        ({4: twice(0.5), 3: twice(0.5, **CALM), 2: twice(0.3, **WILD)}, HR_1, "first:2"),
+        ({4: twice(0.5), 3: calm(0.5), 2: wild(0.3)}, HR_1, "first:2"),
         # All passed: the smallest.
-        ({4: twice(0.5), 3: twice(0.5, **CALM), 2: twice(0.51, **CALM)}, HR_1, "first:2"),
+        ({4: twice(0.5), 3: calm(0.5), 2: calm(0.51)}, HR_1, "first:2"),
         # Together none stops another: the largest open one below what is kept, before those that are worse.
-        ({4: twice(0.5), 3: twice(0.3), 2: twice(0.489, **CALM), 1: twice(0.489, **WILD)}, TOGETHER, "first:2"),
-        ({4: twice(0.5), 3: twice(0.489, **CALM), 2: twice(0.5, **CALM), 1: twice(0.3)}, TOGETHER, "first:1"),
+        ({4: twice(0.5), 3: twice(0.3), 2: calm(0.489), 1: wild(0.489)}, TOGETHER, "first:2"),
+        ({4: twice(0.5), 3: calm(0.489), 2: calm(0.5), 1: twice(0.3)}, TOGETHER, "first:1"),
         ({4: twice(0.5), 3: twice(0.4), 1: twice(0.3)}, TOGETHER, "first:3"),
     ],
 )
