@@ -99,9 +99,9 @@ class PerUser:
         Raises:
             InputError: users or targets differ; the message names both.
         """
-        own, others = (np.ones(1) if model.n_targets is None else model.n_targets for model in (self, other))
+        counts = [model.n_targets if model.n_targets is not None else np.ones(1) for model in (self, other)]
         same = np.array_equal(self.users, other.users) and np.array_equal(self.targets, other.targets)
-        if not same or not np.array_equal(own, others):
+        if not same or not np.array_equal(counts[0], counts[1]):
             differing = len(np.setxor1d(self.users, other.users))
             raise InputError(
                 f"{other.name} must be ranked on the same users and targets as {self.name}; {differing} users are in "

@@ -13,6 +13,7 @@ from layerprobe.cli.main import main
 from layerprobe.reporting import report
 from layerprobe.stages.registry import STAGES
 from layerprobe.store.atomic import read_json
+from layerprobe.store.decision import read_decision
 from layerprobe.study.parser import load_spec
 from layerprobe.study.study import Study
 
@@ -60,8 +61,10 @@ def test_decide_prints_the_new_decision_and_calls_the_report_older(
     copied: Path, spec: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = read_json(copied / "decision.json")["sentence"]
-    decision, older = last_lines(capsys, "decide", spec, "--out", copied, "--decision.margin", "0.6")
+    verdict, decision, older = last_lines(capsys, "decide", spec, "--out", copied, "--decision.margin", "0.6")
     assert decision == f"decision: {read_json(copied / 'decision.json')['sentence']}" != f"decision: {old}"
+    assert verdict == f"verdict: {read_decision(copied).told}"
+    assert verdict.startswith(("verdict: keep ", "verdict: use the baseline "))
     assert older == f"older than this: report; {UP_TO_DATE} it up to date"
 
 
@@ -108,6 +111,7 @@ def test_run_prints_decision_curve_student_and_report(
     copied: Path, spec: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert last_lines(capsys, "run", spec, "--out", copied) == [
+        f"verdict: {read_decision(copied).told}",
         f"decision: {read_json(copied / 'decision.json')['sentence']}",
         f"curve: {copied / 'curve.csv'}",
         f"student: {copied / 'student'}",

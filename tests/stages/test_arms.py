@@ -19,7 +19,7 @@ from layerprobe.pipeline.dry_run.plan import planned_models
 from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.report import make_report
 from layerprobe.stages import report
-from layerprobe.stages.tables.distillation_gain import write_distillation_gain
+from layerprobe.stages.distil import write_gain
 from layerprobe.store.atomic import read_json, read_yaml, write_yaml
 from layerprobe.store.run_folder import DONE
 from layerprobe.study.jobs.sasrec import sasrec_job
@@ -29,8 +29,6 @@ from layerprobe.study.study import Study
 from layerprobe.training import model_folder
 
 SEEDED: dict[str, object] = {
-    "items": {**TINY["items"], "every_seed": True},
-    "distill": {"depth": 2, "every_seed": True},
     "probe": {"seeds": [0, 1], "depths": [2]},
 }
 ADDED = [
@@ -108,7 +106,7 @@ def test_the_first_student_is_exported_and_its_card_shows_it_alone(seeded: Path,
 
 def test_the_student_is_compared_with_plain_fine_tuning_seed_by_seed(seeded: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(seeded, tmp_path / "study"))
-    longer = {"depth": 2, "every_seed": True, "name": "longer", "training": {**TRAINING, "epochs": 8}}
+    longer = {"depth": 2, "name": "longer", "training": {**TRAINING, "epochs": 8}}
     assert main(["distill", str(write_study(tmp_path, **{**SEEDED, "distill": longer})), "--out", str(own)]) == 0
     found = read_json(own / "distilled.json")
     students = [of_test(own / "distillation" / "longer" / place) for place in ("", "seed-1")]
@@ -164,13 +162,14 @@ def test_the_plan_lists_every_seed(seeded: Path, tmp_path: Path) -> None:
     assert [each.floors for each in found if each.kind == "sasrec"] == [4, 0, 0]
 
 
-def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trained(
+def test_one_seed_is_compared_alone_and_where_every_seed_is_false_nothing_more_is_trained(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []
     real = model_folder.Trainer
     monkeypatch.setattr(model_folder, "Trainer", lambda *a, **k: trained.append(k["label"]) or real(*a, **k))
-    study = write_study(tmp_path, probe={"seeds": [0, 1], "depths": [2]})
+    once = {"items": {**TINY["items"], "every_seed": False}, "distill": {"depth": 2, "every_seed": False}}
+    study = write_study(tmp_path, probe={"seeds": [0, 1], "depths": [2]}, **once)
     assert main(["distill", str(study), "--out", str(copied)]) == 0
     assert trained == ["variant first:2 seed 1", "variant first:4 seed 1"]
     found = read_json(copied / "distilled.json")
@@ -179,7 +178,7 @@ def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trai
     assert found["plain_value"] == pytest.approx(plain.mean())
     # one epoch is too short for either: both are the untrained model, which is said
     assert (found["verdict"], found["difference"]) == ("undecided", 0)
-    assert "It is undecided which of the two is better: every user has the same value with both" in found["sentence"]
+    assert "It is undecided which of the two is better: the interval contains 0." in found["sentence"]
     note = "No epoch of the {} of seed 0 was better on validation users than its start, so the start is used."
     assert found["notes"][-2:] == [note.format("student"), note.format("plain model")]
 
@@ -197,13 +196,28 @@ def test_a_study_from_before_these_options_goes_on_without_training(
     assert contents(copied / "distillation") | contents(copied / "items") == before
 
 
+def test_a_model_records_the_seed_that_drew_its_initial_weights(seeded: Path) -> None:
+    drawn = {
+        "teacher": 0,
+        "variants/first-2/seed-0": 0,
+        "variants/first-2/seed-1": 1,
+        "variants/first-4/seed-1": 1,
+        "distillation/student": 0,
+        "distillation/student/seed-1": 1,
+    }
+    found = {folder: read_yaml(seeded / folder / "spec.yaml")["backbone"]["init_seed"] for folder in drawn}
+    assert found == drawn
+    assert read_yaml(seeded / "study.yaml")["backbone"]["init_seed"] is None
+
+
 def test_what_a_model_depends_on_is_its_seed_and_no_option_of_seeds(seeded: Path, tmp_path: Path) -> None:
     many = Study(load_spec(write_study(tmp_path, **SEEDED), []), seeded)
     one = Study(load_spec(write_study(tmp_path, probe={"depths": [2]}), []), seeded)
     for job in (sasrec_job, lambda study, seed: distill_job(study, study.selections[0], seed)):
         first, second = job(many, 0), job(many, 1)
         assert first.key == job(one, 0).key != second.key
-        assert {**first.spec, "seed": 1} == second.spec
+        drawn = {"backbone": {**first.spec["backbone"], "init_seed": 1}} if "backbone" in first.spec else {}
+        assert {**first.spec, "seed": 1, **drawn} == second.spec
 
 
 def test_layers_that_were_not_fine_tuned_alone_have_no_comparison(copied: Path, tmp_path: Path) -> None:
@@ -231,7 +245,7 @@ def test_seeds_that_are_not_finished_on_both_sides_are_left_out(unfinished: str,
     (study.folder / unfinished / "seed-1" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    write_gain(study, selection)
     found = read_json(study.folder / "distilled.json")
     assert found["seeds"] == 1
     assert any(note.startswith("Not compared: seed 1, since ") for note in found["notes"])
@@ -244,6 +258,6 @@ def test_without_a_finished_plain_variant_nothing_is_compared(
     (copied / "variants" / "first-2" / "seed-0" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    write_gain(study, selection)
     assert not (copied / "distilled.json").exists()
     assert "distilled: not compared, since " in capsys.readouterr().err
