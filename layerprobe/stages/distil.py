@@ -40,10 +40,10 @@ def run(study: Study) -> None:
         train_and_rank(job, study.ranking, study.tracking)
     trained = partial(load_trained, jobs[0].folder, jobs[0].build)
     processes.on_main(lambda: compare_student(study, jobs[0].folder, lambda: student_of(trained())))
-    processes.on_main(lambda: _write_gain(study, selection))
+    processes.on_main(lambda: write_gain(study, selection))
 
 
-def _write_gain(study: Study, selection: LayerSelection) -> None:
+def write_gain(study: Study, selection: LayerSelection) -> None:
     """Compares the student with plain fine-tuning of its layers; an older comparison is deleted where there is none."""
     spec = to_plain(study.spec)
     record = distillation_gain(study.models, StoredRanks(), selection, spec, study.spec.decision)

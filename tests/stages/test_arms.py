@@ -19,7 +19,7 @@ from layerprobe.pipeline.dry_run.plan import planned_models
 from layerprobe.reporting.files.study_files import read_study
 from layerprobe.reporting.report import make_report
 from layerprobe.stages import report
-from layerprobe.stages.tables.distillation_gain import write_distillation_gain
+from layerprobe.stages.distil import write_gain
 from layerprobe.store.atomic import read_json, read_yaml, write_yaml
 from layerprobe.store.run_folder import DONE
 from layerprobe.study.jobs.sasrec import sasrec_job
@@ -218,10 +218,12 @@ def test_variants_are_found_by_their_layers_and_other_recipes_are_said(copied: P
     assert main(["distill", str(write_study(tmp_path, distill=other)), "--out", str(copied)]) == 0
     found = read_json(copied / "distilled.json")
     assert (found["student"], found["selection"], found["plain"]) == ("other", "keep:0-1", "first:2")
-    assert found["sentence"].endswith(
+    assert (
         "The trainings differ in more than the teacher: the student has other training options (epochs); the student "
-        "started from the trained teacher's weights, the plain model from the backbone's own weights."
-    )
+        "started from the trained teacher's weights, the plain model from the backbone's own weights. The student is"
+    ) in found["sentence"]
+    floors = {"sasrec", "tfidf", "markov-1", "markov-1-past", "popularity"}
+    assert {row["baseline"] for row in found["against_baselines"]} == floors
 
 
 @pytest.mark.parametrize("unfinished", ["variants/first-2", "distillation/student"])
@@ -231,7 +233,7 @@ def test_seeds_that_are_not_finished_on_both_sides_are_left_out(unfinished: str,
     (study.folder / unfinished / "seed-1" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    write_gain(study, selection)
     found = read_json(study.folder / "distilled.json")
     assert found["seeds"] == 1
     assert any(note.startswith("Not compared: seed 1, since ") for note in found["notes"])
@@ -244,6 +246,6 @@ def test_without_a_finished_plain_variant_nothing_is_compared(
     (copied / "variants" / "first-2" / "seed-0" / DONE).unlink()
     selection = study.student_selection
     assert selection is not None
-    write_distillation_gain(study, selection)
+    write_gain(study, selection)
     assert not (copied / "distilled.json").exists()
     assert "distilled: not compared, since " in capsys.readouterr().err
