@@ -186,6 +186,8 @@ def decide(
     baselines = {} if baselines is None else baselines
     require_kind("options", options, DecisionOptions)
     require_kind("baselines", baselines, Mapping)
+    if look is not None:
+        require_kind("look", look, Look)
     require_mapping("by_selection", by_selection, "selections and ranks tables")
     for key in by_selection:
         require_kind("a selection", key, int, str, LayerSelection)

@@ -15,8 +15,10 @@ import pandas as pd
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json
 
-RELATIVE, ABSOLUTE = 1e-9, 1e-12
-"""Numbers this close are equal: another machine adds in another order."""
+EXACT, RESAMPLED = (1e-9, 1e-12), (1e-5, 1e-6)
+"""Numbers this close, relative or absolute, are equal: another machine adds in another order."""
+BOUNDS = ("ci_low", "ci_high", "lower_bound", "proven_", "minimal_detectable")
+"""Beginnings of the names of what comes from resamples of users, whose sums are taken in 32-bit numbers."""
 NOTHING = "nothing"
 
 
@@ -127,7 +129,7 @@ def _differing_cells(
         yield Difference(_row(key), "a row", NOTHING)
         return
     for name, cell in stored.items():
-        if not agree(cell, computed[name]):
+        if not agree(cell, computed[name], name):
             yield Difference(f"{_row(key)}, column {name}", cell or "empty", computed[name] or "empty")
 
 
@@ -151,7 +153,7 @@ def compare_plain(stored: Any, computed: Any, place: str = "") -> tuple[int, tup
         both = zip_longest(stored, computed, fillvalue=NOTHING)
         pairs = [(f"{place}[{position}]", *pair) for position, pair in enumerate(both)]
     else:
-        same = agree(_leaf(stored), _leaf(computed))
+        same = agree(_leaf(stored), _leaf(computed), place.rpartition(".")[2])
         found = () if same else (Difference(place, _leaf(stored), _leaf(computed)),)
         return int(is_number(_leaf(stored)) and not isinstance(stored, str)), found
     parts = [compare_plain(ours, theirs, name) for name, ours, theirs in pairs]
@@ -182,13 +184,21 @@ def is_number(cell: str) -> bool:
         return False
 
 
-def agree(stored: str, computed: str) -> bool:
+def agree(stored: str, computed: str, name: str = "") -> bool:
     """Tells whether two cells say the same: equal text, or numbers that differ by rounding alone.
+
+    Args:
+        stored: one cell.
+        computed: the other.
+        name: their column or key; bounds from resamples may differ by more.
 
     >>> agree("0.1", "0.10000000000000002"), agree("0.1", "0.1000001"), agree("first:2", "first:3")
     (True, False, False)
+    >>> agree("0.1", "0.1000001", "ci_low"), agree("0.1", "0.101", "ci_low")
+    (True, False)
     """
     if stored == computed:
         return True
+    relative, absolute = RESAMPLED if name.startswith(BOUNDS) else EXACT
     both = is_number(stored) and is_number(computed)
-    return both and isclose(float(stored), float(computed), rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return both and isclose(float(stored), float(computed), rel_tol=relative, abs_tol=absolute)

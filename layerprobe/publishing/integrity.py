@@ -101,7 +101,7 @@ def _users_of_curve(layout: StudyLayout) -> dict[tuple[str, str], int]:
     most = curve.groupby([columns.SPLIT, columns.PROTOCOL])[columns.N_USERS].agg(lambda cells: cells.mode().iloc[0])
     return {
         (str(split), str(protocol)): int(n)
-        for (split, protocol), n in zip(most.index, most, strict=True)
+        for split, protocol, n in most.reset_index().itertuples(index=False)
         if n.isdecimal()
     }
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,13 +106,40 @@ def test_similarity_measures_every_way_and_says_that_the_peer_is_skipped(root: P
     assert skipped[1] == "skipped: left out by `--without-peer`"
 
 
-def test_bounds_of_few_seeds_are_compared_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_studies_have_the_truth_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    simulated = importlib.import_module("_studies")
+    world = simulated.World(10, 0.05, (0.03,) * 6)
+    generator, levels = np.random.default_rng(0), world.levels(0.2)
+    drawn = [simulated.draw(world, 2, 2000, generator).metric(10, levels) for _ in range(150)]
+    values = np.stack(drawn).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(values, [0.04] * 5 + [0.05], rtol=0.03)
+    # The spread of one training's mean over its users is the stated share, beyond what the users explain.
+    pairs = np.stack([metric.mean(axis=1) for metric in drawn])  # [studies, seeds, models]
+    between = (pairs[:, 0, -1] - pairs[:, 1, -1]).var() / 2
+    within = np.mean([(metric[0, :, -1] - metric[1, :, -1]).var() / 2 / 2000 for metric in drawn])
+    assert (between - within) ** 0.5 == pytest.approx(0.03 * 0.05, rel=0.25)
+
+
+def test_every_table_of_wrong_verdicts_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     errors = importlib.import_module("decision_errors")
-    rows = [line for line in errors.table(studies=3).splitlines() if line.startswith("| ") and "seeds" not in line]
-    assert len(rows) == len(errors.SEEDS) * len(errors.TRAINING)
-    many = errors.wrong(3, 0.1, 1.0, studies=60)
-    assert many["this project"].max() < many["seeds ignored"].min()
+    monkeypatch.setattr(errors, "N_BOOT", 100)
+    monkeypatch.setattr(errors, "USERS", 400)
+    monkeypatch.setattr(errors, "SIMULATED", 100)
+    sections = errors.table(number=1).split("\n## ")[1:]
+    rows = [[line for line in section.splitlines() if line.startswith("|")][2:] for section in sections]
+    assert list(map(len, rows)) == [24, 9, 8, len(errors.WAYS), 6]
+    assert all(len(row.split("|")) == 11 for row in rows[0])
+
+
+def test_one_seed_fails_where_two_seeds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    errors = importlib.import_module("decision_errors")
+    one, two = (errors.rates(errors.Row(seeds, 0.03, simulated=500), 60) for seeds in (1, 2))
+    assert min(one[:4]) > 0.15
+    assert max(two[:4]) < 0.15
+    assert one[4] < 0.7 < two[4]
 
 
 def test_planted_depths_are_what_data_and_window_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,6 +148,8 @@ def test_planted_depths_are_what_data_and_window_need(monkeypatch: pytest.Monkey
     planted = importlib.import_module("planted_depth")
     monkeypatch.setattr(planted, "RUNS", tmp_path)
     assert [(case.depth, case.needed) for case in planted.CASES] == [(1, 1), (2, 2), (3, 3)]
+    asked = planted.spec(planted.CASES[0], 7)  # one training seed, whatever the default is, and its own weights
+    assert (asked.probe.seeds, asked.backbone.init_seed, asked.data.seed) == ([7], 7, 7)
     case = planted.CASES[2]
     inputs = torch.randn(1, 10, case.width, generator=torch.Generator().manual_seed(0))
     changed = inputs.clone()

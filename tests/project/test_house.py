@@ -13,7 +13,7 @@ GROWN = {"layerprobe.similarity": 22, "layerprobe.probing": 18}
 PLACES = {
     "teacher", "variants", "controls", "items", "baselines", "exits", "similarity", "costs", "distillation",
     "student", "report", "data", "tracking", "lr", "study.yaml", "provenance.json", "curve.csv", "slices.csv",
-    "decision.json", "convergence.csv", "slice_differences.csv", "controls.json", "distilled.json",
+    "decision.json", "convergence.csv", "robustness.csv", "slice_differences.csv", "controls.json", "distilled.json",
     "predictiveness.csv", "predicted.csv", "ranks.parquet", "metrics.json", "spec.yaml", "checkpoint", "failed.json",
     "halted.json", "similarity.parquet", "importance.csv", "blocks.csv", "states.csv", "null.csv", "selections.json",
     "greedy.csv", "costs.csv", "costs.json", "front.csv", "probe_heads.safetensors", "item_table.safetensors",

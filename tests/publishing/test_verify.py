@@ -146,7 +146,8 @@ def edit_csv(path: Path, pick: Callable[[list], tuple]) -> None:
         if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", table[column][row])
     ]
     row, column = pick(cells)
-    table.loc[row, column] = repr(float(table.loc[row, column]) * 1.01 + 1e-4)
+    cells_of = table[column].tolist()
+    table[column] = [repr(float(cell) * 1.01 + 1e-4) if place == row else cell for place, cell in enumerate(cells_of)]
     table.to_csv(path, index=False)
 
 
@@ -229,18 +230,18 @@ def other_targets(folder: Path) -> None:
     parquet.write_table(table.set_column(1, "target", pa.array(table["target"].to_pylist()[::-1])), path)
 
 
-def write(name: str, content: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(content) and None
+def write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
 
 
-def remove(name: str) -> Callable[[Path], None]:
+def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (other_users, "must be of the same users; user 0"),
+        (other_users, "must be of the same users and targets; one of user 0 is"),
         (other_targets, "has another target"),
         (write("ranks/test-full.parquet", "spoilt"), "must hold packed ranks"),
         (remove("ranks/test-full.parquet"), "it is missing"),
@@ -283,9 +284,12 @@ def test_what_did_not_travel_is_counted_and_nothing_else_is_missed(finished: Pat
 
 
 def test_the_command_names_what_differs_and_fails(moved: Path, capsys) -> None:
-    text = (moved / "curve.csv").read_text()
-    value = re.findall(r"variant,first:2,2,0,full,test,ndcg,10,([\d.]+),", text)[0]
-    (moved / "curve.csv").write_text(text.replace(value, "0.987", 1))
+    curve = pd.read_csv(moved / "curve.csv", dtype=str, keep_default_na=False)
+    wanted = "kind == 'variant' and selection == 'first:2' and split == 'test' and protocol == 'full'"
+    (row,) = curve.query(f"{wanted} and metric == 'ndcg' and k == '10'").index
+    value = curve.loc[row, "value"]
+    curve.loc[row, "value"] = "0.987"
+    curve.to_csv(moved / "curve.csv", index=False)
     forge(moved)
     assert main(["verify", str(moved)]) == 1
     out = capsys.readouterr().out

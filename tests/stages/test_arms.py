@@ -29,8 +29,6 @@ from layerprobe.study.study import Study
 from layerprobe.training import model_folder
 
 SEEDED: dict[str, object] = {
-    "items": {**TINY["items"], "every_seed": True},
-    "distill": {"depth": 2, "every_seed": True},
     "probe": {"seeds": [0, 1], "depths": [2]},
 }
 ADDED = [
@@ -108,7 +106,7 @@ def test_the_first_student_is_exported_and_its_card_shows_it_alone(seeded: Path,
 
 def test_the_student_is_compared_with_plain_fine_tuning_seed_by_seed(seeded: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(seeded, tmp_path / "study"))
-    longer = {"depth": 2, "every_seed": True, "name": "longer", "training": {**TRAINING, "epochs": 8}}
+    longer = {"depth": 2, "name": "longer", "training": {**TRAINING, "epochs": 8}}
     assert main(["distill", str(write_study(tmp_path, **{**SEEDED, "distill": longer})), "--out", str(own)]) == 0
     found = read_json(own / "distilled.json")
     students = [of_test(own / "distillation" / "longer" / place) for place in ("", "seed-1")]
@@ -161,16 +159,17 @@ def test_the_plan_lists_every_seed(seeded: Path, tmp_path: Path) -> None:
         "distilled: first:2, seed 1": "done",
         "distilled: first:2, seed 5": "to do",
     }
-    assert [each.floors for each in found if each.kind == "sasrec"] == [3, 0, 0]
+    assert [each.floors for each in found if each.kind == "sasrec"] == [4, 0, 0]
 
 
-def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trained(
+def test_one_seed_is_compared_alone_and_where_every_seed_is_false_nothing_more_is_trained(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []
     real = model_folder.Trainer
     monkeypatch.setattr(model_folder, "Trainer", lambda *a, **k: trained.append(k["label"]) or real(*a, **k))
-    study = write_study(tmp_path, probe={"seeds": [0, 1], "depths": [2]})
+    once = {"items": {**TINY["items"], "every_seed": False}, "distill": {"depth": 2, "every_seed": False}}
+    study = write_study(tmp_path, probe={"seeds": [0, 1], "depths": [2]}, **once)
     assert main(["distill", str(study), "--out", str(copied)]) == 0
     assert trained == ["variant first:2 seed 1", "variant first:4 seed 1"]
     found = read_json(copied / "distilled.json")
@@ -179,7 +178,7 @@ def test_one_seed_is_compared_alone_and_without_the_options_nothing_more_is_trai
     assert found["plain_value"] == pytest.approx(plain.mean())
     # one epoch is too short for either: both are the untrained model, which is said
     assert (found["verdict"], found["difference"]) == ("undecided", 0)
-    assert "It is undecided which of the two is better: every user has the same value with both" in found["sentence"]
+    assert "It is undecided which of the two is better: the interval contains 0." in found["sentence"]
     note = "No epoch of the {} of seed 0 was better on validation users than its start, so the start is used."
     assert found["notes"][-2:] == [note.format("student"), note.format("plain model")]
 
@@ -197,13 +196,28 @@ def test_a_study_from_before_these_options_goes_on_without_training(
     assert contents(copied / "distillation") | contents(copied / "items") == before
 
 
+def test_a_model_records_the_seed_that_drew_its_initial_weights(seeded: Path) -> None:
+    drawn = {
+        "teacher": 0,
+        "variants/first-2/seed-0": 0,
+        "variants/first-2/seed-1": 1,
+        "variants/first-4/seed-1": 1,
+        "distillation/student": 0,
+        "distillation/student/seed-1": 1,
+    }
+    found = {folder: read_yaml(seeded / folder / "spec.yaml")["backbone"]["init_seed"] for folder in drawn}
+    assert found == drawn
+    assert read_yaml(seeded / "study.yaml")["backbone"]["init_seed"] is None
+
+
 def test_what_a_model_depends_on_is_its_seed_and_no_option_of_seeds(seeded: Path, tmp_path: Path) -> None:
     many = Study(load_spec(write_study(tmp_path, **SEEDED), []), seeded)
     one = Study(load_spec(write_study(tmp_path, probe={"depths": [2]}), []), seeded)
     for job in (sasrec_job, lambda study, seed: distill_job(study, study.selections[0], seed)):
         first, second = job(many, 0), job(many, 1)
         assert first.key == job(one, 0).key != second.key
-        assert {**first.spec, "seed": 1} == second.spec
+        drawn = {"backbone": {**first.spec["backbone"], "init_seed": 1}} if "backbone" in first.spec else {}
+        assert {**first.spec, "seed": 1, **drawn} == second.spec
 
 
 def test_layers_that_were_not_fine_tuned_alone_have_no_comparison(copied: Path, tmp_path: Path) -> None:

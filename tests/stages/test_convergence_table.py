@@ -13,7 +13,10 @@ from tiny_study import write_study
 
 from layerprobe import columns
 from layerprobe.stages import curve
+from layerprobe.stages.tables.convergence import convergence_table
+from layerprobe.stages.tables.points import trained_folders
 from layerprobe.store.atomic import read_json
+from layerprobe.store.rank_source import StoredRanks
 from layerprobe.study.parser import load_spec
 from layerprobe.study.study import Study
 
@@ -64,7 +67,7 @@ def test_a_lost_log_and_learning_rate_tests_are_seen(copied: Path, tmp_path: Pat
 
 def test_a_teacher_that_is_no_variant_has_a_row_of_its_own(copied: Path, tmp_path: Path) -> None:
     study = opened(copied, tmp_path)
-    folders = [folder for folder in curve.trained_folders(study) if folder != study.layout.teacher]
-    table = curve.convergence_table(study, folders)
+    folders = [folder for folder in trained_folders(study.models, StoredRanks()) if folder != study.layout.teacher]
+    table = convergence_table(study, folders)
     assert table["kind"].to_list()[0] == "teacher"
     assert len(table) == len(models_of(copied))

@@ -165,8 +165,8 @@ def test_undecided_with_enough_users_for_an_equal_depth_says_what_the_observed_l
     two_digits = -(-power.users_needed_at_observed // 10_000) * 10_000
     interval = bracket(decision.depths[2], 0.5)
     assert decision.sentence.endswith(
-        f"Depth 2, tested first, differs by -1.9 % {interval}. To show a margin of 2 %, if that is its true loss, takes "
-        f"about {two_digits:,} users."
+        f"Depth 2, tested first, differs by -1.9 % {interval}. To show a margin of 2 %, if that is its true loss, "
+        f"takes about {two_digits:,} users."
     )
 
 
