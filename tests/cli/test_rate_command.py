@@ -31,7 +31,9 @@ def test_a_test_writes_its_files_and_says_what_it_found(
 ) -> None:
     out = tmp_path / "study"
     assert main(["lr", str(write_study(tmp_path)), "--out", str(out), "--model", model, *FEW]) == 0
-    assert {path.name for path in out.iterdir()} == needed | {"lr", "study.yaml", "provenance.json"}
+    assert {path.name for path in out.iterdir()} == needed | {
+        "lr", "study.yaml", "provenance.json", "decisions.jsonl",  # the plan, recorded before anything is trained
+    }  # fmt: skip
     assert {path.name for path in (out / "lr").iterdir()} == {folder}
     assert {path.name for path in (out / "lr" / folder).iterdir()} == FILES
     facts, table = read_json(out / "lr" / folder / "range.json"), pd.read_csv(out / "lr" / folder / "range.csv")

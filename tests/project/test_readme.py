@@ -95,7 +95,8 @@ def test_the_python_section_runs_from_a_log_to_a_student(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     sentence, table = done.stdout.split("\n", 1)
-    assert re.search(r"^Keep (\d of 4|all|no) layers?|undecided", sentence)
+    verdict = re.sub(r"^Exploratory, one training seed: ", "", sentence).lower()
+    assert re.match(r"keep (\d of 4|no) layers?|use the baseline |undecided: |the full model is needed: ", verdict)
     assert len(table.splitlines()) == 1 + 3  # header, and the three best items
     assert (tmp_path / "my-student" / "backbone" / "model.safetensors").exists()
 

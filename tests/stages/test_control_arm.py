@@ -75,7 +75,8 @@ def test_every_selection_with_layers_has_a_twin_with_a_variants_files(controlled
     assert {path.name for path in controlled.iterdir()} == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "controls",
         "similarity", "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json",
-        "controls.json", "predictiveness.csv", "predicted.csv", "costs", "distillation", "student", "report",
+        "decisions.jsonl", "robustness.csv", "controls.json", "predictiveness.csv", "predicted.csv", "costs",
+        "distillation", "student", "report",
     }  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def test_a_twin_differs_from_its_variant_in_the_backbones_weights_alone(controll
     )
     assert twin["backbone"].pop("init") == "random"
     assert variant["backbone"].pop("init") == "pretrained"
+    assert (twin["backbone"].pop("init_seed"), variant["backbone"].pop("init_seed")) == (0, None)  # stored weights
     assert twin == variant
 
 
