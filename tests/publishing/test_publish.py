@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
 
+from layerprobe import columns
 from layerprobe.cli.main import main
 from layerprobe.data.recency import Recency
 from layerprobe.errors import InputError
@@ -150,6 +152,27 @@ def test_the_times_that_slices_use_travel_with_the_test_users(published: Path) -
     recency = packed_recency(packed)
     assert isinstance(recency, Recency)
     assert recency.users.tolist() == packed.shared(with_times[0])["user"].tolist()
+
+
+def test_users_with_several_targets_travel_with_their_times(tmp_path: Path) -> None:
+    study = StudyLayout(tmp_path / "study")
+    users, lengths = np.array([0, 0, 2, 2, 2, 5]), np.array([3, 4, 1, 2, 3, 9])
+    table = pd.DataFrame(
+        {
+            **{"user": users, "target": [4, 4, 1, 2, 1, 3], "split": "test", "protocol": "full"},
+            **{"n_higher": [0, 70_000, 3, 300, 1, 0], "n_ties": 0, "n_candidates": 80_000},
+            **{"history_length": lengths, "target_popularity": [1, 1, 2, 3, 2, 0]},
+        }
+    ).astype({name: "int32" for name in columns.RANKS if name not in ("split", "protocol")})
+    recency = Recency(users, np.array([5, 2**40, 0, 1, 1, 7]), "s", lengths)
+    out = StudyLayout(tmp_path / "out")
+    record = write_packed(out, Luggage(study, {study.teacher / "ranks.parquet": table}, recency), {})
+    assert [(part.users, part.targets) for part in record.parts] == [(3, 6)]
+    packed = read_packed(out)
+    pd.testing.assert_frame_equal(packed.read(out.teacher / "ranks.parquet"), table[list(columns.RANKS)])
+    read = packed_recency(packed)
+    assert read is not None
+    assert read.beside(table)["recency"].tolist() == recency.gaps.tolist()
 
 
 @pytest.mark.parametrize("spoil", [lambda page: page.unlink(), lambda page: page.write_text("older")])

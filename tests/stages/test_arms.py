@@ -234,8 +234,10 @@ def test_variants_are_found_by_their_layers_and_other_recipes_are_said(copied: P
     assert (found["student"], found["selection"], found["plain"]) == ("other", "keep:0-1", "first:2")
     assert (
         "The trainings differ in more than the teacher: the student has other training options (epochs); the student "
-        "started from the trained teacher's weights, the plain model from the backbone's own weights."
+        "started from the trained teacher's weights, the plain model from the backbone's own weights. The student is"
     ) in found["sentence"]
+    floors = {"sasrec", "tfidf", "markov-1", "markov-1-past", "popularity"}
+    assert {row["baseline"] for row in found["against_baselines"]} == floors
 
 
 @pytest.mark.parametrize("unfinished", ["variants/first-2", "distillation/student"])
