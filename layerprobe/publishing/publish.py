@@ -24,7 +24,7 @@ from layerprobe.publishing.packing import LIMIT, Luggage, write_packed
 from layerprobe.publishing.redraw import drawn_again
 from layerprobe.reporting.report import write_report
 from layerprobe.stages.tables.points import ranked_files
-from layerprobe.store.atomic import read_json, replacing_folder
+from layerprobe.store.atomic import read_json, read_yaml, replacing_folder, write_yaml
 from layerprobe.store.layout import FIGURES, RANKS, REPORT, StudyLayout
 from layerprobe.store.manifest import write_manifest
 from layerprobe.store.packed_ranks import PackedRecord
@@ -68,7 +68,7 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     _refuse_other(plain, place)
     with replacing_folder(place) as folder:
         made = StudyLayout(folder)
-        sealed = _copied(plain, made, measured_files(plain))
+        sealed = _copied(plain, made, measured_files(plain)) | _without_place(made)
         _copied(plain, made, derived_files(plain.layout))
         record = write_packed(made, Luggage(plain.layout, ranks, _recency(plain.layout)), sealed, limit)
         _place_report(plain.layout, folder)
@@ -141,6 +141,16 @@ def _copied(study: PlainStudy, made: StudyLayout, files: list[Path]) -> dict[str
             shutil.copyfile(path, made.folder / name)
             hashes[name.as_posix()] = hash_file(path)
     return hashes
+
+
+def _without_place(made: StudyLayout) -> dict[str, str]:
+    """Leaves of the log's path its last name alone: where it lay on somebody's machine is nobody's business."""
+    spec = read_yaml(made.spec)
+    if not spec["data"].get("path"):
+        return {}
+    spec["data"]["path"] = Path(spec["data"]["path"]).name
+    write_yaml(made.spec, spec)
+    return {made.spec.name: hash_file(made.spec)}
 
 
 def _recency(layout: StudyLayout) -> Recency | None:
