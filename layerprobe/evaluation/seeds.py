@@ -41,6 +41,21 @@ class SeedNoise:
 
 
 @dataclass(frozen=True, eq=False)
+class TrainingNoise:
+    """What is known of the noise of training besides a column's own seeds; explained in `mean_error`.
+
+    Attributes:
+        noise: seed noise that the study's differences have in common; None takes each column's own alone.
+        trained: models behind each column that were trained anew for every seed.
+        prior: stated noise, in the units of the values.
+    """
+
+    noise: SeedNoise | None = None
+    trained: np.ndarray | int = 2
+    prior: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class MeanError:
     """Where the error of each column's mean over seeds and users comes from; arrays of shape (columns,).
 
