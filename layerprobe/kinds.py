@@ -39,7 +39,7 @@ KINDS = (
     Kind("exit-raw", "exit, raw", "exit"),
     Kind("sasrec", "SASRec", "floor"),
     Kind("tfidf", "TF-IDF", "floor", scorer="TfIdf"),
-    Kind("markov-1-past", "Markov-1, past only", "floor", scorer="PastMarkov1"),
+    Kind("markov-1-past", "Markov-1 (past)", "floor", scorer="PastMarkov1"),
     Kind("markov-1", "Markov-1", "floor", scorer="Markov1"),
     Kind("popularity", "popularity", "floor", scorer="Popularity"),
 )

@@ -27,7 +27,7 @@ NAMES = [path.name for path in FOLDERS if path.name not in PUBLISHED]
 NULL = {NULL_VALUE: columns.VALUE, NULL_LOW: columns.CI_LOW, NULL_HIGH: columns.CI_HIGH}
 NOT_COMMITTED = ("data facts", "what may mislead the measures", "the layers that the scores keep", "the teacher")
 NOT_KNOWN_THEN = (
-    *("selections against baselines", "Markov-1, past only", "the margin that each depth proves"),
+    *("selections against baselines", "Markov-1 (past)", "the margin that each depth proves"),
     *("the verdict under other metrics", "how trainings ended"),
 )
 """What the versions of the reports without ranks did not write."""

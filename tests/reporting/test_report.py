@@ -310,7 +310,7 @@ def test_a_curve_alone_makes_a_report(fake_study: Path, tmp_path: Path) -> None:
     [
         (("variant",), "Not in this study: variants", "depth-variants"),
         (("exit-raw", "exit-norm", "exit-probe"), "Not in this study: exits", "depth-exits"),
-        (("tfidf", "distilled"), "Not in this study: TF-IDF, Markov-1, past only, distilled student (no such row", ""),
+        (("tfidf", "distilled"), "Not in this study: TF-IDF, Markov-1 (past), distilled student (no such row", ""),
     ],
 )
 def test_absent_points_are_said(kinds: tuple[str, ...], phrase: str, gone: str, own_study: Path) -> None:
