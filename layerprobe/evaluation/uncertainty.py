@@ -185,15 +185,15 @@ def simultaneous_bounds(
         studentised = _with_training(studentised, error, seed)
     alone = np.quantile(studentised, 1 - alpha, axis=0)
     upward, either = (float(np.quantile(part.max(axis=1), 1 - alpha)) for part in (studentised, np.abs(studentised)))
-    half, training, share = either * error.standard_error, np.sqrt(error.by_seeds), alpha / len(error.mean)
+    half, by_training, share = either * error.standard_error, np.sqrt(error.by_seeds), alpha / len(error.mean)
     lower = error.mean - upward * error.standard_error
     return SimultaneousBounds(
         error=error,
         differing=differing.users,
-        lower=differing.lower(lower, share, upward * training),
-        low=differing.lower(error.mean - half, share / 2, either * training),
-        high=differing.upper(error.mean + half, share / 2, either * training),
-        alone=differing.lower(error.mean - alone * error.standard_error, alpha, alone * training),
+        lower=differing.lower(lower, share, upward * by_training),
+        low=differing.lower(error.mean - half, share / 2, either * by_training),
+        high=differing.upper(error.mean + half, share / 2, either * by_training),
+        alone=differing.lower(error.mean - alone * error.standard_error, alpha, alone * by_training),
         critical_lower=upward,
         critical_two_sided=either,
         critical_alone=alone,
