@@ -68,7 +68,7 @@ def test_a_stated_noise_is_named_where_confidence_is(verdict: str) -> None:
 
 def bounds_by_hand(share: float, flips: float, n_trained: int) -> tuple[float, float]:
     """Normal interval of a difference from HR@1 = .5: `share` lose 1, and as many as `flips` move up as down."""
-    n_users, squares = 10_000, flips + (0.5 - share)
+    n_users, squares = 2_000, flips + (0.5 - share)
     users = (squares - (share - 0.5) ** 2) / (n_users - 1)
     training = n_trained * (NOISE * 0.5) ** 2
     half = scipy.stats.norm.ppf(0.975) * np.sqrt(users + training)
@@ -77,9 +77,9 @@ def bounds_by_hand(share: float, flips: float, n_trained: int) -> tuple[float, f
 
 def test_a_stated_noise_widens_the_interval_as_the_normal_distribution_says() -> None:
     # `flipped` users leave their group, so the rest of the difference is as it was.
-    other = hits(0.5, flipped=0.1)
+    other = hits(0.5, 2_000, flipped=0.1)
     options = replace(STATED, n_boot=20_000, rule="simultaneous")
-    decision = decide({4: hits(0.5), 2: other}, {"sasrec": other, "tfidf": other}, options)
+    decision = decide({4: hits(0.5, 2_000), 2: other}, {"sasrec": other, "tfidf": other}, options)
     found = decision.depths[2]
     assert found.difference == 0
     low, high = bounds_by_hand(0.5, 0.1, n_trained=2)
@@ -93,13 +93,13 @@ def test_a_stated_noise_widens_the_interval_as_the_normal_distribution_says() ->
 
 
 def test_only_trained_models_have_the_stated_noise() -> None:
-    # Ten thousand users differ so little that the noise of training is nearly all there is.
-    other = hits(0.5, flipped=0.02)
+    # The users differ so little that the noise of training is most of what there is.
+    other = hits(0.5, 2_000, flipped=0.02)
     options = replace(STATED, n_boot=20_000)
-    one = decide({4: hits(0.5), 2: other}, {"tfidf": other}, options)
-    two = decide({4: hits(0.5), 2: other}, {"sasrec": other}, options)
+    one = decide({4: hits(0.5, 2_000), 2: other}, {"tfidf": other}, options)
+    two = decide({4: hits(0.5, 2_000), 2: other}, {"sasrec": other}, options)
     ratio = two.baselines["sasrec"].ci_high / one.baselines["tfidf"].ci_high
-    users, training = 0.02 / 9999, (NOISE * 0.5) ** 2
+    users, training = 0.02 / 1999, (NOISE * 0.5) ** 2
     assert ratio == pytest.approx(np.sqrt((users + 2 * training) / (users + training)), rel=0.04)
 
 
