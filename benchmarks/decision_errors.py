@@ -18,7 +18,7 @@ from _paired import HERE, machine
 from _studies import World, draw
 
 from layerprobe.evaluation.few import LEAST_DIFFERING
-from layerprobe.evaluation.seeds import shared_noise
+from layerprobe.evaluation.seeds import TrainingNoise, shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, resampled_means, simultaneous_bounds
 
 STUDIES, N_BOOT, BATCH = 1000, 500, 25
@@ -76,7 +76,7 @@ def judged(differences: np.ndarray, full: float, row: Row, alpha: float, moved: 
     """Judges differences [seeds, users, depths] as a decision does."""
     noise = shared_noise(list(np.moveaxis(differences, -1, 0)))
     prior = row.training * row.scale * BASE if row.stated else 0.0
-    bounds = simultaneous_bounds(differences, alpha, N_BOOT, seed, noise, 2, prior, moved)
+    bounds = simultaneous_bounds(differences, alpha, N_BOOT, seed, TrainingNoise(noise, 2, prior), moved)
     return Judged(bounds, -MARGIN * row.scale * full)
 
 

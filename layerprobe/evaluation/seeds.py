@@ -41,6 +41,21 @@ class SeedNoise:
 
 
 @dataclass(frozen=True, eq=False)
+class TrainingNoise:
+    """What is known of the training noise in some columns, besides their own seeds; explained in `mean_error`.
+
+    Attributes:
+        shared: seed noise of the study's differences; None: each column's own alone.
+        trained: models behind a column that were trained anew for every seed, one number or one per column.
+        prior: stated training noise, in the units of the differences.
+    """
+
+    shared: SeedNoise | None = None
+    trained: np.ndarray | int = 2
+    prior: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class MeanError:
     """Where the error of each column's mean over seeds and users comes from; arrays of shape (columns,).
 

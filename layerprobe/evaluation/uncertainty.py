@@ -15,7 +15,7 @@ from scipy.special import gammaincinv
 
 from layerprobe.errors import InputError
 from layerprobe.evaluation.few import Differing
-from layerprobe.evaluation.seeds import MeanError, SeedNoise, mean_error
+from layerprobe.evaluation.seeds import MeanError, TrainingNoise, mean_error
 
 CHUNK_ENTRIES = 1 << 19
 """Resample weights held at a time. Changes memory and speed, never the numbers."""
@@ -133,9 +133,7 @@ def simultaneous_bounds(
     alpha: float,
     n_boot: int,
     seed: int,
-    noise: SeedNoise | None = None,
-    trained: np.ndarray | int = 2,
-    prior: float = 0.0,
+    training: TrainingNoise | None = None,
     moved: np.ndarray | None = None,
 ) -> SimultaneousBounds:
     """Bounds on the means of all columns that hold together, by the bootstrap of the largest studentised error.
@@ -158,9 +156,7 @@ def simultaneous_bounds(
         alpha: probability that any bound of the family fails, in (0, 1).
         n_boot: number of resamples, at least 100.
         seed: seed of the resamples.
-        noise: seed noise of the study's models (`seeds.shared_noise`); None takes each column's own.
-        trained: models behind each column that were trained for every seed (`seeds.mean_error`).
-        prior: stated training noise (`seeds.mean_error`), in the units of the differences.
+        training: what is known of the training noise besides the columns' own seeds; None: nothing.
         moved: `resampled_means` of the differences' mean over seeds, with these `n_boot` and `seed`, [n_boot, m]; None
             computes it. To be given where several families of columns share their users.
 
@@ -178,7 +174,8 @@ def simultaneous_bounds(
     values = np.asarray(differences, dtype=np.float64)
     values = values[None] if values.ndim == 2 else values  # [seeds, users, m]
     _checked(values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values, alpha, n_boot)
-    error, differing = mean_error(values, noise, trained, prior), Differing.of(values)
+    known = TrainingNoise() if training is None else training
+    error, differing = mean_error(values, known.shared, known.trained, known.prior), Differing.of(values)
     moved = resampled_means(values.mean(axis=0), n_boot, seed) if moved is None else moved
     if moved.shape != (n_boot, values.shape[-1]):
         raise InputError(f"moved must have shape {(n_boot, values.shape[-1])}, (resamples, columns); got {moved.shape}")

@@ -15,7 +15,7 @@ import numpy as np
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import shared_noise
+from layerprobe.evaluation.seeds import TrainingNoise, shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, simultaneous_bounds
 from layerprobe.probing.comparisons import require_covered
 from layerprobe.probing.decision_options import DecisionOptions
@@ -119,7 +119,9 @@ def compare_control(
         stacked = stacked.mean(axis=0)  # [users, selections]: without the seeds, bounds cover users alone
     noise, deepest = shared_noise(differences), max(models, key=lambda selection: selection.depth)
     prior = options.prior_noise * models[deepest][0].value
-    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise, prior=prior)
+    bounds = simultaneous_bounds(
+        stacked, options.alpha, options.n_boot, options.seed, TrainingNoise(noise, prior=prior)
+    )
     twins = {selection: _difference(*pair, bounds, column) for column, (selection, pair) in enumerate(models.items())}
     n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))

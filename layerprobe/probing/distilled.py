@@ -15,7 +15,7 @@ import numpy as np
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import seeded_intervals
+from layerprobe.evaluation.seeds import TrainingNoise, seeded_intervals
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.kinds import SASREC
 from layerprobe.probing.decision_options import DecisionOptions
@@ -164,7 +164,9 @@ def _interval(differences: np.ndarray, options: DecisionOptions, prior: float) -
     """Returns the interval of one difference [seeds, users, 1]; a stated noise, `prior`, may widen it."""
     (low,), (high,) = seeded_intervals(differences, options.alpha)
     if prior:
-        stated = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, prior=prior)
+        stated = simultaneous_bounds(
+            differences, options.alpha, options.n_boot, options.seed, TrainingNoise(prior=prior)
+        )
         low, high = min(low, stated.low[0]), max(high, stated.high[0])
     return float(low), float(high)
 

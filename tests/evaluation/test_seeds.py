@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import SeedNoise, mean_error, seeded_intervals, shared_noise
+from layerprobe.evaluation.seeds import SeedNoise, TrainingNoise, mean_error, seeded_intervals, shared_noise
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
 
 
@@ -88,7 +88,7 @@ def test_a_stated_noise_is_all_of_one_seed_and_the_larger_one_of_several() -> No
 
 def test_bounds_of_one_seed_with_a_stated_noise_are_those_of_the_normal_law() -> None:
     values = 0.1 * np.random.default_rng(9).standard_normal((400, 2))
-    bounds = simultaneous_bounds(values, 0.05, 20_000, 0, prior=0.02)
+    bounds = simultaneous_bounds(values, 0.05, 20_000, 0, TrainingNoise(prior=0.02))
     assert bounds.standard_error == pytest.approx(np.sqrt(values.var(axis=0, ddof=1) / 400 + 2 * 0.02**2))
     assert bounds.critical_alone == pytest.approx([stats.norm.ppf(0.95)] * 2, abs=0.05)
     assert bounds.critical_lower == pytest.approx(stats.norm.ppf(0.95**0.5), abs=0.05)

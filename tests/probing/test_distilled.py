@@ -11,7 +11,7 @@ from test_controls import ranks_table
 
 from layerprobe.backbone.selection import parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import seeded_intervals, shared_noise
+from layerprobe.evaluation.seeds import TrainingNoise, seeded_intervals, shared_noise
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.distilled import compare_distilled
@@ -170,7 +170,7 @@ def test_the_student_is_compared_with_every_baseline_by_bounds_for_all_together(
     # Popularity is trained by no seed, so only one of the two models brings training noise.
     noise = shared_noise([one - np.stack([*map(hit, plain)]), one - others[0]])
     bounds = simultaneous_bounds(
-        np.stack([one - other for other in others], axis=-1), 0.1, 2000, 0, noise, trained=np.array([2, 1])
+        np.stack([one - other for other in others], axis=-1), 0.1, 2000, 0, TrainingNoise(noise, np.array([2, 1]))
     )
     assert [row.baseline for row in found.against_baselines] == ["sasrec", "popularity"]
     for column, row in enumerate(found.against_baselines):

@@ -16,7 +16,7 @@ import numpy as np
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.errors import InputError
-from layerprobe.evaluation.seeds import SeedNoise, shared_noise
+from layerprobe.evaluation.seeds import SeedNoise, TrainingNoise, shared_noise
 from layerprobe.evaluation.uncertainty import SimultaneousBounds, resampled_means, simultaneous_bounds
 from layerprobe.kinds import SASREC
 from layerprobe.probing.comparisons import require_covered
@@ -119,9 +119,7 @@ class Evidence:
             self.level,
             self.options.n_boot,
             self.options.seed,
-            self.noise,
-            trained,
-            prior=self.prior,
+            TrainingNoise(self.noise, trained, self.prior),
             moved=self._moved[:, left] - self._moved[:, right],
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from layerprobe import wording
 from layerprobe.backbone.selection import LayerSelection
-from layerprobe.evaluation.seeds import shared_noise
+from layerprobe.evaluation.seeds import TrainingNoise, shared_noise
 from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.kinds import SASREC, label_of
 from layerprobe.probing.decision_options import DecisionOptions
@@ -54,7 +54,9 @@ def against_baselines(
     noise = shared_noise([paired(student, other) for other in (plain, *alike)])
     trained = np.array([1 + _is_noisy(name, floor, options) for name, floor in floors.items()])
     prior = options.prior_noise * plain.value
-    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, noise, trained, prior=prior)
+    bounds = simultaneous_bounds(
+        stacked, options.alpha, options.n_boot, options.seed, TrainingNoise(noise, trained, prior)
+    )
     is_covered = student.seeds > 1 or options.cover != "training"
     rows = []
     for column, (name, floor) in enumerate(floors.items()):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_ranks import HR_1, evidence_of, hits
 
+from layerprobe.evaluation.seeds import TrainingNoise
 from layerprobe.evaluation.uncertainty import bootstrap_weights, simultaneous_bounds
 from layerprobe.probing.decide import decide
 from layerprobe.probing.decision_options import DecisionOptions
@@ -108,7 +109,7 @@ def test_bounds_from_shared_resamples_are_those_of_the_differences_alone() -> No
     pairs = [(models[left], models[right]) for left, right in ((0, 3), (1, 3), (2, 3), (0, 1), (3, 0), (2, 1))]
     shared = evidence.bounds(pairs)
     differences = np.stack([metric[left.depth] - metric[right.depth] for left, right in pairs], axis=-1)
-    own = simultaneous_bounds(differences, 0.05, 300, 4, noise=evidence.noise, trained=2)
+    own = simultaneous_bounds(differences, 0.05, 300, 4, TrainingNoise(evidence.noise))
     for name in ("lower", "low", "high", "alone", "mean"):
         np.testing.assert_allclose(getattr(shared, name), getattr(own, name), atol=1e-5)
     # The same pairs the other way round.
