@@ -76,7 +76,7 @@ def judged(differences: np.ndarray, full: float, row: Row, alpha: float, moved: 
     """Judges differences [seeds, users, depths] as a decision does."""
     noise = shared_noise(list(np.moveaxis(differences, -1, 0)))
     prior = row.training * row.scale * BASE if row.stated else 0.0
-    bounds = simultaneous_bounds(differences, alpha, N_BOOT, seed, TrainingNoise(noise, 2, prior), moved)
+    bounds = simultaneous_bounds(differences, alpha, N_BOOT, seed, TrainingNoise(noise, prior=prior), moved)
     return Judged(bounds, -MARGIN * row.scale * full)
 
 

@@ -42,15 +42,15 @@ class SeedNoise:
 
 @dataclass(frozen=True, eq=False)
 class TrainingNoise:
-    """What is known of the training noise in some columns, besides their own seeds; explained in `mean_error`.
+    """What is known of the noise of training besides a column's own seeds; explained in `mean_error`.
 
     Attributes:
-        shared: seed noise of the study's differences; None: each column's own alone.
-        trained: models behind a column that were trained anew for every seed, one number or one per column.
-        prior: stated training noise, in the units of the differences.
+        noise: seed noise that the study's differences have in common; None takes each column's own alone.
+        trained: models behind each column that were trained anew for every seed.
+        prior: stated noise, in the units of the values.
     """
 
-    shared: SeedNoise | None = None
+    noise: SeedNoise | None = None
     trained: np.ndarray | int = 2
     prior: float = 0.0
 

@@ -22,6 +22,7 @@ CHUNK_ENTRIES = 1 << 19
 MIN_BOOT = 100
 MOST_DF = 1e6
 """Degrees of freedom at which Student's t is the normal distribution to six digits."""
+OWN_SEEDS = TrainingNoise()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def simultaneous_bounds(
     alpha: float,
     n_boot: int,
     seed: int,
-    training: TrainingNoise | None = None,
+    training: TrainingNoise = OWN_SEEDS,
     moved: np.ndarray | None = None,
 ) -> SimultaneousBounds:
     """Bounds on the means of all columns that hold together, by the bootstrap of the largest studentised error.
@@ -156,7 +157,7 @@ def simultaneous_bounds(
         alpha: probability that any bound of the family fails, in (0, 1).
         n_boot: number of resamples, at least 100.
         seed: seed of the resamples.
-        training: what is known of the training noise besides the columns' own seeds; None: nothing.
+        training: what is known of training noise besides the columns' own seeds.
         moved: `resampled_means` of the differences' mean over seeds, with these `n_boot` and `seed`, [n_boot, m]; None
             computes it. To be given where several families of columns share their users.
 
@@ -174,8 +175,7 @@ def simultaneous_bounds(
     values = np.asarray(differences, dtype=np.float64)
     values = values[None] if values.ndim == 2 else values  # [seeds, users, m]
     _checked(values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values, alpha, n_boot)
-    known = TrainingNoise() if training is None else training
-    error, differing = mean_error(values, known.shared, known.trained, known.prior), Differing.of(values)
+    error, differing = mean_error(values, training.noise, training.trained, training.prior), Differing.of(values)
     moved = resampled_means(values.mean(axis=0), n_boot, seed) if moved is None else moved
     if moved.shape != (n_boot, values.shape[-1]):
         raise InputError(f"moved must have shape {(n_boot, values.shape[-1])}, (resamples, columns); got {moved.shape}")
@@ -185,15 +185,15 @@ def simultaneous_bounds(
         studentised = _with_training(studentised, error, seed)
     alone = np.quantile(studentised, 1 - alpha, axis=0)
     upward, either = (float(np.quantile(part.max(axis=1), 1 - alpha)) for part in (studentised, np.abs(studentised)))
-    half, training, share = either * error.standard_error, np.sqrt(error.by_seeds), alpha / len(error.mean)
+    half, by_training, share = either * error.standard_error, np.sqrt(error.by_seeds), alpha / len(error.mean)
     lower = error.mean - upward * error.standard_error
     return SimultaneousBounds(
         error=error,
         differing=differing.users,
-        lower=differing.lower(lower, share, upward * training),
-        low=differing.lower(error.mean - half, share / 2, either * training),
-        high=differing.upper(error.mean + half, share / 2, either * training),
-        alone=differing.lower(error.mean - alone * error.standard_error, alpha, alone * training),
+        lower=differing.lower(lower, share, upward * by_training),
+        low=differing.lower(error.mean - half, share / 2, either * by_training),
+        high=differing.upper(error.mean + half, share / 2, either * by_training),
+        alone=differing.lower(error.mean - alone * error.standard_error, alpha, alone * by_training),
         critical_lower=upward,
         critical_two_sided=either,
         critical_alone=alone,

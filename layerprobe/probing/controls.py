@@ -119,9 +119,8 @@ def compare_control(
         stacked = stacked.mean(axis=0)  # [users, selections]: without the seeds, bounds cover users alone
     noise, deepest = shared_noise(differences), max(models, key=lambda selection: selection.depth)
     prior = options.prior_noise * models[deepest][0].value
-    bounds = simultaneous_bounds(
-        stacked, options.alpha, options.n_boot, options.seed, TrainingNoise(noise, prior=prior)
-    )
+    known = TrainingNoise(noise, prior=prior)
+    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, known)
     twins = {selection: _difference(*pair, bounds, column) for column, (selection, pair) in enumerate(models.items())}
     n_users = len(reference.users)
     return ControlArm(control, options, n_users, twins, control_sentence(twins, options, n_users))

@@ -164,9 +164,8 @@ def _interval(differences: np.ndarray, options: DecisionOptions, prior: float) -
     """Returns the interval of one difference [seeds, users, 1]; a stated noise, `prior`, may widen it."""
     (low,), (high,) = seeded_intervals(differences, options.alpha)
     if prior:
-        stated = simultaneous_bounds(
-            differences, options.alpha, options.n_boot, options.seed, TrainingNoise(prior=prior)
-        )
+        known = TrainingNoise(prior=prior)
+        stated = simultaneous_bounds(differences, options.alpha, options.n_boot, options.seed, known)
         low, high = min(low, stated.low[0]), max(high, stated.high[0])
     return float(low), float(high)
 

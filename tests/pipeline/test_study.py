@@ -25,6 +25,7 @@ from layerprobe.study.spec import StudySpec, to_plain
 from layerprobe.training import model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+FLOORS = ("sasrec", "popularity", "markov-1", "markov-1-past", "tfidf")
 
 
 def test_a_study_writes_exactly_its_files(finished: Path) -> None:
@@ -35,13 +36,15 @@ def test_a_study_writes_exactly_its_files(finished: Path) -> None:
     assert files(finished / "items") == MODEL_FILES | {"item_table.safetensors"}
     assert files(finished / "exits") == exits | {"probe_heads.safetensors", "done.json"}
     assert files(finished / "baselines") == {
-        "ranks-popularity.parquet", "ranks-markov-1.parquet", "ranks-tfidf.parquet", "done.json",
+        "ranks-popularity.parquet", "ranks-markov-1.parquet", "ranks-markov-1-past.parquet", "ranks-tfidf.parquet",
+        "done.json",
     }  # fmt: skip
     assert files(finished / "costs") == {"costs.csv", "costs.json", "front.csv", "done.json"}
     top = {path.name for path in finished.iterdir()}
     assert top == {
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
-        "curve.csv", "slices.csv", "slice_differences.csv", "decision.json", "predictiveness.csv", "predicted.csv",
+        "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json", "decisions.jsonl",
+        "robustness.csv", "predictiveness.csv", "predicted.csv",
         "distillation", "student", "costs", "distilled.json", "report",
     }  # fmt: skip
     assert not list(finished.rglob("*.tmp"))
@@ -51,7 +54,7 @@ def test_the_curve_has_every_point_and_equals_the_ranks(finished: Path) -> None:
     curve = pd.read_csv(finished / "curve.csv")
     points = set(zip(curve[columns.KIND], curve[columns.DEPTH].fillna(-1), strict=True))
     expected = {("variant", k) for k in (0, 2, 4)} | {(kind, k) for kind in EXIT_KINDS for k in range(5)}
-    floors = {(name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")}
+    floors = {(name, -1) for name in FLOORS}
     assert points == expected | floors | {("distilled", 2)}
     ranks = pd.read_parquet(finished / "variants" / "first-2" / "seed-0" / "ranks.parquet")
     ranks = ranks[(ranks["split"] == "test") & (ranks["protocol"] == "full")]
@@ -67,7 +70,7 @@ def test_slices_hold_every_model_and_average_to_the_curve(finished: Path) -> Non
     assert list(table.columns) == list(columns.SLICES)
     assert set(zip(table["kind"], table["depth"].fillna(-1), strict=True)) == {
         *(("variant", k) for k in (0, 2, 4)),
-        *((name, -1) for name in ("sasrec", "popularity", "markov-1", "tfidf")),
+        *((name, -1) for name in FLOORS),
         ("distilled", 2),
     }
     curve = pd.read_csv(finished / "curve.csv").query("split == 'test' and protocol == 'full' and k == 10")
@@ -80,7 +83,7 @@ def test_slices_hold_every_model_and_average_to_the_curve(finished: Path) -> Non
 def test_slice_differences_are_of_every_other_model_and_average_to_the_difference_of_the_curve(finished: Path) -> None:
     table = pd.read_csv(finished / "slice_differences.csv")
     assert list(table.columns) == list(columns.SLICE_DIFFERENCES)
-    floors = [("sasrec", -1), ("popularity", -1), ("markov-1", -1), ("tfidf", -1)]
+    floors = [(name, -1) for name in FLOORS]
     models = {("variant", 0), ("variant", 2), ("distilled", 2), *floors}
     assert set(zip(table["kind"], table["depth"].fillna(-1), strict=True)) == models
     assert set(table["slice"]) == {"history_length", "target_popularity", "recency"}

@@ -54,9 +54,8 @@ def against_baselines(
     noise = shared_noise([paired(student, other) for other in (plain, *alike)])
     trained = np.array([1 + _is_noisy(name, floor, options) for name, floor in floors.items()])
     prior = options.prior_noise * plain.value
-    bounds = simultaneous_bounds(
-        stacked, options.alpha, options.n_boot, options.seed, TrainingNoise(noise, trained, prior)
-    )
+    known = TrainingNoise(noise, trained, prior)
+    bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, known)
     is_covered = student.seeds > 1 or options.cover != "training"
     rows = []
     for column, (name, floor) in enumerate(floors.items()):
