@@ -39,7 +39,7 @@ def test_names_of_cut_days_say_which_days_are_inside() -> None:
     names = list(readable_times(cuts.groups).values())
     assert names == ["0 days", "1-2 days", "3-7 days", "8-400 days"]
     ends = [[int(end) for end in name.split()[0].split("-")] for name in names]
-    assert [int(gaps.between(inside[0], inside[-1]).sum()) for inside in ends] == list(cuts.n_users)
+    assert [int(gaps.between(inside[0], inside[-1]).sum()) for inside in ends] == list(cuts.n_rows)
 
 
 def test_only_groups_by_recency_are_renamed() -> None:
