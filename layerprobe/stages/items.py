@@ -51,8 +51,9 @@ def _freeze_items(study: Study, sasrec: ModelJob) -> None:
     if spec.kind == "random":
         n_items = study.data.catalogue.n_items
         # The first table is drawn with the data's seed alone, as it always was.
-        place = study.spec.probe.seeds.index(sasrec.point.seed)
-        table = random_table(n_items, spec.random_dim, study.spec.data.seed + place, study.data_hash)
+        is_first = sasrec.point.seed == study.spec.probe.seeds[0]
+        drawn_with = study.spec.data.seed + (0 if is_first else 1 + sasrec.point.seed)
+        table = random_table(n_items, spec.random_dim, drawn_with, study.data_hash)
     else:
         table = from_vectors(load_trained(folder, sasrec.build).item_vectors(), "sasrec", study.data_hash)
     table.save(folder)
