@@ -1,10 +1,11 @@
-"""Whether a study decides the depth that its data need: needed depth 1, 2 and 3, ten seeds each.
+"""Whether a study decides the depth that its data need: needed depth 1, 2 and 3, ten studies of three seeds each.
 
     OMP_NUM_THREADS=1 python benchmarks/planted_depth.py [--planted 1 2 3] [--seeds 0 1 ... 9] [--write]
 
-Every study trains five models, depths 0 to 4, on built-in data and decides by the default rule. A seed is that of the
-data, of the random weights and of the training. Studies lie in runs/planted-depth: a finished one is read again and its
-decision brought up to date, an unfinished one starts anew. The table comes from their `decision.json` alone.
+Every study trains five models, depths 0 to 4, with three training seeds on built-in data and decides by the default
+rule. The seed of a study is that of its data; each training draws its own weights. Studies lie in runs/planted-depth: a
+finished one is read again and its decision brought up to date, an unfinished one starts anew. The table comes from
+their `decision.json` alone.
 `--write` puts it into benchmarks/planted_depth.md.
 """
 
@@ -30,17 +31,20 @@ from layerprobe.data.synthetic import SyntheticOptions, needed_depth
 from layerprobe.pipeline.run import run_stages
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
+from layerprobe.store.decision import KEEP
 from layerprobe.study.spec import DataSpec, EvaluationSpec, ItemsSpec, ProbeSpec, SimilaritySpec, StudySpec
 from layerprobe.study.study import Study
 from layerprobe.training.options import TrainingOptions
 
 RUNS = HERE.parent / "runs" / "planted-depth"
 LAYERS, HEADS, INIT_STD, WINDOW, ASKED = 4, 2, 0.06, 2, 9
+TRAININGS = 3
 ONE_KIND = {"share_markov": 0.0, "share_induction": 0.0, "popularity_skew": 0.0, "private_min": 5}
 NOTES = """
-*Seeds right*: the decided depth is the planted one; asked: at least {asked} of 10. NDCG@10 is of the test users in the
-whole catalogue, mean over seeds and, in brackets, lowest and highest seed. Seconds are those of the processor for one
-whole study up to its decision, median: data, SASRec, five models, exits, similarity, bootstrap.
+*Right*: the verdict is to keep the planted depth; asked: at least {asked} of 10. A study that decides nothing, or for
+a baseline, has a `-`. NDCG@10 is of the test users in the whole catalogue, mean over studies and, in brackets, lowest
+and highest study. Seconds are those of the processor for one whole study up to its decision, median: data, SASRec and
+five models with three seeds each, exits, similarity, bootstrap.
 
 What is planted, and why fewer layers cannot do:
 
@@ -55,7 +59,8 @@ What is planted, and why fewer layers cannot do:
   100, one run each, beside 30 % and 40 % of induction users), which is more than a study here can spend.
 
 Sizes were chosen on seeds 100 and 101, by whether the deeper models train to the end; the seeds of the table were
-not looked at before the sizes stood. The rule, margin and error level are the defaults. One training seed per study.
+not looked at before the sizes stood. The rule, margin and error level are the defaults. The trainings of study s have
+the seeds s, s + 100 and s + 200, each with weights of its own.
 """
 
 
@@ -114,17 +119,22 @@ def spec(case: Planted, seed: int) -> StudySpec:
             sasrec=SASRecOptions(dim=32, blocks=1, heads=1, dropout=0.1, max_len=read),
             training=replace(train, epochs=1, batch_size=64, warmup_steps=10),
         ),
-        backbone=backbone(case, seed),
+        backbone=backbone(case),
         recommender=RecommenderOptions(max_len=read),
         training=train,
         evaluation=EvaluationSpec(sampled=None, remove_history=False, ks=[10], n_boot=100),
-        probe=ProbeSpec(seeds=[seed]),
+        probe=ProbeSpec(seeds=[seed + 100 * training for training in range(TRAININGS)]),
         similarity=SimilaritySpec(rows=64, n_boot=100, n_permutations=20, measures=["cka"]),
     )
 
 
-def backbone(case: Planted, seed: int) -> BackboneOptions:
-    """Returns a backbone of seeded random weights; one with a window takes its shape from a checkpoint made here."""
+def backbone(case: Planted, seed: int | None = None) -> BackboneOptions:
+    """Returns a backbone of random weights; one with a window takes its shape from a checkpoint made here.
+
+    Args:
+        case: what is planted.
+        seed: draws the weights; None draws them with the training seed.
+    """
     if case.window is not None:
         return BackboneOptions(checkpoint=str(windowed(case.width, case.window)), init="random", init_seed=seed)
     return BackboneOptions(
@@ -171,9 +181,9 @@ def decided(case: Planted, seed: int) -> dict[str, Any]:
     return found | json.loads(timed.read_text(encoding="utf-8"))
 
 
-def kept(found: dict[str, Any]) -> int:
-    """Returns the number of layers to keep: all of them where no smaller number was shown to do."""
-    return found["full_depth"] if found["depth"] is None else found["depth"]
+def kept(found: dict[str, Any]) -> int | None:
+    """Returns the number of layers to keep, by the verdict; None where it is another one."""
+    return found["depth"] if found["verdict"] == KEEP else None
 
 
 def row(case: Planted, found: list[dict[str, Any]]) -> str:
@@ -183,7 +193,8 @@ def row(case: Planted, found: list[dict[str, Any]]) -> str:
     curve = [f"{statistics.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in values]
     seconds = statistics.median(one["seconds"] for one in found)
     right = f"**{depths.count(case.depth)} of {len(depths)}**"
-    return f"| {case.depth} | {right} | {' '.join(map(str, depths))} | {' | '.join(curve)} | {seconds:.0f} |"
+    decided = " ".join("-" if depth is None else str(depth) for depth in depths)
+    return f"| {case.depth} | {right} | {decided} | {' | '.join(curve)} | {seconds:.0f} |"
 
 
 def table(found: dict[Planted, list[dict[str, Any]]], seeds: list[int]) -> str:
@@ -192,9 +203,10 @@ def table(found: dict[Planted, list[dict[str, Any]]], seeds: list[int]) -> str:
         "# Is the needed depth found?",
         "",
         f"{machine()}. Command: `OMP_NUM_THREADS=1 python benchmarks/planted_depth.py --write`.",
-        f"Teacher of {LAYERS} layers, all depths trained on their own; seeds {' '.join(map(str, seeds))}.",
+        f"Teacher of {LAYERS} layers, all depths trained on their own with {TRAININGS} seeds; studies "
+        f"{' '.join(map(str, seeds))}.",
         "",
-        "| planted | seeds right | decided, by seed | "
+        "| planted | right | decided, by study | "
         + " | ".join(f"NDCG@10 at {depth}" for depth in range(LAYERS + 1))
         + " | s per study |",
         "|---:|---:|---|" + "---:|" * (LAYERS + 2),

@@ -148,8 +148,8 @@ def test_planted_depths_are_what_data_and_window_need(monkeypatch: pytest.Monkey
     planted = importlib.import_module("planted_depth")
     monkeypatch.setattr(planted, "RUNS", tmp_path)
     assert [(case.depth, case.needed) for case in planted.CASES] == [(1, 1), (2, 2), (3, 3)]
-    asked = planted.spec(planted.CASES[0], 7)  # one training seed, whatever the default is, and its own weights
-    assert (asked.probe.seeds, asked.backbone.init_seed, asked.data.seed) == ([7], 7, 7)
+    asked = planted.spec(planted.CASES[0], 7)  # three seeds, whatever the default is, each with its own weights
+    assert (asked.probe.seeds, asked.backbone.init_seed, asked.data.seed) == ([7, 107, 207], None, 7)
     case = planted.CASES[2]
     inputs = torch.randn(1, 10, case.width, generator=torch.Generator().manual_seed(0))
     changed = inputs.clone()
