@@ -20,8 +20,8 @@ from layerprobe.data.splits import Split
 from layerprobe.kinds import Kind
 from layerprobe.probing import curves
 from layerprobe.recommender import baselines
-from layerprobe.stages import curve, items
-from layerprobe.stages.tables import slices
+from layerprobe.stages import items
+from layerprobe.stages.tables import points, slices
 from layerprobe.store.atomic import read_json
 
 
@@ -49,7 +49,7 @@ def with_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Kind("newest", "newest item", "floor", scorer="Newest")
     scored = (*kinds.SCORED_FLOORS, line)
     monkeypatch.setattr(baselines, "Newest", Newest, raising=False)
-    for module in (kinds, baselines, curve, items):
+    for module in (kinds, baselines, points, items):
         monkeypatch.setattr(module, "SCORED_FLOORS", scored)
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, line))
     monkeypatch.setattr(curves, "NAMES", (*curves.NAMES, "newest"))
