@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -117,7 +118,7 @@ class Evidence:
         return simultaneous_bounds(
             stacked,
             self.level,
-            self.options.n_boot,
+            self._n_boot,
             self.options.seed,
             TrainingNoise(self.noise, trained, self.prior),
             moved=self._moved[:, left] - self._moved[:, right],
@@ -135,13 +136,18 @@ class Evidence:
             return self.model(key).seeds > 1
         return bool(self.prior) and (not isinstance(key, str) or key == SASREC)
 
+    @property
+    def _n_boot(self) -> int:
+        """Resamples: more where a look has a part of alpha, so that as many of them lie in the smaller tail."""
+        return self.options.n_boot * max(1, ceil(round(self.options.alpha / self.level, 6)))
+
     @cached_property
     def _moved(self) -> np.ndarray:
         """How far each resample of users moves each model's mean away from the full model's, [n_boot, models]."""
         others = [*self.smaller.values(), *self.floors.values()]
         # The full model's column is 0. Differences from it are small numbers, so that float32 keeps their digits.
         columns = [paired(model, self.full).mean(axis=0) for model in others] + [np.zeros(len(self.full.users))]
-        return resampled_means(np.stack(columns, axis=1), self.options.n_boot, self.options.seed)
+        return resampled_means(np.stack(columns, axis=1), self._n_boot, self.options.seed)
 
 
 Kept = TypeVar("Kept", bound="int | str | LayerSelection")

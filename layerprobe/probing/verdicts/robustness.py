@@ -22,7 +22,7 @@ from layerprobe.probing.per_user import RankTables
 from layerprobe.probing.verdicts.evidence import Evidence, Kept, full_and_all
 
 LOOK_BOOT = 500
-"""Resamples of a look, at most: its bounds are for reading, not for deciding."""
+"""Resamples of a look at another metric, at most: its bounds are for reading, not for deciding."""
 
 
 def robustness(
@@ -54,9 +54,9 @@ def robustness(
     for metric, k in metric_columns(ks):
         if not _any_hit(tables[full_key], metric, k):
             continue
-        asked = replace(few, metric=metric, k=k)
-        decision = weigh(Evidence.read(tables, full_key, baselines, asked, level), asks_best=False)
         is_own = (metric, k) == (options.metric, options.k)
+        asked = replace(options if is_own else few, metric=metric, k=k)  # its own row is the decision's, to the digit
+        decision = weigh(Evidence.read(tables, full_key, baselines, asked, level), asks_best=False)
         rows += [
             {columns.METRIC: metric, columns.K: k, columns.IS_OWN: is_own, **_row(decision, selection, comparison)}
             for selection, comparison in decision.selections.items()

@@ -105,8 +105,8 @@ def _keep(answer: Answer) -> str:
         )
     text = (
         f"{head} an {answer.options.label} of {wording.four_digits(kept.value)}, compared with "
-        f"{wording.four_digits(full.value)} for the full model ({wording.signed_percent(kept.relative)}). The loss is "
-        f"within the margin of {margin} ({_sure(answer)})."
+        f"{wording.four_digits(full.value)} for the full model ({wording.signed_percent(kept.relative)}). "
+        f"{'The' if kept.relative < 0 else 'Any'} loss is within the margin of {margin} ({_sure(answer)})."
     )
     if kept.verdict == "better":
         text += f" {are([chosen], comparisons)} {_significantly(answer)}better than the full model."

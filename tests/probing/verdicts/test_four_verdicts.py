@@ -42,7 +42,7 @@ def test_keep_no_layer() -> None:
     assert (decision.verdict, decision.depth) == (KEEP, 0)
     assert decision.sentence == (
         "Keep no layer (depth 0 of 4): item vectors and head alone have an HR@1 of 0.5000, compared with 0.5000 for "
-        f"the full model (+0.0 %). The loss is within the margin of 2 % ({SURE})."
+        f"the full model (+0.0 %). Any loss is within the margin of 2 % ({SURE})."
     )
 
 
@@ -52,7 +52,7 @@ def test_keep_a_depth_that_is_better_than_all() -> None:
     assert found.relative == pytest.approx(0.6 / 0.55 - 1)
     assert found.verdict == "better"
     assert decision.sentence == (
-        "Keep 2 of 4 layers: depth 2 has an HR@1 of 0.6000, compared with 0.5000 for the full model (+20.0 %). The "
+        "Keep 2 of 4 layers: depth 2 has an HR@1 of 0.6000, compared with 0.5000 for the full model (+20.0 %). Any "
         f"loss is within the margin of 2 % ({SURE}). Depth 2 is significantly better than the full model. Depth 2 is "
         f"better than the best baseline, SASRec (0.5500): +9.1 % {bracket(found, 0.55)}."
     )

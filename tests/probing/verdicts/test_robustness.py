@@ -80,7 +80,14 @@ def test_a_metric_that_a_later_seed_alone_has_is_told() -> None:
 def test_a_look_takes_fewer_resamples_and_the_level_it_is_given() -> None:
     tables, floors = study()
     many = robustness(tables, floors, replace(OPTIONS, n_boot=5000), [10])
-    pd.testing.assert_frame_equal(many, robustness(tables, floors, replace(OPTIONS, n_boot=LOOK_BOOT), [10]))
+    few = robustness(tables, floors, replace(OPTIONS, n_boot=LOOK_BOOT), [10])
+    own = many[columns.IS_OWN]
+    pd.testing.assert_frame_equal(many[~own], few[~own])
+    decided = decide(tables, floors, replace(OPTIONS, n_boot=5000)).record()
+    shares = [row.ci_low / decided.full.value for row in decided.depths]
+    assert many.loc[own, columns.CI_LOW].to_list() == pytest.approx(shares)
     strict = robustness(tables, floors, OPTIONS, [10], level=0.01)
-    pd.testing.assert_frame_equal(strict, robustness(tables, floors, replace(OPTIONS, alpha=0.01), [10]))
+    # A fifth of alpha takes five times the resamples, so that as many of them lie in the tail.
+    same = robustness(tables, floors, replace(OPTIONS, alpha=0.01, n_boot=5 * OPTIONS.n_boot), [10])
+    pd.testing.assert_frame_equal(strict[own], same[own])
     assert (strict[columns.CI_LOW] <= robustness(tables, floors, OPTIONS, [10])[columns.CI_LOW]).all()
