@@ -20,6 +20,7 @@ from layerprobe.data.recency import Recency, read_recency
 from layerprobe.errors import InputError
 from layerprobe.probing.curves import CurvePoint, read_curve
 from layerprobe.publishing.contents import derived_files, measured_files, model_folders
+from layerprobe.publishing.deriving import Rederived
 from layerprobe.publishing.packing import LIMIT, Luggage, write_packed
 from layerprobe.publishing.redraw import drawn_again
 from layerprobe.reporting.report import write_report
@@ -66,6 +67,7 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     place = writable_folder("out", out)
     ranks = _finished_ranks(plain)
     _refuse_other(plain, place)
+    _require_agreeing(plain)
     with replacing_folder(place) as folder:
         made = StudyLayout(folder)
         sealed = _copied(plain, made, measured_files(plain)) | _without_place(made)
@@ -108,6 +110,21 @@ def _require_same_points(study: PlainStudy, points: list[CurvePoint]) -> None:
             f"{study.layout.curve} must have the models that are trained and ranked in the folder; it differs in "
             f"{differing[0]}: {AGAIN}"
         )
+
+
+def _require_agreeing(study: PlainStudy) -> None:
+    """Refuses results that do not follow from one set of options, as after `layerprobe decide` with another metric.
+
+    Raises:
+        InputError: a result is not what the ranks and the study's options give.
+    """
+    for checked in Rederived(study, StoredRanks()).decided():
+        if checked.differences:
+            first = checked.differences[0]
+            raise InputError(
+                f"{study.folder / checked.name} must follow from the ranks and options of the study; it differs in "
+                f"{first.where}: {AGAIN}"
+            )
 
 
 def _refuse_other(study: PlainStudy, place: Path) -> None:

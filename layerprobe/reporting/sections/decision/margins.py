@@ -86,8 +86,8 @@ def _brought(decision: DecisionRecord) -> str:
     )
     if decision.sequence:
         text += (
-            f" The study's margin of {level(decision.margin)} was fixed beforehand and is tested by the tighter bounds "
-            "of *fixed beforehand*."
+            f" The study's margin of {level(decision.margin)} is tested by the tighter bounds of *fixed beforehand*, "
+            "which hold only for a margin that was set before the test ranks were read."
         )
     return text
 
