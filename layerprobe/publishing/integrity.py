@@ -17,6 +17,17 @@ from layerprobe.store.packed_ranks import AGAIN, PackedRanks, PartRow, digest_of
 from layerprobe.store.run_folder import hash_file
 
 
+def require_files(layout: StudyLayout) -> None:
+    """Makes sure that the files are there without which nothing can be computed again.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for path in (layout.spec, layout.facts, layout.split, layout.curve, layout.decision):
+        if not path.is_file():
+            raise InputError(f"{path} is missing: give a whole folder that `layerprobe publish` wrote")
+
+
 def check_manifest(folder: Path, study: str) -> Checked:
     """Compares every file with its hash in `manifest.json`."""
     manifest = read_manifest(folder)

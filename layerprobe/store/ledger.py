@@ -143,7 +143,7 @@ def append_look(folder: Path, asked: Asked, level: float, found: Found) -> int:
 def _read_lines(path: Path) -> Ledger:
     try:
         texts = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} is damaged, it is not text: {RESTORE}") from error
     plan, looks, before = None, [], ""
     for place, text in enumerate(texts, start=1):

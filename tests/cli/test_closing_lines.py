@@ -75,9 +75,7 @@ def test_decide_by_another_metric_calls_the_student_s_comparison_older_and_the_r
     assert older.startswith("older than this: report and comparison of the student; ")
     last_lines(capsys, "report", copied)
     text = (copied / "report" / "report.md").read_text()
-    by = (
-        "This comparison is older than the decision: it is by NDCG@10 at 95 % confidence, the decision by HR@10"
-    )
+    by = "This comparison is older than the decision: it is by NDCG@10 at 95 % confidence, the decision by HR@10"
     assert by in text
     assert main(["publish", str(copied), str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err

@@ -51,8 +51,9 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     comparison = compare(teacher, student, alpha)
     text = student.metrics.selection
     selection = "" if keeps_first(text) else f" ({text})"
+    kept = f"{_number_of_layers(student.metrics.depth)}{selection}"
     lead = (
-        f"### {student.name}: {student.metrics.depth} layers{selection}, distilled from {teacher.metrics.depth}\n\n"
+        f"### {student.name}: {kept}, distilled from {teacher.metrics.depth}\n\n"
         f"Test targets of {count(comparison[columns.N_USERS].iloc[0])} users, full ranking, {confidence(alpha)}. "
         f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )
@@ -61,6 +62,10 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     ]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
+
+
+def _number_of_layers(depth: int) -> str:
+    return "1 layer" if depth == 1 else f"{depth} layers"
 
 
 def _not_kept(study: StudyFiles, student: ModelFiles) -> str:

@@ -149,4 +149,4 @@ def test_where_no_user_differs_the_bound_is_that_of_a_share_and_a_small_study_is
             "Their bounds allow for as many users who lose as such a sample can hide." in decision.notes
         )
     assert small.verdict == "undecided"
-    assert "tested first, differs by +0.0 % [-7.2 %, +7.2 %]." in small.sentence  # (1 - .025 ** .01) / .5
+    assert "tested first, differs by 0.0 % [-7.2 %, +7.2 %]." in small.sentence  # (1 - .025 ** .01) / .5
