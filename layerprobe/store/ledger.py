@@ -62,7 +62,7 @@ def read_ledger(folder: Path) -> Ledger:
     decided = decision.get("look")
     known = decided.get("of", 0) if isinstance(decided, dict) else 0
     if not isinstance(known, int):
-        raise InputError(f"{folder / 'decision.json'} must hold its look as a number; got {known!r}: {RESTORE}")
+        raise InputError(f"{StudyLayout(folder).decision} must hold its look as a number; got {known!r}: {RESTORE}")
     if not path.exists() and not known:
         old = look_of(folder, decision)
         return Ledger() if old is None else Ledger(None, (old,), (sealed(old, ""),))

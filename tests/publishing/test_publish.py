@@ -101,12 +101,18 @@ def test_it_is_drawn_elsewhere_where_asked(published: Path, tmp_path: Path, monk
     assert (tmp_path / "page/report.md").read_bytes() == (published / "report.md").read_bytes()
 
 
-def test_publishing_again_replaces_the_folder(finished: Path, published: Path, tmp_path: Path) -> None:
+def test_publishing_again_replaces_the_folder_and_no_file_of_somebody_else(
+    finished: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "again"
     shutil.copytree(published, folder)
-    (folder / "old.txt").write_text("of an earlier publication")
+    (folder / "notes.txt").write_text("mine")
+    assert main(["publish", str(finished), str(folder)]) == 2
+    assert "OUT holds notes.txt, which `publish` did not write and would delete" in capsys.readouterr().err
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    (folder / "curve.csv").write_text("spoilt")
     assert main(["publish", str(finished), str(folder)]) == 0
-    assert not (folder / "old.txt").exists()
     assert read_manifest(folder) == read_manifest(published)
 
 
