@@ -1,9 +1,10 @@
 """The deployable student: a folder of plain files that stock tools load, without any code.
 
-    README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet
+    README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet  done.json
 
 `backbone/` is a stock Hugging Face folder (LoRA merged); `config.json` says how the parts fit together; `student.json`
-says where they come from and how good they are. The folder is written completely or not at all.
+says where they come from and how good they are; `done.json` holds the hash of each file, with which every byte is
+compared whenever the folder is loaded. The folder is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from layerprobe import columns
 from layerprobe.arguments import as_folder, require_kind
@@ -31,6 +33,7 @@ from layerprobe.data.catalogue import Catalogue, load_catalogue
 from layerprobe.data.times.options import LEAVE_ONE_OUT
 from layerprobe.errors import InputError, StudyError
 from layerprobe.export.card import model_card
+from layerprobe.export.whole import AGAIN, holds, put_in_place, require_whole_student, seal_student
 from layerprobe.recommender.model import Recommender, RecommenderOptions
 from layerprobe.store.atomic import disk_full_said, read_json, read_tensors, write_json, write_tensors, write_text
 from layerprobe.store.provenance import package_versions
@@ -77,14 +80,14 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     """Writes the student's folder, reloads it and compares scores before it gets its name.
 
     The student is written in float32, whatever precision its frozen weights had. A folder that already holds this
-    student is left unchanged.
+    student is left unchanged; where a file of it is damaged, the student's files are written again. Other files in the
+    folder stay, and so does a model card that was edited.
 
     Raises:
         InputError: `folder` holds another student or something else.
         StudyError: the scores of the reloaded student differ by more than 1e-5.
     """
-    if folder.exists():
-        _require_same(folder, source)
+    if folder.exists() and holds(folder, source.student_sha256):
         return
     model.float()
     batch = _sample(catalogue.n_items, model.max_len)
@@ -100,17 +103,12 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
         gap = (reloaded - expected).abs().max().item()
         if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):  # `not <=`: true for NaN as well
             raise StudyError(f"the exported student must score as the trained one; scores differ by up to {gap:.2g}")
-        os.chmod(temporary, 0o755)  # a temporary folder is readable by its owner only
-        os.replace(temporary, folder)
+        with disk_full_said(folder):
+            seal_student(temporary, source.student_sha256)
+            os.chmod(temporary, 0o755)  # a temporary folder is readable by its owner only
+            put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _require_same(folder: Path, source: StudentSource) -> None:
-    path = folder / "student.json"
-    stored = read_json(path).get("student_sha256") if path.exists() else None
-    if stored != source.student_sha256:
-        raise InputError(f"{folder} does not hold this student; move it away to export again")
 
 
 @quiet()
@@ -253,10 +251,24 @@ class Student:
 def load_student(folder: str | os.PathLike[str]) -> Student:
     """Loads a student's folder, ready to recommend.
 
+    Every byte is compared with the hashes in `done.json`, which a student of an older version does not have.
+
     Raises:
-        InputError: the folder is not a student or its parts do not fit together.
+        InputError: the folder is not a student, a file of it is missing or changed, or its parts do not fit together.
     """
     folder = as_folder("student", folder)
+    require_whole_student(folder)
+    try:
+        return _loaded(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:  # one without hashes
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:120]}): {AGAIN}"
+        ) from error
+
+
+def _loaded(folder: Path) -> Student:
     model = load_student_model(folder)
     config = read_json(folder / "config.json")
     catalogue = load_catalogue(folder / "items.parquet")
