@@ -131,7 +131,12 @@ def read_json(path: Path) -> Any:
 
 def write_yaml(path: Path, value: Any) -> None:
     """Writes `value` as YAML, keys in the order given."""
-    write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml_text(value))
+
+
+def yaml_text(value: Any) -> str:
+    """Returns what `write_yaml` writes."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> Any:

@@ -15,7 +15,7 @@ WEIGHTS = f"{CHECKPOINT}/{MODEL}"
 LOG = "log.jsonl"
 RANKS = "ranks.parquet"
 METRICS = "metrics.json"
-FAILED, HALTED = "failed.json", "halted.json"
+FAILED, HALTED, REPLACED = "failed.json", "halted.json", "replaced.json"
 """Files of a model folder: one model trained, ranked and described."""
 
 INTERACTIONS, ITEMS, SEQUENCES = "interactions.parquet", "items.parquet", "sequences.safetensors"

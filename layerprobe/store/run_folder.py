@@ -6,22 +6,26 @@ It holds the hash of everything the stage's result depends on and the hash of ev
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from layerprobe.errors import InputError
-from layerprobe.store.seals.hashes import hash_file
-from layerprobe.store.seals.seal import DONE, hash_value, read_seal, require_whole, write_seal
+from layerprobe.store.seals.hashes import hash_file, known_hash
+from layerprobe.store.seals.seal import DONE, hash_value, read_seal, require_whole, write_plain, write_seal
 
 __all__ = [
     "ABSENT",
     "DONE",
+    "add_file",
     "differing_keys",
+    "drop_file",
     "file_hash_of",
     "hash_file",
     "hash_value",
     "is_done",
     "mark_done",
+    "replaced_of",
     "require_unchanged",
 ]
 
@@ -32,6 +36,26 @@ ABSENT = object()
 def mark_done(folder: Path, key: str, files: Iterable[Path], replaced: Iterable[str] = ()) -> None:
     """Writes `done.json` into `folder`: the stage's `key`, and hash and size of each of its `files`."""
     write_seal(folder / DONE, key, files, replaced)
+
+
+def add_file(folder: Path, name: str) -> None:
+    """Adds a file that was written later to the record of a finished folder; does nothing where it is there."""
+    seal, path = read_seal(folder / DONE), folder / name
+    if name not in seal.files:
+        files, sizes = seal.files | {name: known_hash(path)}, seal.sizes | {name: path.stat().st_size}
+        write_plain(folder / DONE, replace(seal, files=dict(sorted(files.items())), sizes=sizes))
+
+
+def drop_file(folder: Path, name: str) -> None:
+    """Drops a file from the record of a finished folder, since it is to be made again."""
+    seal = read_seal(folder / DONE)
+    kept = {other: value for other, value in seal.files.items() if other != name}
+    write_plain(folder / DONE, replace(seal, files=kept))
+
+
+def replaced_of(folder: Path) -> tuple[str, ...]:
+    """Returns the hashes of weights that a folder held before they were damaged and trained again."""
+    return read_seal(folder / DONE).replaced if (folder / DONE).exists() else ()
 
 
 def is_done(folder: Path, key: str, derived: bool = False) -> bool:

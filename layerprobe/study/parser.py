@@ -15,6 +15,7 @@ from layerprobe.arguments import as_path, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
+from layerprobe.store.seals.study_seals import damaged_tables
 from layerprobe.study.spec import StudySpec
 
 CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
@@ -58,7 +59,7 @@ def load_spec(
         arguments = ["--config", str(path), *flags]
         namespace = parser.parse_args(arguments)
         spec = _instantiate(parser, namespace)
-        if folder is None or not StudyLayout(folder(spec.name)).spec.is_file():
+        if folder is None or not _has_begun(StudyLayout(folder(spec.name))):
             return spec
         given = parser.parse_args(arguments, defaults=False)
         begun = read_yaml(StudyLayout(folder(spec.name)).spec)
@@ -69,6 +70,11 @@ def load_spec(
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _has_begun(layout: StudyLayout) -> bool:
+    """Tells whether a folder says which study was begun in it; a damaged file says nothing and is never read."""
+    return layout.spec.is_file() and layout.spec.name not in damaged_tables(layout)
 
 
 def study_folder(out: Path | None, name: str) -> Path:

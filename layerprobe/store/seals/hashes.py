@@ -29,6 +29,11 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_text(text: str) -> str:
+    """Returns the SHA-256 of a file that holds this text, in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def known_hash(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, from memory where its size and times are those it was hashed with."""
     place, stamp = path.absolute(), _stamp(path)
@@ -52,7 +57,7 @@ def remember(record: Path) -> None:
     folder = record.parent.absolute()
     inside = {place: known for place, known in _KNOWN.items() if place.is_relative_to(folder)}
     plain = {place.relative_to(folder).as_posix(): [*stamp, found] for place, (stamp, found) in inside.items()}
-    if plain and plain != _plain(record):
+    if not record.exists() or plain != _plain(record):
         write_json(record, dict(sorted(plain.items())))
 
 

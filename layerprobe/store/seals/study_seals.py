@@ -37,10 +37,10 @@ def require_whole_file(layout: StudyLayout, path: Path) -> None:
     Raises:
         InputError: it is not.
     """
-    for record in (layout.tables_record, *(folder / DONE for folder in path.parents if folder != layout.folder)):
-        if path.is_relative_to(record.parent) and record.exists():
-            name = path.relative_to(record.parent).as_posix()
-            require_whole(record, AGAIN, only=lambda other, name=name: other == name)
+    inside = [folder for folder in path.parents if folder != layout.folder and folder.is_relative_to(layout.folder)]
+    for record in (layout.tables_record, *(folder / DONE for folder in inside)):
+        name = path.relative_to(record.parent).as_posix()
+        require_whole(record, AGAIN, only=lambda other, name=name: other == name)
 
 
 def unseal(layout: StudyLayout, paths: Iterable[Path]) -> None:
@@ -84,4 +84,3 @@ def damaged_tables(layout: StudyLayout) -> dict[str, str]:
 def recorded_hash(layout: StudyLayout, path: Path) -> str | None:
     """Returns the hash that `files.json` has of a file; None where it has none."""
     return _tables(layout).files.get(path.relative_to(layout.folder).as_posix())
-
