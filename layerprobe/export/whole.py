@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json
 from layerprobe.store.seals.seal import DONE, MISSING, DamagedSeal, damage, read_seal, require_whole, write_seal
 from layerprobe.training.log import say
 
+Held = Literal["whole", "damaged", "unknown"]
+"""What is known of a student's files by their hashes; a student of an older version has none."""
 CARD, FACTS = "README.md", "student.json"
 AGAIN = "run `layerprobe export`, which writes the student again, or take the folder from where it came"
 
@@ -32,8 +35,8 @@ def require_whole_student(folder: Path) -> None:
     require_whole(folder / DONE, AGAIN, only=lambda name: name != CARD, afresh=True)
 
 
-def holds(folder: Path, student_sha256: str) -> bool:
-    """Tells whether a folder holds this student, whole and with its hashes, and says what is wrong where it does not.
+def held(folder: Path, student_sha256: str) -> Held:
+    """Tells whether a folder holds this student whole, as far as it has hashes, and says what is wrong where not.
 
     Raises:
         InputError: it holds another student, or something else.
@@ -41,8 +44,7 @@ def holds(folder: Path, student_sha256: str) -> bool:
     if _held_by(folder) != student_sha256:
         raise InputError(f"{folder} does not hold this student; move it away to export again")
     if not (folder / DONE).exists():
-        say(f"export: {folder} has no hashes of its files: the student is written again")
-        return False
+        return "unknown"
     wrong = damage(folder / DONE, afresh=True)
     card = wrong.pop(CARD, None)
     for name, what in wrong.items():
@@ -50,9 +52,9 @@ def holds(folder: Path, student_sha256: str) -> bool:
     if card is not None and not wrong:
         if card == MISSING:
             say(f"export: {folder / CARD} {card}: the student is written again")
-            return False
+            return "damaged"
         say(f"export: {folder / CARD} {card}, and is left as it is; delete it to have the card written again")
-    return not wrong
+    return "damaged" if wrong else "whole"
 
 
 def _held_by(folder: Path) -> str | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from layerprobe.errors import InputError
+from layerprobe.store.atomic import make_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -27,10 +28,10 @@ def sole_writer(folder: Path) -> Iterator[None]:
     and on file systems without locks nothing is held.
 
     Raises:
-        InputError: another run holds it.
+        InputError: another run holds it, or it cannot be made.
     """
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         if sys.platform == "win32":
             yield
