@@ -89,8 +89,8 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     """Writes the student's folder, reloads it and compares scores before it gets its name.
 
     The student is written in float32, whatever precision its frozen weights had. A folder that already holds this
-    student is left unchanged, but gets the hashes of its files where an older version wrote none; where a file of it is damaged, the student's files are written again. Other files in the
-    folder stay, and so does a model card that was edited.
+    student is left unchanged, but gets the hashes of its files where an older version wrote none; where one is damaged,
+    all are written again. Other files in the folder stay, and so does a model card that was edited.
 
     Raises:
         InputError: `folder` holds another student or something else.
