@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json
@@ -64,11 +64,18 @@ def _held_by(folder: Path) -> str | None:
             return read_seal(folder / DONE).key
     except DamagedSeal:
         pass
+    return (known_facts(folder) or {}).get("student_sha256")
+
+
+def known_facts(folder: Path) -> dict[str, Any] | None:
+    """Returns what `student.json` says; None where it is not there or damaged."""
+    if damage(folder / DONE, only=lambda name: name == FACTS):
+        return None
     try:
         facts = read_json(folder / FACTS)
     except (OSError, ValueError):
         return None
-    return facts.get("student_sha256") if isinstance(facts, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
 def put_in_place(written: Path, folder: Path) -> None:

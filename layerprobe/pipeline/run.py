@@ -43,10 +43,10 @@ def run_stages(
         StudyError: a training or check failed; finished work is kept and the next run resumes there.
     """
     todo = stages_until(last, stages)
-    check_study(study)
-    _say_processes()
     with ExitStack() as held:
         processes.on_main(lambda: held.enter_context(opened_folder(study)))
+        check_study(study)
+        _say_processes()
         _run_all(study, todo, executor, is_whole=last is None)
     return study.folder
 

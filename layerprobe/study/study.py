@@ -22,7 +22,7 @@ from layerprobe.probing.selections import Family, asked_selections, every_number
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json
 from layerprobe.store.layout import StudyLayout
-from layerprobe.store.seals.seal import DONE, damage
+from layerprobe.store.seals.study_seals import require_whole_file
 from layerprobe.study.model_folders import ModelFolders, StudyModels
 from layerprobe.study.plain_study import read_measured
 from layerprobe.study.spec import StudySpec
@@ -61,11 +61,11 @@ class Study:
     def measured(self) -> Measured:
         """Layers kept by the measured forms, as far as the similarity stage has measured them.
 
-        A damaged file says nothing.
+        Raises:
+            InputError: the file is damaged.
         """
-        name = self.layout.selections.name
-        is_damaged = damage(self.layout.similarity / DONE, only=lambda other: other == name)
-        return {} if is_damaged else read_measured(self.layout)
+        require_whole_file(self.layout, self.layout.selections)
+        return read_measured(self.layout)
 
     @property
     def asked_forms(self) -> set[str]:

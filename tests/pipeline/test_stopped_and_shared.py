@@ -56,16 +56,15 @@ def test_a_signal_ends_a_run_in_one_line_with_its_code_and_the_folder_resumes(
     stop: signal.Signals, code: int, word: str, tmp_path: Path
 ) -> None:
     study, out = write_study(tmp_path, training=SLOW), tmp_path / "study"
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE, "run", str(study), "--out", str(out)], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
+    asked = [sys.executable, "-c", CODE, "run", str(study), "--out", str(out)]
     said = []
-    for line in process.stderr:
-        said.append(line)
-        if line.startswith("variant first:4 seed 0: epoch 3"):  # in the middle of the teacher's training
-            process.send_signal(stop)
-    assert process.wait(60) == code
+    with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("variant first:4 seed 0: epoch 3"):  # in the middle of the teacher's training
+                process.send_signal(stop)
+    assert process.returncode == code
     last = said[-1]
     assert last == f"layerprobe: {word}; run the same command to resume\n"
     assert not any("Traceback" in line for line in said)

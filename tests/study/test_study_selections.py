@@ -57,7 +57,7 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
         "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json", "decisions.jsonl",
         "robustness.csv", "predictiveness.csv", "predicted.csv",
-        "distillation", "student", "costs", "distilled.json", "report",
+        "distillation", "student", "costs", "distilled.json", "report", "files.json", "checked.json",
     }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or it cannot be made.
     """
-    made = not folder.exists()
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
     make_folder(folder)
     try:
         if sys.platform == "win32":
@@ -43,8 +43,10 @@ def sole_writer(folder: Path) -> Iterator[None]:
         finally:
             os.close(handle)
     finally:
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        for part in made:
+            if not part.is_dir() or any(part.iterdir()):
+                break
+            part.rmdir()
 
 
 def _lock(handle: int, folder: Path) -> None:

@@ -72,7 +72,7 @@ def _tables(layout: StudyLayout) -> Seal:
 def _write(layout: StudyLayout, files: dict[str, str], sizes: dict[str, int]) -> None:
     names = sorted(files)
     fresh = Seal("", {name: files[name] for name in names}, {name: sizes[name] for name in names if name in sizes})
-    if fresh != _tables(layout) or not layout.tables_record.exists():
+    if fresh != _tables(layout):  # with no table yet there is no record
         write_plain(layout.tables_record, fresh)
 
 
