@@ -197,7 +197,7 @@ def test_prepare_writes_a_data_folder_and_prints_the_audit(tmp_path: Path, capsy
     assert "read: 6 users" in printed
     assert "order audit of 24 neighbouring pairs" in printed
     assert {path.name for path in (tmp_path / "data").iterdir()} == {
-        "interactions.parquet", "items.parquet", "sequences.safetensors", "split.json", "facts.json",
+        "interactions.parquet", "items.parquet", "sequences.safetensors", "split.json", "facts.json", "done.json",
     }  # fmt: skip
 
 
