@@ -27,8 +27,19 @@ def require_whole_study(layout: StudyLayout) -> None:
         InputError: a file is missing or changed; the message names it and what to do.
     """
     recall(layout.checked)
+    require_whole(layout.tables_record, AGAIN)
+    require_whole_stages(layout)
+
+
+def require_whole_stages(layout: StudyLayout) -> None:
+    """Makes sure of the same for what the tables are computed from; tables may differ from what was written.
+
+    Raises:
+        InputError: as `require_whole_study`.
+    """
     for record in records(layout):
-        require_whole(record, AGAIN, only=lambda name: not name.startswith(f"{CHECKPOINT}/") and name not in UNREAD)
+        if record != layout.tables_record:
+            require_whole(record, AGAIN, only=lambda name: not name.startswith(f"{CHECKPOINT}/") and name not in UNREAD)
 
 
 def require_whole_file(layout: StudyLayout, path: Path) -> None:
