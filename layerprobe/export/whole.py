@@ -69,7 +69,7 @@ def _held_by(folder: Path) -> str | None:
 
 def known_facts(folder: Path) -> dict[str, Any] | None:
     """Returns what `student.json` says; None where it is not there or damaged."""
-    if damage(folder / DONE, only=lambda name: name == FACTS):
+    if FACTS in damage(folder / DONE, only=lambda name: name == FACTS):
         return None
     try:
         facts = read_json(folder / FACTS)

@@ -226,7 +226,7 @@ def test_kill_at_any_write_and_resume_ends_with_the_same_curve_and_files(
     study, folder = write_study(tmp_path, **CHANGES), tmp_path / "study"
     real, seen = os.replace, iter(range(10**6))
 
-    def dying(source: object, target: object) -> None:
+    def dying(source: Path, target: Path) -> None:
         if next(seen) == writes:
             raise Killed
         real(source, target)

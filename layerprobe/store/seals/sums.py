@@ -61,4 +61,4 @@ def _sum(tensor: torch.Tensor) -> int:
 
     plain = tensor.detach().cpu().contiguous()
     start = zlib.crc32(f"{plain.dtype} {tuple(plain.shape)}".encode())
-    return zlib.crc32(plain.reshape(-1).view(torch.uint8).numpy(), start) if plain.numel() else start
+    return zlib.crc32(plain.reshape(-1).view(torch.uint8).numpy().data, start) if plain.numel() else start
