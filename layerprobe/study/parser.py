@@ -15,6 +15,7 @@ from layerprobe.arguments import as_path, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
+from layerprobe.store.ledger import read_ledger
 from layerprobe.store.seals.study_seals import damaged_tables
 from layerprobe.study.spec import StudySpec
 
@@ -59,7 +60,7 @@ def load_spec(
         arguments = ["--config", str(path), *flags]
         namespace = parser.parse_args(arguments)
         spec = _instantiate(parser, namespace)
-        if folder is None or not _has_begun(StudyLayout(folder(spec.name))):
+        if folder is None or not _is_older(folder(spec.name)):
             return spec
         given = parser.parse_args(arguments, defaults=False)
         begun = read_yaml(StudyLayout(folder(spec.name)).spec)
@@ -72,9 +73,14 @@ def load_spec(
         raise InputError(f"{path}: {_one_line(error)}") from error
 
 
-def _has_begun(layout: StudyLayout) -> bool:
-    """Tells whether a folder says which study was begun in it; a damaged file says nothing and is never read."""
-    return layout.spec.is_file() and layout.spec.name not in damaged_tables(layout)
+def _is_older(folder: Path) -> bool:
+    """Tells whether a study was begun in this folder by a version that recorded no plan.
+
+    A damaged `study.yaml` says nothing and is never read.
+    """
+    layout = StudyLayout(folder)
+    is_whole = layout.spec.is_file() and layout.spec.name not in damaged_tables(layout)
+    return is_whole and read_ledger(folder).plan is None
 
 
 def study_folder(out: Path | None, name: str) -> Path:
