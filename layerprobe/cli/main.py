@@ -1,7 +1,7 @@
 """The command line. Heavy imports happen inside the command that needs them, so `--help` is instant.
 
-Exit codes: 0 done; 1 a training or check failed; 2 the user's input is wrong; 130 interrupted. An error is one line on
-standard error.
+Exit codes: 0 done; 1 a training or check failed; 2 the user's input is wrong; 130 interrupted; 143 terminated. An error
+is one line on standard error.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from layerprobe import processes
+from layerprobe.cli.stopping import INTERRUPTED, TERMINATED, Terminated, terminating
 from layerprobe.errors import InputError, LayerprobeError
 from layerprobe.stages.registry import STAGES
 
@@ -192,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if known.command not in SHARED and not processes.is_main():
         return 0
     try:
-        return _command(known.command)(known, rest)
+        with terminating():
+            return _command(known.command)(known, rest)
     except LayerprobeError as error:
         where = "" if processes.is_main() else f" (process {processes.index()})"
         print(f"layerprobe: error{where}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -202,7 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("layerprobe: interrupted; run the same command to resume", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except Terminated:
+        print("layerprobe: terminated; run the same command to resume", file=sys.stderr)
+        return TERMINATED
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:

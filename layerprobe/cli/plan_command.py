@@ -95,8 +95,11 @@ def _from_pilot(known: argparse.Namespace) -> Planned:
         InputError: there is no decision, it has no variances, or its models were trained once.
     """
     from layerprobe.probing.planning import DifferenceNoise
+    from layerprobe.store.layout import StudyLayout
+    from layerprobe.store.seals.study_seals import require_whole_file
 
     folder = Path(known.pilot)
+    require_whole_file(StudyLayout(folder), StudyLayout(folder).decision)
     decision = _decision(folder)
     power = decision.power
     parts = power.variance

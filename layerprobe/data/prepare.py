@@ -1,7 +1,7 @@
 """Prepare: from files of a public format to the data folder every later stage reads.
 
-Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safetensors split.json facts.json`, hands on
-`PreparedData`. All checks run before the first file is written.
+Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safetensors split.json facts.json` and their
+hashes (`done.json`), hands on `PreparedData`. All checks run before the first file is written.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from layerprobe.data.times.options import GLOBAL_TIME, LEAVE_ONE_OUT, SplitOptio
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_json, write_json, write_parquet
 from layerprobe.store.layout import FACTS, INTERACTIONS, ITEMS, SEQUENCES, SPLIT
+from layerprobe.store.seals.data_folder import reading, require_unchanged, seal_data
 
 COLD_STEP = "items without an interaction before split.valid_cut dropped"
 FILES = (INTERACTIONS, ITEMS, SEQUENCES, SPLIT, FACTS)
@@ -150,13 +151,19 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     """Reads a data folder back, equal to what `prepare` returned.
 
     Raises:
-        InputError: a file is missing, the sequences are not those the split was written for, or the split is of a kind
-            that this version does not know.
+        InputError: a file is missing or was changed, the sequences are not those the split was written for, or the
+            split is of a kind that this version does not know.
     """
     folder = as_path("folder", folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
+    require_unchanged(folder)
+    with reading(folder):
+        return _loaded(folder)
+
+
+def _loaded(folder: Path) -> PreparedData:
     sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
     times = shared_clock(load_times(folder, sequences), sequences.offsets)
     split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
@@ -305,3 +312,4 @@ def _write(data: PreparedData, log: Interactions, options: DataOptions, folder: 
     if data.split.cuts is not None:
         split |= {"cuts": asdict(data.split.cuts), "options": asdict(options.split)}
     write_json(folder / SPLIT, split)
+    seal_data(folder, FILES)

@@ -31,6 +31,7 @@ from layerprobe.store.manifest import changed_files, read_manifest, write_manife
 from layerprobe.store.packed_ranks import PackedRecord
 from layerprobe.store.rank_source import StoredRanks
 from layerprobe.store.run_folder import hash_file
+from layerprobe.store.seals.study_seals import require_whole_study
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "run `layerprobe run` with the study's YAML to its end"
@@ -63,7 +64,9 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     Raises:
         InputError: the study is not finished or `out` holds something else.
     """
-    plain = PlainStudy.read(as_folder("study", study))
+    folder = as_folder("study", study)
+    require_whole_study(StudyLayout(folder))
+    plain = PlainStudy.read(folder)
     place = writable_folder("out", out)
     ranks = _finished_ranks(plain)
     _refuse_other(plain, place)

@@ -61,7 +61,6 @@ def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
     steps = Steps(_say_data)
     if spec.source == "prepared":
         data = load_prepared(Path(spec.path or ""))
-        folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             with replacing(folder / name) as temporary:
                 shutil.copyfile(Path(spec.path or "") / name, temporary)

@@ -16,6 +16,7 @@ from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.ledger import read_ledger
+from layerprobe.store.seals.study_seals import damaged_tables
 from layerprobe.study.spec import StudySpec
 
 CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
@@ -73,8 +74,13 @@ def load_spec(
 
 
 def _is_older(folder: Path) -> bool:
-    """Tells whether a study was begun in this folder by a version that recorded no plan."""
-    return StudyLayout(folder).spec.is_file() and read_ledger(folder).plan is None
+    """Tells whether a study was begun in this folder by a version that recorded no plan.
+
+    A damaged `study.yaml` says nothing and is never read.
+    """
+    layout = StudyLayout(folder)
+    is_whole = layout.spec.is_file() and layout.spec.name not in damaged_tables(layout)
+    return is_whole and read_ledger(folder).plan is None
 
 
 def study_folder(out: Path | None, name: str) -> Path:

@@ -13,7 +13,7 @@ from layerprobe.cli.main import main
 from layerprobe.stages import teach
 from layerprobe.store.atomic import read_json, read_yaml
 
-FILES = {"range.csv", "range.json", "range.png", "range.svg"}
+FILES = {"done.json", "range.csv", "range.json", "range.png", "range.svg"}
 FEW = ["--low", "1e-5", "--high", "10", "--steps", "40"]
 
 
@@ -32,6 +32,7 @@ def test_a_test_writes_its_files_and_says_what_it_found(
     out = tmp_path / "study"
     assert main(["lr", str(write_study(tmp_path)), "--out", str(out), "--model", model, *FEW]) == 0
     assert {path.name for path in out.iterdir()} == needed | {
+        "files.json", "checked.json",
         "lr", "study.yaml", "provenance.json", "decisions.jsonl",  # the plan, recorded before anything is trained
     }  # fmt: skip
     assert {path.name for path in (out / "lr").iterdir()} == {folder}

@@ -69,7 +69,7 @@ def test_sequences_are_in_time_order_of_users_in_file_order(options: DataOptions
 def test_folder_reads_back_the_same(options: DataOptions, tmp_path: Path) -> None:
     data = prepare(options, tmp_path / "data")
     assert_same(data, load_prepared(tmp_path / "data"))
-    assert {path.name for path in (tmp_path / "data").iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {*FILES, "done.json"}
 
 
 def test_preparing_twice_gives_the_same_bytes(options: DataOptions, tmp_path: Path) -> None:

@@ -189,9 +189,9 @@ def test_a_curve_without_the_student_is_no_error(finished: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "spoil", "call", "message"),
     [
-        ("teacher/checkpoint/model.safetensors", b"spoilt", lambda study: study.teacher(), "is missing or damaged"),
-        ("variants/first-2/seed-0/ranks.parquet", b"spoilt", lambda study: study.ranks("first:2"), "cannot be read"),
-        ("similarity/selections.json", b"[1]", lambda study: study.selections, "is damaged"),
+        ("teacher/checkpoint/model.safetensors", b"spoilt", lambda study: study.teacher(), "was changed after"),
+        ("variants/first-2/seed-0/ranks.parquet", b"spoilt", lambda study: study.ranks("first:2"), "was changed after"),
+        ("similarity/selections.json", b"[1]", lambda study: study.selections, "was changed after"),
         ("decision.json", b"{}", lambda study: study.decision, "decision.json is damaged"),
         ("curve.csv", b"a,b\n1,2\n", lambda study: study.curve, "curve.csv lacks the column"),
     ],
@@ -200,6 +200,7 @@ def test_a_damaged_file_of_a_study_is_one_line(
     name: str, spoil: bytes, call: Callable[[lp.Study], object], message: str, copied: Path
 ) -> None:
     (copied / name).write_bytes(spoil)
+    (copied / "files.json").unlink()  # as of an older version, without hashes of the tables
     study = lp.Study.load(copied)
     with pytest.raises(lp.InputError) as raised:
         call(study)

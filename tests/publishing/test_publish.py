@@ -210,6 +210,7 @@ def without_sasrec(curve: str) -> str:
 @pytest.mark.usefixtures("copied")
 def test_what_cannot_be_published_is_one_line(tmp_path: Path, capsys, name: str, spoil, said: str) -> None:
     path = tmp_path / name
+    (tmp_path / "study" / "files.json").unlink()  # as of an older version: there is no hash to find it by
     if spoil is None:
         path.unlink()
     else:
