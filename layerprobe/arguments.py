@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from layerprobe.errors import InputError
+from layerprobe.ranges import limit_problem, parted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +20,9 @@ Options = TypeVar("Options", bound=type)
 
 
 def checked(options: Options) -> Options:
-    """Makes an options class refuse a field of a wrong type when it is made; goes below `@dataclass`.
+    """Makes an options class refuse a field of a wrong type or outside its range; goes below `@dataclass`.
 
-    YAML and flags are checked by their parser, which knows the types as well; this is for Python.
+    YAML and flags are checked by the same rules before, by their keys; this is for Python.
 
     Raises:
         InputError: on construction; the message names class and field.
@@ -37,12 +39,31 @@ def checked(options: Options) -> Options:
 
 
 def _check_fields(options: Any) -> None:
-    hints = get_type_hints(type(options))
+    hints = hints_of(type(options))
     for field in fields(options):
-        value = getattr(options, field.name)
-        if not _fits(value, hints[field.name]):
-            name = f"{type(options).__name__}.{field.name}"
-            raise InputError(f"{name} must be {_named(hints[field.name])}; got {_shown(value)}")
+        problem = value_problem(getattr(options, field.name), hints[field.name])
+        if problem is not None:
+            raise InputError(f"{type(options).__name__}.{field.name} {problem}")
+
+
+@cache
+def hints_of(options: type) -> dict[str, Any]:
+    """Returns the type of every field of an options class, with its declared limit."""
+    return get_type_hints(options, include_extras=True)
+
+
+def value_problem(value: Any, hint: Any) -> str | None:
+    """Returns what is wrong with a field's value, such as `must be at least 1; got 0`; None where nothing is.
+
+    Args:
+        value: what came.
+        hint: the field's type, with its limit (`layerprobe.ranges`) where it declares one.
+    """
+    bare, limit = parted(hint)
+    if not _fits(value, bare):
+        return f"must be {_named(bare)}; got {shown(value)}"
+    found = limit_problem(value, limit)
+    return None if found is None else f"{found[0]}; got {shown(found[1])}"
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -97,7 +118,7 @@ def require_kind(name: str, value: Any, *kinds: type, instead: str = "") -> None
     """
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"{name} must be {wanted}; got {_shown(value)}" + (f": {instead}" if instead else ""))
+        raise InputError(f"{name} must be {wanted}; got {shown(value)}" + (f": {instead}" if instead else ""))
 
 
 def as_path(name: str, value: Any) -> Path:
@@ -107,7 +128,7 @@ def as_path(name: str, value: Any) -> Path:
         InputError: it is neither.
     """
     if not isinstance(value, (str, os.PathLike)):
-        raise InputError(f"{name} must be a path, as text or pathlib.Path; got {_shown(value)}")
+        raise InputError(f"{name} must be a path, as text or pathlib.Path; got {shown(value)}")
     return Path(value)
 
 
@@ -133,7 +154,7 @@ def require_columns(name: str, table: Any, columns: Iterable[str]) -> pd.DataFra
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"{name} must be a pandas DataFrame; got {_shown(table)}")
+        raise InputError(f"{name} must be a pandas DataFrame; got {shown(table)}")
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{name} must have the columns {', '.join(columns)}; missing: {', '.join(missing)}")
@@ -147,7 +168,7 @@ def require_mapping(name: str, value: Any, of: str) -> None:
         InputError: it is none, or holds nothing.
     """
     if not isinstance(value, Mapping) or not value:
-        raise InputError(f"{name} must be a mapping of {of}, at least one; got {_shown(value)}")
+        raise InputError(f"{name} must be a mapping of {of}, at least one; got {shown(value)}")
 
 
 def require_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -168,7 +189,7 @@ def require_whole(name: str, value: Any, least: int) -> None:
         InputError: it is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}; got {_shown(value)}")
+        raise InputError(f"{name} must be a whole number of at least {least}; got {shown(value)}")
 
 
 def require_cutoffs(ks: Any) -> list[int]:
@@ -178,7 +199,7 @@ def require_cutoffs(ks: Any) -> list[int]:
         InputError: they are no list of whole numbers of at least 1, or there is none.
     """
     if not isinstance(ks, (list, tuple)) or not ks:
-        raise InputError(f"ks must be a list of cut-offs, at least one; got {_shown(ks)}")
+        raise InputError(f"ks must be a list of cut-offs, at least one; got {shown(ks)}")
     for k in ks:
         require_whole("ks", k, 1)
     return list(ks)
@@ -191,7 +212,7 @@ def require_parts(parts: Any, known: Iterable[str]) -> None:
         InputError: it is none, or names something else.
     """
     if isinstance(parts, str) or not isinstance(parts, (list, tuple)) or not parts:
-        raise InputError(f"parts must be a list of {' and '.join(known)}; got {_shown(parts)}")
+        raise InputError(f"parts must be a list of {' and '.join(known)}; got {shown(parts)}")
     for part in parts:
         require_choice("parts", part, known)
 
@@ -208,10 +229,14 @@ def writable_folder(name: str, value: Any) -> Path:
     return path
 
 
-def _shown(value: Any) -> str:
-    """Returns a value where it is short, else its type."""
+def shown(value: Any) -> str:
+    """Returns a value where it is short, else its kind; control characters are escaped."""
+    if isinstance(value, int) and abs(value) >= 10**50:
+        return "a number of more than 50 digits"
     if value is None or (isinstance(value, (str, int, float)) and len(repr(value)) < 60):
         return repr(value)
+    if isinstance(value, str):
+        return f"a text of {len(value):,} letters"
     if isinstance(value, Mapping) and not value:
         return "an empty mapping"
     return f"a {type(value).__name__}"

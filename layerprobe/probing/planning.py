@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, isfinite
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,13 @@ from scipy.special import gammaincinv, ndtr, stdtrit
 
 from layerprobe.arguments import checked, require_kind, require_whole
 from layerprobe.errors import InputError
+from layerprobe.ranges import SHARE, Range
 
 SEEDS = (2, 3, 4, 5, 6, 8, 10)
 """Rows of the table."""
 POINTS = 300
 """Equally likely values of the chi-squared variable; more change a power by less than .001."""
+VARIANCE = Range(0, 10**12)
 MOST_USERS, MOST_SEEDS = 10**9, 1000
 """Where a search for enough of them ends."""
 
@@ -46,13 +49,13 @@ class DifferenceNoise:
         InputError: one is negative or not finite, or no difference varies over users.
     """
 
-    users: float
-    joint: float
-    seeds: float
+    users: Annotated[float, VARIANCE]
+    joint: Annotated[float, VARIANCE]
+    seeds: Annotated[float, VARIANCE]
 
     def __post_init__(self) -> None:
         parts = (self.users, self.joint, self.seeds)
-        if not all(isfinite(part) and part >= 0 for part in parts) or self.users + self.joint == 0:
+        if self.users + self.joint == 0:
             raise InputError(f"variances must be at least 0, and those of users above 0; got {parts}")
 
     @classmethod
@@ -89,19 +92,13 @@ class Aim:
         InputError: a value is outside its range.
     """
 
-    alpha: float = 0.05
-    power: float = 0.8
-    difference: float = 0.0
+    alpha: Annotated[float, SHARE] = 0.05
+    power: Annotated[float, SHARE] = 0.8
+    difference: Annotated[float, Range(-1, 1, above=True, below=True)] = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha must lie between 0 and 1, usually .05; got {self.alpha}")
         if not self.alpha < self.power < 1:
             raise InputError(f"power must lie between alpha, {self.alpha}, and 1, usually .8; got {self.power}")
-        if not -1 < self.difference < 1:
-            raise InputError(
-                f"difference must lie between -1 and 1 (a share: -.005 means a loss of .5 %); got {self.difference}"
-            )
 
 
 def planned_margins(
