@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from errno import EACCES
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from layerprobe.errors import InputError
-from layerprobe.ranges import limit_problem, parted
+from layerprobe.ranges import SET_TEXT, limit_problem, parted
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST_NAME = 255
+"""Bytes of a file name on every usual file system."""
 Options = TypeVar("Options", bound=type)
 
 
@@ -129,7 +133,13 @@ def as_path(name: str, value: Any) -> Path:
     """
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(f"{name} must be a path, as text or pathlib.Path; got {shown(value)}")
-    return Path(value)
+    text = os.fsdecode(value)
+    problem = SET_TEXT.problem(text)
+    if problem is None and any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(text).parts):
+        problem = f"must have names of at most {LONGEST_NAME} bytes between its slashes"
+    if problem is not None:
+        raise InputError(f"{name} {problem}; got {shown(text)}")
+    return Path(text)
 
 
 def as_folder(name: str, value: Any) -> Path:
@@ -221,11 +231,22 @@ def writable_folder(name: str, value: Any) -> Path:
     """Returns a string or path as the path of a folder that is there or can be made.
 
     Raises:
-        InputError: it is no path, or a file.
+        InputError: it is no path, lies at or below a file or at a link to nothing, or may not be written.
     """
     path = as_path(name, value)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{name} must be a folder; {path} is a file")
+    try:
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"{name} must be a folder; {path} is a link to {os.readlink(path)}, which is not there")
+        place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not place.is_dir():
+            within = "" if place == path else f", so {path} cannot lie below it"
+            raise InputError(f"{name} must be a folder; {place} is a file{within}")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        if place != path:  # rights do not tell everything: nothing can be made in /proc
+            os.rmdir(tempfile.mkdtemp(dir=place, prefix=".", suffix=".tmp"))
+    except OSError as error:
+        raise InputError(f"{name} must be a folder that can be written; {path}: {error.strerror}") from error
     return path
 
 

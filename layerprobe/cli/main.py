@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from layerprobe import processes
-from layerprobe.errors import InputError, LayerprobeError
+from layerprobe.errors import InputError, LayerprobeError, one_line
 from layerprobe.stages.registry import STAGES
 
 STAGE_NAMES = frozenset(stage.name for stage in STAGES)
@@ -37,7 +37,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
-        print(f"layerprobe: error: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"layerprobe: error: {one_line(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -195,8 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _command(known.command)(known, rest)
     except LayerprobeError as error:
         where = "" if processes.is_main() else f" (process {processes.index()})"
-        print(f"layerprobe: error{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"layerprobe: error{where}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:  # of a file the user named
+        print(f"layerprobe: error: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

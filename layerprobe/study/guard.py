@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from layerprobe import processes
+from layerprobe.arguments import writable_folder
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.layout import DATA
@@ -56,8 +57,7 @@ def check_folder(study: Study) -> None:
     Raises:
         InputError: the folder holds another study (the differing keys are named) or something that is no study.
     """
-    if study.folder.exists() and not study.folder.is_dir():
-        raise InputError(f"--out must be a folder; {study.folder} is a file")
+    writable_folder("--out", study.folder)
     if study.layout.spec.exists():
         blocking = [name for name in _guarded_changes(study) if not _lies_in(name, _open_keys(study))]
         if blocking:

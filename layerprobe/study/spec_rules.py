@@ -14,5 +14,8 @@ NAME = Text(least=1, most=200)
 
 def require_name(key: str, value: str) -> None:
     """A name becomes a folder, so it is letters, digits, dots, dashes and underscores, not starting with a dot."""
+    problem = NAME.problem(value)
+    if problem is not None:
+        raise InputError(f"{key} {problem}; got {shown(value)}")
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
         raise InputError(f"{key} must be letters, digits, '.', '-' and '_', not starting with '.'; got {shown(value)}")
