@@ -67,7 +67,10 @@ def value_problem(value: Any, hint: Any) -> str | None:
     if not _fits(value, bare):
         return f"must be {_named(bare)}; got {shown(value)}"
     found = limit_problem(value, limit)
-    return None if found is None else f"{found[0]}; got {shown(found[1])}"
+    if found is None:
+        return None
+    other = ", or null" if NoneType in get_args(bare) else ""
+    return f"{found[0]}{other}; got {shown(found[1])}"
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -106,6 +109,17 @@ def _named(hint: Any) -> str:
         return f"a {origin.__name__} of {_named(inner[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def require_key(name: str, value: Any, hint: Any) -> None:
+    """Makes sure that an argument is of an annotated type and within its limit.
+
+    Raises:
+        InputError: it is not.
+    """
+    problem = value_problem(value, hint)
+    if problem is not None:
+        raise InputError(f"{name} {problem}")
 
 
 def require_kind(name: str, value: Any, *kinds: type, instead: str = "") -> None:

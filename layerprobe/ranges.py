@@ -45,6 +45,8 @@ class Range:
         """Returns what is wrong with a number, such as `must be at least 1`; None where nothing is."""
         if self.holds(number):
             return None
+        if self._is_share and self.above and self.below:
+            return f"must lie between {_number(self.low)} and {_number(self.high)}"
         if self._is_share or number != number:  # noqa: PLR0124 - NaN alone differs from itself
             return f"must lie in {self}"
         if number > self.low:

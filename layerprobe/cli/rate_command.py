@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from layerprobe import processes
-from layerprobe.arguments import as_path
+from layerprobe.arguments import as_path, hints_of, require_key
 from layerprobe.cli.study_commands import asked_spec
 from layerprobe.training.log import quiet_libraries
 
@@ -19,6 +19,8 @@ def rate_command(known: argparse.Namespace, rest: list[str]) -> int:
     from layerprobe.study.study import Study
     from layerprobe.training.range_test import RateRange
 
+    for name, hint in hints_of(RateRange).items():
+        require_key(f"--{name}", getattr(known, name), hint)
     rates = RateRange(known.low, known.high, known.steps)
     spec = asked_spec(known, rest)
     if spec is None:

@@ -56,7 +56,7 @@ class DifferenceNoise:
     def __post_init__(self) -> None:
         parts = (self.users, self.joint, self.seeds)
         if self.users + self.joint == 0:
-            raise InputError(f"variances must be at least 0, and those of users above 0; got {parts}")
+            raise InputError(f"variances of users must be above 0; got {parts}")
 
     @classmethod
     def stated(cls, user_noise: float, training_noise: float) -> DifferenceNoise:

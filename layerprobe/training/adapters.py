@@ -20,7 +20,7 @@ from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import architecture_of, layers_of
 from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
-from layerprobe.ranges import DROPOUT, SET_TEXT, Range
+from layerprobe.ranges import DROPOUT, Range
 
 ROLES = {"mlp": ("mlp",), "attention": ("attention",), "all": ("attention", "mlp")}
 
@@ -39,7 +39,7 @@ class TuningOptions:
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: Annotated[float, DROPOUT] = 0.05
     """LoRA dropout, in [0, 1)."""
-    targets: Annotated[str, SET_TEXT] = "mlp"
+    targets: str = "mlp"
     """Which linear maps get LoRA: `mlp` (the paper's choice), `attention` or `all`, in every family; or names inside a
     layer as the family spells them, comma separated, such as `q_proj,v_proj`."""
 

@@ -54,7 +54,7 @@ class RateRange:
 
     def __post_init__(self) -> None:
         if self.low >= self.high:
-            raise InputError(f"low and high must be rates with 0 < low < high; got {self.low:g} and {self.high:g}")
+            raise InputError(f"low must be below high; got {self.low:g} and {self.high:g}")
 
     @property
     def rates(self) -> np.ndarray:

@@ -101,7 +101,7 @@ BAD = [
     (["--users", "20"], "missing: --user_noise and --training_noise"),
     (["--pilot", "PILOT", "--user_noise", "1"], "plan takes a pilot or its noise; got --pilot and --user_noise"),
     (["--pilot", "PILOT/none"], "--pilot must be the folder of a decided study; "),
-    (["--pilot", "PILOT", "--margin", "0"], "--margin must lie between 0 and 1 (a share: .02 means 2 %); got 0"),
+    (["--pilot", "PILOT", "--margin", "0"], "--margin must lie between 0 and 1; got 0.0"),
     (["--pilot", "PILOT", "--margin", "2"], "--margin must lie between 0 and 1"),
     (["--pilot", "PILOT", "--users", "0"], "--users must be at least 1; got 0"),
     ([*STATED, "--users", "-5"], "--users must be at least 1; got -5"),
