@@ -71,7 +71,8 @@ def key_problem(key: str, value: Any, hint: Any) -> str | None:
     """Returns what is wrong with the value of one key; None where nothing is."""
     problem = value_problem(value, hint)
     if problem is not None and isinstance(value, str):  # flags and quoted numbers are text
-        problem = value_problem(_read(value), hint) and problem
+        read = _read(value)
+        problem = problem if isinstance(read, str) else value_problem(read, hint)
     section = section_of(hint)
     if problem is None or section is None:
         return None if problem is None else f"{key} {problem}"

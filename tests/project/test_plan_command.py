@@ -135,7 +135,7 @@ def test_bad_flags_are_one_line(
     [
         ({"variance": None}, "has no variances of its differences; decide it again with this version"),
         ({"variance": replace(VARIANCE, value=0.0)}, "has no variances of its differences"),
-        ({"variance": replace(VARIANCE, users=0.0)}, "those of users above 0"),
+        ({"variance": replace(VARIANCE, users=0.0)}, "variances of users must be above 0"),
         ({"n_seeds": 1}, "one seed shows nothing about training noise, and its decision is of 1 seed: give"),
         ({"covers_training": False}, "is of 4 seeds, with cover users: give probe.seeds two or more"),
     ],
