@@ -64,7 +64,7 @@ def value_problem(value: Any, hint: Any) -> str | None:
         hint: the field's type, with its limit (`layerprobe.ranges`) where it declares one.
     """
     bare, limit = parted(hint)
-    if not _fits(value, bare):
+    if not fits(value, bare):
         return f"must be {_named(bare)}; got {shown(value)}"
     found = limit_problem(value, limit)
     if found is None:
@@ -73,13 +73,13 @@ def value_problem(value: Any, hint: Any) -> str | None:
     return f"{found[0]}{other}; got {shown(found[1])}"
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Tells whether a value is of an annotated type; a whole number is a float, as in YAML, and True is no number."""
     if hint is Any:
         return True
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(fits(value, one) for one in inner)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
     if origin in (list, tuple):
@@ -87,8 +87,8 @@ def _fits(value: Any, hint: Any) -> bool:
             return False
         is_fixed = origin is tuple and inner[-1] is not Ellipsis
         if is_fixed:
-            return len(value) == len(inner) and all(map(_fits, value, inner))
-        return all(_fits(one, inner[0]) for one in value)
+            return len(value) == len(inner) and all(map(fits, value, inner))
+        return all(fits(one, inner[0]) for one in value)
     if origin is dict:
         return isinstance(value, dict)
     if hint is float:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import yaml
 
-from layerprobe.arguments import hints_of, shown, value_problem
+from layerprobe.arguments import fits, hints_of, shown, value_problem
 from layerprobe.ranges import parted
 
 
@@ -70,9 +70,10 @@ def wrong_value(value: Mapping[str, Any], spec: type, prefix: str = "") -> str |
 def key_problem(key: str, value: Any, hint: Any) -> str | None:
     """Returns what is wrong with the value of one key; None where nothing is."""
     problem = value_problem(value, hint)
-    if problem is not None and isinstance(value, str):  # flags and quoted numbers are text
+    if isinstance(value, str):  # flags and quoted numbers are text, which the parser reads where the type allows it
         read = _read(value)
-        problem = problem if isinstance(read, str) else value_problem(read, hint)
+        if not isinstance(read, str) and (problem is not None or fits(read, parted(hint)[0])):
+            problem = value_problem(read, hint)
     section = section_of(hint)
     if problem is None or section is None:
         return None if problem is None else f"{key} {problem}"
@@ -83,7 +84,7 @@ def key_problem(key: str, value: Any, hint: Any) -> str | None:
 def _read(text: str) -> Any:
     """Returns what a text stands for where it is no text: a number, a list, true or false."""
     try:
-        value = yaml.safe_load(text) if len(text) < 1000 and "*" not in text else text
+        value = yaml.safe_load(text) if text.strip() and len(text) < 1000 and "*" not in text else text
         return float(value) if isinstance(value, str) else value
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
