@@ -13,13 +13,11 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from layerprobe.errors import InputError
-from layerprobe.ranges import SET_TEXT, limit_problem, parted
+from layerprobe.ranges import PATH, limit_problem, parted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST_NAME = 255
-"""Bytes of a file name on every usual file system."""
 Options = TypeVar("Options", bound=type)
 
 
@@ -148,9 +146,7 @@ def as_path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(f"{name} must be a path, as text or pathlib.Path; got {shown(value)}")
     text = os.fsdecode(value)
-    problem = SET_TEXT.problem(text)
-    if problem is None and any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(text).parts):
-        problem = f"must have names of at most {LONGEST_NAME} bytes between its slashes"
+    problem = PATH.problem(text)
     if problem is not None:
         raise InputError(f"{name} {problem}; got {shown(text)}")
     return Path(text)
@@ -249,9 +245,9 @@ def writable_folder(name: str, value: Any) -> Path:
     """
     path = as_path(name, value)
     try:
-        if path.is_symlink() and not path.exists():
-            raise InputError(f"{name} must be a folder; {path} is a link to {os.readlink(path)}, which is not there")
-        place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        place = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+        if not place.exists():
+            raise InputError(f"{name} must be a folder; {place} is a link to {os.readlink(place)}, which is not there")
         if not place.is_dir():
             within = "" if place == path else f", so {path} cannot lie below it"
             raise InputError(f"{name} must be a folder; {place} is a file{within}")

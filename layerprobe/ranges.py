@@ -15,6 +15,8 @@ MOST_ENTRIES = 1000
 """Entries of a list that an option takes."""
 MOST_LETTERS = 4096
 """Letters of a text: as many as a path may have."""
+LONGEST_NAME = 255
+"""Bytes of a file name on every usual file system."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class Text:
     Attributes:
         least: fewest letters.
         most: most letters.
+        is_path: whether it names a file, so that no name in it may be longer than file systems allow.
     """
 
     least: int = 0
     most: int = MOST_LETTERS
+    is_path: bool = False
 
     def problem(self, text: str) -> str | None:
         """Returns what is wrong with a text; None where nothing is."""
@@ -83,7 +87,11 @@ class Text:
         if "\0" in text:
             return "must not hold the character NUL"
         # What was not UTF-8 on the command line comes as lone surrogates, which no file can hold.
-        return "must be UTF-8" if any("\ud800" <= letter <= "\udfff" for letter in text) else None
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            return "must be UTF-8"
+        if self.is_path and any(len(name.encode()) > LONGEST_NAME for name in text.replace("\\", "/").split("/")):
+            return f"must have names of at most {LONGEST_NAME} bytes between its slashes"
+        return None
 
     def __str__(self) -> str:
         return f"{self.least} to {self.most:,} letters"
@@ -98,7 +106,9 @@ DROPOUT = Range(0, 1, below=True)
 ANY_TEXT = Text()
 """What holds for a text whose field says nothing."""
 SET_TEXT = Text(least=1)
-"""A text that says something, such as a path."""
+"""A text that says something."""
+PATH = Text(least=1, is_path=True)
+"""A path."""
 
 
 def parted(hint: Any) -> tuple[Any, Range | Text | None]:

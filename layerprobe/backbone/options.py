@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import ARCHITECTURES
 from layerprobe.errors import InputError
-from layerprobe.ranges import DROPOUT, SEED, SET_TEXT, SHARE, Range
+from layerprobe.ranges import DROPOUT, PATH, SEED, SET_TEXT, SHARE, Range
 
 OF_CHECKPOINT = {
     "checkpoint", "revision", "init", "keep", "attention_dropout", "hidden_dropout", "dtype", "attention",
@@ -23,7 +23,7 @@ UNUSED_BEFORE = {"init_seed": (0,)}
 class BackboneOptions:
     """Which backbone, and how much of it is the teacher."""
 
-    checkpoint: Annotated[str | None, SET_TEXT] = None
+    checkpoint: Annotated[str | None, PATH] = None
     """Local folder or hub id of a checkpoint; null builds the shape below with random weights."""
     revision: Annotated[str | None, SET_TEXT] = None
     """Branch, tag or commit of a hub checkpoint; null takes its main branch."""

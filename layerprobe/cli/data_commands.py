@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layerprobe.arguments import as_path, writable_folder
 from layerprobe.data.audit import OrderAudit
 from layerprobe.data.preprocess import StepCount
 from layerprobe.data.times.facts import split_lines
@@ -30,9 +30,11 @@ def prepare_command(known: argparse.Namespace, rest: list[str]) -> int:
         made = parser.instantiate(parser.parse_args(rest))
     except (ArgumentError, TypeError) as error:
         raise InputError(f"prepare: {' '.join(str(error).split())}") from error
-    folder = Path(known.out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = writable_folder("--out", known.out)
+    if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out must be a new or empty folder; {folder} holds files")
+    if known.path is not None:
+        as_path("--path", known.path)
     if known.source == "synthetic" and (known.path is not None or made["read"] != SourceOptions()):
         raise InputError("source synthetic reads no file: leave out --path and --read")
     if known.source != "synthetic" and made["synthetic"] != SyntheticOptions():

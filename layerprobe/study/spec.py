@@ -20,7 +20,7 @@ from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.probing.budget import BudgetOptions
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.ranges import SEED, SET_TEXT, SHARE, Range
+from layerprobe.ranges import PATH, SEED, SET_TEXT, SHARE, Range
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
@@ -37,7 +37,7 @@ class DataSpec:
 
     source: Annotated[str, SET_TEXT] = "synthetic"
     """Format of the log; `layerprobe datasets` lists them. `prepared` reads a folder that `layerprobe prepare` made."""
-    path: Annotated[str | None, SET_TEXT] = None
+    path: Annotated[str | None, PATH] = None
     """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
     read: SourceOptions = field(default_factory=SourceOptions)
     """How the files are read."""

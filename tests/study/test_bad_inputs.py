@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 import yaml
 
+from layerprobe.cli import main as command_line
 from layerprobe.cli import study_commands
 from layerprobe.cli.main import main
 from layerprobe.ranges import MOST_LETTERS, Range, Text, parted
@@ -23,6 +24,7 @@ from layerprobe.study.guard import check_folder
 from layerprobe.study.key_rules import keys_of
 from layerprobe.study.spec import StudySpec
 
+COMMANDS = command_line.build_parser()
 KEYS = dict(keys_of(StudySpec))
 NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.5, 0, 10**30, 2**70, 1e300, 10**400]
 TEXTS = ["", "./wörld ☃", "a\0b", "x" * 5000]
@@ -101,6 +103,7 @@ def checks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     monkeypatch.setattr(study_commands, "_dry_run", checks)
+    monkeypatch.setattr(command_line, "build_parser", lambda: COMMANDS)  # making it takes most of a refusal
 
 
 def told(arguments: list[str]) -> tuple[int, str]:

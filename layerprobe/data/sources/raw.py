@@ -10,7 +10,7 @@ from typing import Annotated
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
-from layerprobe.ranges import SET_TEXT
+from layerprobe.ranges import PATH, SET_TEXT
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SourceOptions:
     """Name of the rating column."""
     title_column: Annotated[str | None, SET_TEXT] = None
     """Name of the title column, in the items file or, where there is none, in the log."""
-    items_path: Annotated[str | None, SET_TEXT] = None
+    items_path: Annotated[str | None, PATH] = None
     """File with one title per item."""
     delimiter: Annotated[str | None, SET_TEXT] = None
     """Character between the columns of a text file."""
