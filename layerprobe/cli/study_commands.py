@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerprobe import processes
-from layerprobe.arguments import as_path, require_kind
+from layerprobe.arguments import as_path, require_kind, writable_folder
 from layerprobe.cli.budget_flag import budget_flags
 from layerprobe.cli.closing import stage_lines, study_lines
 from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
@@ -112,6 +112,8 @@ def _report(known: argparse.Namespace, rest: list[str]) -> int:
     if rest or known.path or known.budget:
         raise InputError("report reads the study's folder and takes no option but --out")
     path, place = as_path("the study", known.study), _place(known)
+    if place is not None and path.is_dir():
+        writable_folder("--out", place)  # drawing takes a while
     if path.is_dir():
         print(f"report: {write_report(path, place)}")
         return 0
