@@ -97,8 +97,8 @@ class Text:
         return f"{self.least} to {self.most:,} letters"
 
 
-SEED = Range(0, 2**63 - 1)
-"""Seeds that NumPy, torch and a 64-bit column of a table all take."""
+SEED = Range(0, 10**12)
+"""Seeds; a training multiplies its own by a million and adds the step, and torch takes 63 bits."""
 SHARE = Range(0, 1, above=True, below=True)
 """Shares of which neither none nor all makes sense, such as an error level."""
 DROPOUT = Range(0, 1, below=True)

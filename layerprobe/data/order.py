@@ -16,7 +16,7 @@ from pandas.util import hash_array
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
-from layerprobe.ranges import SEED
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class OrderOptions:
     """`time`: by timestamp, stable. `file`: rows stay in file order; also right for files without times."""
     ties: Literal["file", "hash"] = "file"
     """Rows of equal time: `file` keeps file order (published numbers hold there), `hash` takes a salted item hash."""
-    salt: Annotated[int, SEED] = 0
+    salt: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Salt of the hash, in [0, 2^63)."""
 
     def __post_init__(self) -> None:
