@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from errno import EACCES
 from functools import cache
 from pathlib import Path
@@ -41,11 +40,8 @@ def checked(options: Options) -> Options:
 
 
 def _check_fields(options: Any) -> None:
-    hints = hints_of(type(options))
-    for field in fields(options):
-        problem = value_problem(getattr(options, field.name), hints[field.name])
-        if problem is not None:
-            raise InputError(f"{type(options).__name__}.{field.name} {problem}")
+    for name, hint in hints_of(type(options)).items():
+        require_key(f"{type(options).__name__}.{name}", getattr(options, name), hint)
 
 
 @cache
