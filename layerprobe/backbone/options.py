@@ -42,7 +42,7 @@ class BackboneOptions:
     """Width inside the MLP."""
     heads: Annotated[int, Range(1, 2**14)] = 4
     """Attention heads."""
-    rope_theta: Annotated[float, Range(0, 10**15, above=True)] = 10000.0
+    rope_theta: Annotated[float, Range(1, 10**12)] = 10000.0
     """Base of the rotary positions; for families whose layers share one."""
     max_positions: Annotated[int, Range(1, 2**24)] = 2048
     """Longest input in positions, prompt included."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -79,6 +79,33 @@ def key_problem(key: str, value: Any, hint: Any) -> str | None:
         return None if problem is None else f"{key} {problem}"
     first = next(keys_of(section))[0]
     return f"{key} must hold keys, such as {key}.{first}; got {'nothing' if value is None else shown(value)}"
+
+
+def wrong_flag(flags: Sequence[str], hints: Mapping[str, Any]) -> str | None:
+    """Names the first `--key value` with a wrong value, or that sets a section at once; None where all are right.
+
+    Args:
+        flags: as on the command line; unknown keys are the parser's to refuse.
+        hints: every key that is no section, with its type and limit.
+    """
+    for key, value in flag_pairs(flags):
+        if key in hints:
+            problem = key_problem(f"--{key}", value, hints[key])
+            if problem is not None:
+                return problem
+        first = next((known for known in hints if known.startswith(f"{key}.")), None)
+        if first is not None and value != "null":
+            return f"--{key} is a section: set its keys one by one, such as --{first}; got {shown(value)}"
+    return None
+
+
+def flag_pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields keys and values of `--key value` and `--key=value`; what is neither is the parser's to refuse."""
+    for at, flag in enumerate(flags):
+        if flag.startswith("--"):
+            key, equals, value = flag[2:].partition("=")
+            if equals or at + 1 < len(flags):
+                yield key, value if equals else flags[at + 1]
 
 
 def _read(text: str) -> Any:

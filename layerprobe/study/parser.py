@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
@@ -13,11 +13,11 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from layerprobe.arguments import as_path, hints_of, require_kind, shown
+from layerprobe.arguments import as_path, hints_of, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
-from layerprobe.study.key_rules import key_problem, keys_of, unknown_key, wrong_value
+from layerprobe.study.key_rules import flag_pairs, keys_of, unknown_key, wrong_flag, wrong_value
 from layerprobe.study.spec import StudySpec
 
 CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
@@ -125,26 +125,12 @@ def _kind(value: object) -> str:
 
 def _check_flags(flags: Sequence[str]) -> None:
     """Checks each `--key value` by the rules of the YAML, and every `--config` among them."""
-    hints = dict(keys_of(StudySpec))
-    for key, value in _pairs(flags):
+    for key, value in flag_pairs(flags):
         if key == "config":
             _require_study(as_path("--config", value))
-        elif key in hints:
-            problem = key_problem(key, value, hints[key])
-            if problem is not None:
-                raise InputError(f"--{problem}")
-        elif any(known.startswith(f"{key}.") for known in hints) and value != "null":
-            first = next(known for known in hints if known.startswith(f"{key}."))
-            raise InputError(f"--{key} is a section: set its keys one by one, such as --{first}; got {shown(value)}")
-
-
-def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yields keys and values of `--key value` and `--key=value`; what is neither is the parser's to refuse."""
-    for at, flag in enumerate(flags):
-        if flag.startswith("--"):
-            key, equals, value = flag[2:].partition("=")
-            if equals or at + 1 < len(flags):
-                yield key, value if equals else flags[at + 1]
+    wrong = wrong_flag(flags, dict(keys_of(StudySpec)))
+    if wrong is not None:
+        raise InputError(wrong)
 
 
 def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:

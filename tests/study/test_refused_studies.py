@@ -52,6 +52,20 @@ from layerprobe.cli.main import main
         ({"prompt": {"kind": "text"}}, [], "checkpoint with a tokenizer"),
         ({}, ["--training.epochs", "x"], "epochs"),
         ({}, ["--no_such_key", "1"], "no_such_key"),
+        ({}, ["--training.epoch", "1"], "did you mean --training.epochs"),
+        ({}, ["--training", "{epochs: 1}"], "--training is a section: set its keys one by one, such as --training.ep"),
+        ({"training": None}, [], "training must hold keys, such as training.epochs; got nothing"),
+        ({"training": 3}, [], "training must hold keys, such as training.epochs; got 3"),
+        (
+            {"backbone": {"layers": 99}, "probe": {"selections": [f"drop:{','.join(map(str, range(1, 98)))}"]}},
+            [],
+            "a selection becomes the name of a folder and must have at most 200 letters; got drop-1_2",
+        ),
+        (
+            {"data": {"source": "synthetic", "synthetic": {"n_users": 10**7, "max_length": 10**5}}},
+            [],
+            "must have at most 1,000,000,000 rows; got n_users 10,000,000 times max_length 100,000",
+        ),
     ],
 )
 def test_bad_studies_are_refused_in_one_line(
