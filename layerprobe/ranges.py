@@ -101,6 +101,8 @@ SEED = Range(0, 10**12)
 """Seeds; a training multiplies its own by a million and adds the step, and torch takes 63 bits."""
 SHARE = Range(0, 1, above=True, below=True)
 """Shares of which neither none nor all makes sense, such as an error level."""
+LEVEL = Range(1e-12, 1, below=True)
+"""Error levels; below the lowest, the quantiles of Student's t overflow."""
 DROPOUT = Range(0, 1, below=True)
 """Dropout."""
 ANY_TEXT = Text()

@@ -7,6 +7,7 @@ standard error.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from layerprobe.stages.registry import STAGES
 
 STAGE_NAMES = frozenset(stage.name for stage in STAGES)
 REPORT = "report"
+USERS_FILES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of the system that come of a file or folder that the user named, not of a mistake in here."""
 SHARED = {"demo", "run", "lr", *STAGE_NAMES} - {REPORT}
 """Commands that all processes of a launch run together; the others run in the main process only."""
 
@@ -197,12 +200,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "" if processes.is_main() else f" (process {processes.index()})"
         print(f"layerprobe: error{where}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:  # of a file the user named
-        print(f"layerprobe: error: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in USERS_FILES:
+            raise
+        print(f"layerprobe: error: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("layerprobe: interrupted; run the same command to resume", file=sys.stderr)
         return 130

@@ -9,7 +9,7 @@ from layerprobe import wording
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import METRICS
-from layerprobe.ranges import SEED, SHARE, Range
+from layerprobe.ranges import LEVEL, SEED, SHARE, Range
 
 Rule = Literal["sequence", "simultaneous"]
 Cover = Literal["auto", "users", "training"]
@@ -46,7 +46,7 @@ class DecisionOptions:
     metric: str = "ndcg"
     k: Annotated[int, Range(0, 1_000_000)] = 10
     margin: Annotated[float, SHARE] = 0.02
-    alpha: Annotated[float, SHARE] = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     rule: Rule = "sequence"
     cover: Cover = "auto"
     prior_noise: Annotated[float, Range(0, 1, below=True)] = 0.0

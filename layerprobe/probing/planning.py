@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil
 from typing import Annotated
 
 import numpy as np
@@ -24,13 +24,14 @@ from scipy.special import gammaincinv, ndtr, stdtrit
 
 from layerprobe.arguments import checked, require_kind, require_whole
 from layerprobe.errors import InputError
-from layerprobe.ranges import SHARE, Range
+from layerprobe.ranges import LEVEL, SHARE, Range
 
 SEEDS = (2, 3, 4, 5, 6, 8, 10)
 """Rows of the table."""
 POINTS = 300
 """Equally likely values of the chi-squared variable; more change a power by less than .001."""
-VARIANCE = Range(0, 10**12)
+MOST_NOISE = 10**6
+VARIANCE = Range(0, 2 * MOST_NOISE**2)
 MOST_USERS, MOST_SEEDS = 10**9, 1000
 """Where a search for enough of them ends."""
 
@@ -72,9 +73,11 @@ class DifferenceNoise:
         """
         for name, value in (("user_noise", user_noise), ("training_noise", training_noise)):
             require_kind(name, value, int, float)
-            if not isfinite(value) or value < 0 or (value == 0 and name == "user_noise"):
+            if not 0 <= value <= MOST_NOISE or (value == 0 and name == "user_noise"):
                 least = "above 0" if name == "user_noise" else "of at least 0"
-                raise InputError(f"{name} must be a number {least} (a share of the metric: .01 means 1 %); got {value}")
+                raise InputError(
+                    f"{name} must be a number {least}, at most {MOST_NOISE:,} (a share: .01 means 1 %); got {value}"
+                )
         return cls(float(user_noise) ** 2, 0.0, 2 * float(training_noise) ** 2)
 
 
@@ -92,7 +95,7 @@ class Aim:
         InputError: a value is outside its range.
     """
 
-    alpha: Annotated[float, SHARE] = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     power: Annotated[float, SHARE] = 0.8
     difference: Annotated[float, Range(-1, 1, above=True, below=True)] = 0.0
 

@@ -18,7 +18,7 @@ from layerprobe import columns
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
-from layerprobe.ranges import SEED, SHARE, Range
+from layerprobe.ranges import LEVEL, SEED, Range
 from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_named
 from layerprobe.similarity.states import PairScores, States, layer_pairs
 
@@ -40,7 +40,7 @@ class Resampling:
 
     n_boot: Annotated[int, Range(100, 1_000_000)] = 1000
     """Resamples, at least 100."""
-    alpha: Annotated[float, SHARE] = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     """1 - the intervals' nominal coverage, in (0, 1)."""
     seed: Annotated[int, SEED] = 0
     """Seed of the resamples; calls with equal users, resamples and seed share them."""

@@ -20,7 +20,7 @@ from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.probing.budget import BudgetOptions
 from layerprobe.probing.decision_options import DecisionOptions
-from layerprobe.ranges import PATH, SEED, SET_TEXT, SHARE, Range
+from layerprobe.ranges import LEVEL, PATH, SEED, SET_TEXT, Range
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
@@ -108,7 +108,7 @@ class EvaluationSpec:
     """Whether items of the user's history are removed from the candidates; set false where users repeat items."""
     ks: Annotated[list[int], Range(1, 1_000_000)] = field(default_factory=lambda: [1, 5, 10, 20])
     """Cut-offs of HR and NDCG."""
-    alpha: Annotated[float, SHARE] = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     """Intervals cover 1 - alpha."""
     n_boot: Annotated[int, Range(100, 1_000_000)] = 1000
     """Bootstrap resamples of users."""

@@ -197,6 +197,17 @@ def test_a_published_students_name_is_no_path(copied: Path, capsys: pytest.Captu
     assert "distill.name must be letters" in error_of(["verify", str(copied)], capsys)
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify", "recommend", "plan"])
+@pytest.mark.parametrize("place", ["", "./missing", "x" * 300, "y/" * 3000, "a\0b", "a\udcff", "file/below"])
+def test_odd_places_of_other_commands_are_one_line(
+    command: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("x")
+    more = {"inspect": [], "verify": [], "recommend": ["--history", "1"], "plan": []}[command]
+    error_of([command, *(["--pilot"] if command == "plan" else []), place, *more], capsys)
+
+
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     line = one_line(f"begins {'x' * 900} ends")
     assert len(line) <= 300

@@ -196,7 +196,7 @@ def test_ndcg_at_ten_is_the_default() -> None:
         ({"metric": "recall"}, "metric must be one of hr, ndcg, mrr; got 'recall'"),
         ({"margin": 0.0}, "margin must lie between 0 and 1.*got 0.0"),
         ({"margin": 2}, "margin must lie between 0 and 1; got 2"),
-        ({"alpha": 1.0}, "alpha must lie between 0 and 1"),
+        ({"alpha": 1.0}, r"alpha must lie in \[1e-12, 1\); got 1.0"),
         ({"k": 0}, "at least 1 for hr and ndcg and 0 for mrr; got ndcg with k = 0"),
         ({"metric": "mrr"}, "0 for mrr; got mrr with k = 10"),
         ({"k": -1}, "k must be at least 0; got -1"),

@@ -108,7 +108,7 @@ BAD = [
     ([*STATED, "--users", "many"], "argument --users: invalid int value: 'many'"),
     ([*STATED, "--user_noise", "0"], "user_noise must be a number above 0"),
     ([*STATED, "--training_noise", "-1"], "training_noise must be a number of at least 0"),
-    ([*STATED, "--alpha", "1"], "alpha must lie between 0 and 1"),
+    ([*STATED, "--alpha", "1"], "--alpha must lie in [1e-12, 1); got 1.0"),
     ([*STATED, "--power", ".01"], "power must lie between alpha"),
     ([*STATED, "--difference", "-.02"], "--difference must be above minus the margin, -0.02"),
     ([*STATED, "--seeds", "3"], "unrecognized arguments: --seeds 3"),

@@ -317,7 +317,7 @@ def test_refuses_with_the_numbers(hidden: torch.Tensor, options: dict[str, Any],
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 0.0}, "alpha must lie between 0 and 1"),
+        ({"alpha": 0.0}, r"alpha must lie in \[1e-12, 1\); got 0.0"),
         ({"alpha": 1.0}, "got 1.0"),
         ({"n_boot": 0}, "n_boot must be at least 100; got 0"),
     ],
