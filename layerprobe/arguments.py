@@ -59,7 +59,10 @@ def value_problem(value: Any, hint: Any) -> str | None:
     """
     bare, limit = parted(hint)
     if not fits(value, bare):
-        return f"must be {_named(bare)}; got {shown(value)}"
+        entries = value if isinstance(value, (list, tuple)) and get_origin(bare) in (list, tuple) else ()
+        wrong = next((entry for entry in entries if not fits(entry, get_args(bare)[0])), None)
+        got = shown(value) if wrong is None else f"{shown(wrong)} in it"
+        return f"must be {_named(bare)}; got {got}"
     found = limit_problem(value, limit)
     if found is None:
         return None
