@@ -18,13 +18,9 @@ import pandas as pd
 from layerprobe import columns, wording
 from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
-<<<<<<< HEAD
-from layerprobe.ranges import Range
-from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
-=======
 from layerprobe.kinds import label_of
+from layerprobe.ranges import Range
 from layerprobe.store.decision import USE_BASELINE, BudgetRow, DecisionRecord, SelectionRow
->>>>>>> main
 
 
 @dataclass(frozen=True)
