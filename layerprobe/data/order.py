@@ -7,7 +7,7 @@ is an option with a name, and it is stored with the data as a sentence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,7 @@ from pandas.util import hash_array
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
-
-LARGEST_SALT = 2**63
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class OrderOptions:
     """`time`: by timestamp, stable. `file`: rows stay in file order; also right for files without times."""
     ties: Literal["file", "hash"] = "file"
     """Rows of equal time: `file` keeps file order (published numbers hold there), `hash` takes a salted item hash."""
-    salt: int = 0
+    salt: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Salt of the hash, in [0, 2^63)."""
 
     def __post_init__(self) -> None:
@@ -41,8 +40,6 @@ class OrderOptions:
             raise InputError("order ties = hash needs by = time; by = file has no equal times to order")
         if self.ties == "file" and self.salt != 0:
             raise InputError(f"order salt = {self.salt} needs ties = hash; ties = file uses no salt")
-        if not 0 <= self.salt < LARGEST_SALT:
-            raise InputError(f"order salt must lie in [0, 2^63); got {self.salt}")
 
 
 def order_rule(options: OrderOptions) -> str:

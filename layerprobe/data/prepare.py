@@ -10,7 +10,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from layerprobe.data.times.cuts import TimeCuts, require_times, shared_clock, ti
 from layerprobe.data.times.facts import require_pair, split_facts, split_rule, warm_rows
 from layerprobe.data.times.options import GLOBAL_TIME, LEAVE_ONE_OUT, SplitOptions
 from layerprobe.errors import InputError
+from layerprobe.ranges import SEED
 from layerprobe.store.atomic import read_json, write_json, write_parquet
 from layerprobe.store.layout import FACTS, INTERACTIONS, ITEMS, SEQUENCES, SPLIT
 from layerprobe.store.seals.data_folder import reading, require_unchanged, seal_data
@@ -55,14 +56,10 @@ class DataOptions:
     """Which rows stay."""
     order: OrderOptions = field(default_factory=OrderOptions)
     """How a user's rows are put in order."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the permutation that numbers the items, at least 0."""
     split: SplitOptions = field(default_factory=SplitOptions)
     """How training, validation and test are told apart."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"the seed that numbers the items must not be negative; got {self.seed}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ import pandas as pd
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,18 @@ class PreprocessOptions:
         InputError: an option has no effect beside the others, or a number is out of range.
     """
 
-    min_rating: float | None = None
+    min_rating: Annotated[float | None, Range(-(10**12), 10**12)] = None
     """Rows with a lower rating are dropped; None keeps all."""
     filter: Literal["none", "k-core", "one-pass"] = "none"
     """`k-core`: to a fixed point; `one-pass`: as SLMRec's notebook did, users and items counted once."""
-    min_user: int = 1
+    min_user: Annotated[int, Range(1, 10**9)] = 1
     """Rows a user must have, at least 1."""
-    min_item: int = 1
+    min_item: Annotated[int, Range(1, 10**9)] = 1
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
 
     def __post_init__(self) -> None:
-        if min(self.min_user, self.min_item) < 1:
-            raise InputError(f"min_user and min_item must be at least 1; got {self.min_user} and {self.min_item}")
         has_bound = max(self.min_user, self.min_item) > 1
         if self.filter == "none" and has_bound:
             raise InputError("min_user and min_item need filter = k-core or one-pass; filter = none would ignore them")

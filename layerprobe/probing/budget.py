@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
+from typing import Annotated
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from layerprobe import columns, wording
 from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
 from layerprobe.kinds import label_of
+from layerprobe.ranges import Range
 from layerprobe.store.decision import USE_BASELINE, BudgetRow, DecisionRecord, SelectionRow
 
 
@@ -30,16 +32,11 @@ class BudgetOptions:
         InputError: a limit is not above 0.
     """
 
-    latency_ms: float | None = None
+    latency_ms: Annotated[float | None, Range(0, 10**9, above=True)] = None
     """Largest latency of a request of one user (p95) in milliseconds, on the machine of the cost stage; null sets no
     limit."""
-    parameters: int | None = None
+    parameters: Annotated[int | None, Range(1, 10**15)] = None
     """Largest number of parameters, item table included; null sets no limit."""
-
-    def __post_init__(self) -> None:
-        for name, limit in self.limits.items():
-            if not (limit > 0 and isfinite(limit)):
-                raise InputError(f"budget.{name} must be a number above 0; got {limit}")
 
     @property
     def limits(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ import yaml
 from safetensors import SafetensorError
 
 from layerprobe.errors import InputError, NoSpace
+from layerprobe.safe_yaml import read_limited
 
 if TYPE_CHECKING:
     import torch
@@ -169,8 +170,12 @@ def yaml_text(value: Any) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads one YAML file with the safe loader."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Reads one YAML file with a safe loader, within the limits of `layerprobe.safe_yaml`.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, or is larger, deeper or more repetitive than any study.
+    """
+    return read_limited(path)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -5,13 +5,13 @@ Takes a study, writes `study.yaml` and `provenance.json`; refuses a folder that 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from layerprobe import processes
+from layerprobe.arguments import writable_folder
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.layout import DATA
@@ -76,13 +76,7 @@ def check_folder(study: Study) -> None:
     Raises:
         InputError: the folder holds another study (the differing keys are named) or something that is no study.
     """
-    if study.folder.is_symlink() and not study.folder.exists():
-        raise InputError(
-            f"--out must be a folder; {study.folder} is a link to {os.readlink(study.folder)}, which is not there: "
-            "make that folder, or give another --out"
-        )
-    if study.folder.exists() and not study.folder.is_dir():
-        raise InputError(f"--out must be a folder; {study.folder} is a file")
+    writable_folder("--out", study.folder)
     check_records(study.layout, to_plain(study.spec))
     if study.layout.spec.exists() or lost_spec(study.layout) is not None:
         blocking = [name for name in _guarded_changes(study) if not _lies_in(name, _open_keys(study))]

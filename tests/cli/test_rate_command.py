@@ -110,12 +110,12 @@ def test_a_variant_that_starts_from_the_teacher_has_one_trained(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--low", "0.1", "--high", "0.1"], "0 < low < high; got 0.1 and 0.1"),
+        (["--low", "0.1", "--high", "0.1"], "low must be below high; got 0.1 and 0.1"),
         (["--low", "1", "--high", "0.1"], "got 1 and 0.1"),
-        (["--low", "0"], "got 0 and 1"),
-        (["--low", "-1"], "got -1 and 1"),
-        (["--low", "nan"], "got nan and 1"),
-        (["--high", "inf"], "and inf"),
+        (["--low", "0"], "--low must be above 0; got 0.0"),
+        (["--low", "-1"], "--low must be above 0; got -1.0"),
+        (["--low", "nan"], "--low must lie in (0, 1,000,000]; got nan"),
+        (["--high", "inf"], "--high must be at most 1,000,000; got inf"),
         (["--high", "much"], "invalid float value: 'much'"),
         (["--steps", "9"], "at least 10; got 9"),
         (["--steps", "1.5"], "invalid int value"),

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from study_folders import Killed, contents, files, without_clock
 
+from layerprobe.arguments import hints_of
 from layerprobe.backbone.load import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.cli.main import main
@@ -40,7 +42,7 @@ from layerprobe.store.atomic import read_json, read_yaml, write_json
 from layerprobe.store.decision import read_decision
 from layerprobe.store.run_folder import differing_keys, hash_file
 from layerprobe.study.defaults import HASHED, defaults_of, hashed_options
-from layerprobe.study.parser import load_spec
+from layerprobe.study.parser import load_spec, spec_parser
 from layerprobe.study.spec import CostSpec, DataSpec, DistillSpec, SimilaritySpec, StudySpec, to_plain
 from layerprobe.study.study import Study
 from layerprobe.training import loop, model_folder
@@ -60,6 +62,16 @@ STAY = (
     "costs/costs", "costs/done",
 )  # fmt: skip
 """What is never written twice; the other files are made again from it in every run."""
+
+
+@pytest.fixture(autouse=True)
+def options_read_anew() -> Iterator[None]:
+    """Forgets what was read of the option classes before and after a test that adds options to them."""
+    for read in (hints_of, spec_parser):
+        read.cache_clear()
+    yield
+    for read in (hints_of, spec_parser):
+        read.cache_clear()
 
 
 @pytest.fixture
@@ -88,6 +100,8 @@ def add_option(monkeypatch: pytest.MonkeyPatch, options: type, default: Any = DE
     monkeypatch.setitem(options.__dataclass_fields__, NAME, later.__dataclass_fields__[NAME])
     monkeypatch.setitem(options.__annotations__, NAME, Any)
     monkeypatch.setattr(options, NAME, default, raising=False)
+    hints_of.cache_clear()
+    spec_parser.cache_clear()
 
 
 def with_value(options: Any, value: Any) -> Any:

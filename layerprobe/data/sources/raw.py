@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
+from layerprobe.ranges import PATH, SET_TEXT
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,19 @@ from layerprobe.errors import InputError
 class SourceOptions:
     """How to read the files. None means the usual name of the format; an option the format cannot use is an error."""
 
-    user_column: str | None = None
+    user_column: Annotated[str | None, SET_TEXT] = None
     """Name of the user column."""
-    item_column: str | None = None
+    item_column: Annotated[str | None, SET_TEXT] = None
     """Name of the item column, in the log and in the items file."""
-    timestamp_column: str | None = None
+    timestamp_column: Annotated[str | None, SET_TEXT] = None
     """Name of the time column: numbers, larger is later."""
-    rating_column: str | None = None
+    rating_column: Annotated[str | None, SET_TEXT] = None
     """Name of the rating column."""
-    title_column: str | None = None
+    title_column: Annotated[str | None, SET_TEXT] = None
     """Name of the title column, in the items file or, where there is none, in the log."""
-    items_path: str | None = None
+    items_path: Annotated[str | None, PATH] = None
     """File with one title per item."""
-    delimiter: str | None = None
+    delimiter: Annotated[str | None, SET_TEXT] = None
     """Character between the columns of a text file."""
     declared_ordered: bool = False
     """True declares that every user's rows are already in sequence order; needed where there is no time column."""
