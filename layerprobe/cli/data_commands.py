@@ -83,10 +83,12 @@ def fact_lines(facts: dict) -> list[str]:
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints the formats that can be read."""
+    """Prints the formats and data sets that can be read, and whose they are."""
     from layerprobe.data.sources.registry import SOURCES
 
     for source in SOURCES.values():
         print(f"{source.name}\n    {source.description}\n    from {source.where}")
+        if source.licence is not None:
+            print(f"    licence: {source.licence}")
     print("synthetic\n    built-in logs for which the needed depth is known\n    from layerprobe itself")
     return 0

@@ -40,7 +40,7 @@ def load_log(path: str | os.PathLike[str], source: str = "table", options: Sourc
     """
     options = SourceOptions() if options is None else options
     require_kind("options", options, SourceOptions)
-    where = as_path("path", path)
+    where = as_path("path", path).expanduser()
     if not where.exists():
         raise InputError(f"path must be the log's file or folder; there is nothing at {where}")
     require_choice("source", source, SOURCES)

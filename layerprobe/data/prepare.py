@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from layerprobe.arguments import as_path, checked
 from layerprobe.data.audit import audit_order
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
-from layerprobe.data.order import OrderOptions, order_rule, sort_rows
+from layerprobe.data.order import OrderOptions, order_rule, order_that_holds, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
 from layerprobe.data.progress import Progress, Steps, silent
 from layerprobe.data.sequences import Sequences, load_sequences
@@ -110,6 +110,7 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
             leaves no target or nothing to train on.
     """
     steps = Steps(progress)
+    options = _ordered(raw, options)
     data, log = prepared_log(raw, options, steps)
     _write(data, log, options, folder)
     steps.done(f"written: {len(FILES)} files")
@@ -125,6 +126,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
+    options = _ordered(raw, options)
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -141,6 +143,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
         require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
     facts = _facts(options, log, counts, split, catalogue)
+    facts["audit"]["notes"] = [*raw.notes, *facts["audit"]["notes"]]
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
@@ -220,6 +223,10 @@ def _stored_cuts(path: Path, stored: dict[str, Any]) -> TimeCuts | None:
     if kind not in (LEAVE_ONE_OUT, GLOBAL_TIME):
         raise InputError(f"{path} holds a split of kind {kind!r}, which this version does not know: update layerprobe")
     return TimeCuts(**stored["cuts"]) if kind == GLOBAL_TIME else None
+
+
+def _ordered(raw: RawLog, options: DataOptions) -> DataOptions:
+    return replace(options, order=order_that_holds(raw.interactions, options.order))
 
 
 @dataclass(frozen=True, eq=False)

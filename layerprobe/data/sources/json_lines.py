@@ -1,7 +1,7 @@
-"""Reads files with one JSON object per line (plain or gz) into a `RawTable`, only the fields that are wanted.
+"""Reads files with one JSON object per line (plain or compressed) into a `RawTable`, only the fields that are wanted.
 
 Arrow's reader gets an explicit schema, so other keys may be absent or change their type from row to row.
-Amazon's 2014 metadata holds Python literals instead of JSON; those lines go through `ast.literal_eval`.
+Amazon's 2014 metadata and Steam hold Python literals instead of JSON; those lines go through `ast.literal_eval`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.json as arrow_json
 
-from layerprobe.data.sources.delimited import UNREADABLE, open_text, require_file, unreadable
-from layerprobe.data.sources.raw_table import RawTable
+from layerprobe.data.sources.delimited import UNREADABLE, open_text, unreadable
+from layerprobe.data.sources.opening import byte_stream, require_file, text_encoding
+from layerprobe.data.sources.raw_table import RawTable, shown
 from layerprobe.errors import InputError
 
 BLOCK_BYTES = 1 << 25  # a line must fit; metadata lines with long descriptions pass one MiB
 Fields = Mapping[str, pa.DataType]
+MARK = b"\xef\xbb\xbf"
+SAMPLE = 1000  # objects that keys and types are looked for in
 NOT_A_LITERAL = (ValueError, SyntaxError, MemoryError, RecursionError)
 
 
@@ -43,16 +47,52 @@ def read_json_lines(path: Path, fields: Fields) -> RawTable:
 
 def first_keys(path: Path) -> list[str]:
     """Returns the keys of the first object, for messages."""
-    _, first = next(_lines(path))
-    return list(ast.literal_eval(first) if _is_literal(first) else json.loads(first))
+    return list(_record(next(_lines(path))[1]))
+
+
+def sampled_values(path: Path) -> dict[str, Any]:
+    """Returns the keys of the first objects, in order, each with its first value that is not null.
+
+    Raises:
+        InputError: the file is missing, empty or damaged, or one of these lines is no object.
+    """
+    found: dict[str, Any] = {}
+    try:
+        for number, line in islice(_lines(path), SAMPLE):
+            fault = _fault(line, {})
+            if fault is not None:
+                raise InputError(f"{path} line {number}: {fault}")
+            for name, value in _record(line).items():
+                found[name] = value if found.get(name) is None else found[name]
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    return found
+
+
+def _record(line: str) -> dict[str, Any]:
+    return ast.literal_eval(line) if _is_literal(line) else json.loads(line)
 
 
 def _read_json(path: Path, fields: Fields) -> pa.Table:
-    return arrow_json.read_json(
-        pa.input_stream(str(path), compression="detect"),
-        arrow_json.ReadOptions(block_size=BLOCK_BYTES),
-        arrow_json.ParseOptions(explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"),
-    )
+    schema = pa.schema(list(fields.items()))
+    with _utf8_stream(path) as stream:
+        return arrow_json.read_json(
+            stream,
+            arrow_json.ReadOptions(block_size=BLOCK_BYTES),
+            arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+
+
+def _utf8_stream(path: Path) -> pa.NativeFile:
+    encoding = text_encoding(path, "utf-8")
+    if encoding != "utf-8":
+        return pa.transcoding_input_stream(byte_stream(path), encoding, "utf-8")
+    with byte_stream(path) as start:
+        has_mark = start.read(len(MARK)) == MARK
+    stream = byte_stream(path)
+    if has_mark:  # Arrow takes it for a part of the first object
+        stream.read(len(MARK))
+    return stream
 
 
 def _read_literals(path: Path, fields: Fields) -> pa.Table:
@@ -61,8 +101,8 @@ def _read_literals(path: Path, fields: Fields) -> pa.Table:
         try:
             record = ast.literal_eval(line)
         except NOT_A_LITERAL as error:
-            raise InputError(f"{path} line {number}: expected a dict literal; got {line[:60]!r}") from error
-        fault = _wrong_field(record, fields) if isinstance(record, dict) else f"expected a dict; got {line[:60]!r}"
+            raise InputError(f"{path} line {number}: expected a dict literal; got {shown(line, 60)}") from error
+        fault = _wrong_field(record, fields) if isinstance(record, dict) else f"expected a dict; got {shown(line, 60)}"
         if fault is not None:
             raise InputError(f"{path} line {number}: {fault}")
         for name, values in records.items():
@@ -71,7 +111,7 @@ def _read_literals(path: Path, fields: Fields) -> pa.Table:
 
 
 def _is_literal(line: str) -> bool:
-    return line.startswith("{'")
+    return line.startswith(("{'", "{u'"))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -94,11 +134,11 @@ def _diagnosis(path: Path, fields: Fields, error: BaseException) -> InputError:
 
 def _fault(line: str, fields: Fields) -> str | None:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return f"expected one JSON object per line; got {line[:60]!r}"
+        record = _record(line)
+    except (json.JSONDecodeError, *NOT_A_LITERAL):
+        return f"expected one JSON object per line; got {shown(line, 60)}"
     if not isinstance(record, dict):
-        return f"expected one JSON object per line; got {line[:60]!r}"
+        return f"expected one JSON object per line; got {shown(line, 60)}"
     return _wrong_field(record, fields)
 
 
@@ -108,5 +148,5 @@ def _wrong_field(record: dict, fields: Fields) -> str | None:
         # True and False are ints in Python, but not numbers in JSON.
         right = isinstance(value, str) if is_text else isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not right:
-            return f"{name!r} must be {'text' if is_text else 'a number'}; got {value!r}"
+            return f"{name!r} must be {'text' if is_text else 'a number'}; got {shown(value)}"
     return None
