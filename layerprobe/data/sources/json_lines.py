@@ -144,9 +144,29 @@ def _fault(line: str, fields: Fields) -> str | None:
 
 def _wrong_field(record: dict, fields: Fields) -> str | None:
     for name, kind in fields.items():
-        value, is_text = record.get(name), pa.types.is_string(kind)
-        # True and False are ints in Python, but not numbers in JSON.
-        right = isinstance(value, str) if is_text else isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not right:
-            return f"{name!r} must be {'text' if is_text else 'a number'}; got {shown(value)}"
+        value = record.get(name)
+        if value is not None and not _fits(value, kind):
+            return f"{name!r} must be {_named(kind)}; got {shown(value)}"
     return None
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    if value is None:
+        return True
+    if pa.types.is_list(kind):
+        return isinstance(value, list) and all(_fits(one, kind.value_type) for one in value)
+    if pa.types.is_struct(kind):
+        return isinstance(value, dict) and all(_fits(value.get(entry.name), entry.type) for entry in kind)
+    if pa.types.is_string(kind):
+        return isinstance(value, str)
+    # True and False are ints in Python, but not numbers in JSON.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (pa.types.is_floating(kind) or isinstance(value, int))
+
+
+def _named(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"a list of objects with {', '.join(entry.name for entry in kind.value_type)}"
+    if pa.types.is_string(kind):
+        return "text"
+    return "a number" if pa.types.is_floating(kind) else "a whole number"
