@@ -25,6 +25,7 @@ from layerprobe.data.order import OrderOptions, order_rule, order_that_holds, so
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
 from layerprobe.data.progress import Progress, Steps, silent
 from layerprobe.data.sequences import Sequences, load_sequences
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
@@ -94,8 +95,8 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
             leaves no target or nothing to train on.
     """
-    steps, path = Steps(progress), Path(options.path)
-    if path.exists():  # the reader refuses a missing path, in one line
+    steps, path = Steps(progress), at_home(options.path)
+    if os.path.exists(path):  # the reader refuses a missing path, in one line
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")

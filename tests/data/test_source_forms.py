@@ -20,7 +20,7 @@ from layerprobe.cli.main import main
 from layerprobe.data.log import load_log
 from layerprobe.data.sources import opening
 from layerprobe.data.sources.raw import RawLog
-from layerprobe.data.sources.registry import SourceOptions, read_source
+from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
 from layerprobe.errors import InputError
 
 TEXT = "user,item,timestamp\nu,a,5\nv,b,6\nu,b,7\n"
@@ -246,6 +246,34 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_log("~/log.csv", options=options).titles == {"a": "Apple"}
     arguments = ["--path", "~/log.csv", "--read.items_path", "~/titles.csv", "--out", str(tmp_path / "data")]
     assert main(["prepare", "--source", "table", *arguments]) == 0
+
+
+NAMES = ["x" * 300, "~nobody-of-this-name/log.csv", "log.csv/below", "a\x07b", "a\0b", "x" * 5000]
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "~nobody-of-this-name/log.csv", "log.csv/below", "a\x07b", "a\0b", "x" * 5000]
+)
+def test_paths_that_cannot_be_are_one_line(tmp_path: Path, source: str, name: str) -> None:
+    (tmp_path / "log.csv").write_text(TEXT)
+    with pytest.raises(InputError, match=r"does not exist|could not be read") as raised:
+        read_source(source, Path(name) if name.startswith("~") else tmp_path / name, SourceOptions())
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) <= 300
+    with pytest.raises(InputError, match=r"does not exist|could not be read"):
+        read_source("table", tmp_path / "log.csv", SourceOptions(items_path=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_a_file_without_rights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    def refused(*_args: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "log.csv").write_text(TEXT)
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(InputError, match="could not be read: Permission denied"):
+        read_source(source, tmp_path / "log.csv", SourceOptions())
 
 
 EVENTS = "user,item,timestamp,event\nu,a,1,view\nu,b,2,purchase\nv,a,3,cart\nv,c,4,view\nu,c,5, view \n"

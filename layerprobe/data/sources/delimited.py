@@ -10,7 +10,8 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -68,7 +69,8 @@ def header(path: Path, layout: Layout) -> list[str]:
     if layout.names is not None:
         return list(layout.names)
     try:
-        fields = next(_rows(path, layout), None)
+        with closing(_rows(path, layout)) as rows:
+            fields = next(rows, None)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     if fields is None:
@@ -130,6 +132,7 @@ def open_text(path: Path, encoding: str) -> IO[str]:
 def unreadable(path: Path, error: BaseException) -> InputError:
     """Returns the error for a file that could not be read at all."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = (error.strerror or reason) if isinstance(error, OSError) else reason  # the path is said already
     reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:100])
     return InputError(f"{path} could not be read: {reason}; check that the file is complete and in the stated format")
 
@@ -153,7 +156,7 @@ def _stream(path: Path, layout: Layout, encoding: str) -> pa.NativeFile:
     return pa.BufferReader(content.replace(layout.delimiter.encode(encoding), UNIT_SEPARATOR.encode()))
 
 
-def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, layout: Layout) -> Generator[tuple[int, list[str]]]:
     """Yields line number and fields of every row that is not blank. Slow; for the header and for messages."""
     with open_text(path, layout.encoding) as lines:
         if layout.quoted:
@@ -166,7 +169,8 @@ def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
 
 def _line(path: Path, layout: Layout, row: int) -> int:
     skipped = 0 if layout.names else 1
-    return next(islice(_rows(path, layout), row + skipped, None))[0]
+    with closing(_rows(path, layout)) as rows:
+        return next(islice(rows, row + skipped, None))[0]
 
 
 def _diagnosis(path: Path, layout: Layout, n_columns: int, error: BaseException) -> InputError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,19 @@ def read_json_lines(path: Path, fields: Fields) -> RawTable:
     """
     require_file(path)
     try:
-        _, first = next(_lines(path), (0, ""))
+        with closing(_lines(path)) as lines:
+            _, first = next(lines, (0, ""))
         if not first:
             raise InputError(f"{path} holds blank lines only; expected one object per line")
         table = _read_literals(path, fields) if _is_literal(first) else _read_json(path, fields)
     except UNREADABLE as error:
         raise _diagnosis(path, fields, error) from error
-    return RawTable(path, table, lambda row: f"line {next(islice(_lines(path), row, None))[0]}")
+    return RawTable(path, table, lambda row: f"line {_line(path, row)[0]}")
 
 
 def first_keys(path: Path) -> list[str]:
     """Returns the keys of the first object, for messages."""
-    return list(_record(next(_lines(path))[1]))
+    return list(_record(_line(path, 0)[1]))
 
 
 def sampled_values(path: Path) -> dict[str, Any]:
@@ -58,12 +60,13 @@ def sampled_values(path: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     try:
-        for number, line in islice(_lines(path), SAMPLE):
-            fault = _fault(line, {})
-            if fault is not None:
-                raise InputError(f"{path} line {number}: {fault}")
-            for name, value in _record(line).items():
-                found[name] = value if found.get(name) is None else found[name]
+        with closing(_lines(path)) as lines:
+            for number, line in islice(lines, SAMPLE):
+                fault = _fault(line, {})
+                if fault is not None:
+                    raise InputError(f"{path} line {number}: {fault}")
+                for name, value in _record(line).items():
+                    found[name] = value if found.get(name) is None else found[name]
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     return found
@@ -114,7 +117,12 @@ def _is_literal(line: str) -> bool:
     return line.startswith(("{'", "{u'"))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _line(path: Path, row: int) -> tuple[int, str]:
+    with closing(_lines(path)) as lines:
+        return next(islice(lines, row, None))
+
+
+def _lines(path: Path) -> Generator[tuple[int, str]]:
     with open_text(path, "utf-8") as lines:
         numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
         yield from ((number, line) for number, line in numbered if line)

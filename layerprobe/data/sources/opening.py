@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ MOST_TIMES = 200
 """A compressed file may become so many times larger; logs become 3 to 60 times larger."""
 ALWAYS_ALLOWED = 2**26
 """Bytes that any compressed file may become: short files of equal rows are harmless."""
+MOST_LETTERS = 200  # of a path in a message
 HEAD, BUFFER = 4096, 2**16  # bytes that a file is recognised by, and that are read at a time
 ARROW_CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 BZ2, XZ, ZIP, PARQUET = b"1AY&SY", b"\xfd7zXZ\x00", b"PK\x03\x04", b"PAR1"
@@ -35,14 +37,30 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 TEXT_OR_TABLE = "expected text (UTF-8 or UTF-16; plain, gz, bz2, xz, zst or a zip of one file) or Parquet"
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with `~` as the home folder; a user that is not known is left as it is, a folder called so."""
+    return Path(os.path.expanduser(path))
+
+
+def require_there(path: Path) -> None:
+    """Makes sure that a path names a file or folder.
+
+    Raises:
+        InputError: it does not, or no path can be called so.
+    """
+    if not os.path.exists(path):  # unlike `Path.exists`, for any name, however long
+        name = str(path) if str(path).isprintable() else repr(str(path))
+        name = name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}..."
+        raise InputError(f"{name} does not exist; give the path of an existing file")
+
+
 def require_file(path: Path) -> Path:
     """Returns `path` if it is a file with content.
 
     Raises:
         InputError: it does not exist, is a folder or no regular file, or is empty.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the path of an existing file")
+    require_there(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the path of the file in it")
     if not path.is_file():
@@ -69,8 +87,8 @@ def open_bytes(path: Path) -> IO[bytes]:
             expands beyond the limit.
     """
     start = _start(require_file(path))
-    inner = _expanded(path, start)
-    return path.open("rb") if inner is None else io.BufferedReader(_Limited(inner, path), BUFFER)
+    expanded = _expanded(path, start)
+    return path.open("rb") if expanded is None else io.BufferedReader(_Limited(path, *expanded), BUFFER)
 
 
 def byte_stream(path: Path) -> pa.NativeFile:
@@ -79,8 +97,8 @@ def byte_stream(path: Path) -> pa.NativeFile:
     Raises:
         InputError: as `open_bytes`.
     """
-    inner = _expanded(path, _start(require_file(path)))
-    return pa.OSFile(str(path)) if inner is None else pa.PythonFile(_Limited(inner, path), mode="r")
+    expanded = _expanded(path, _start(require_file(path)))
+    return pa.OSFile(str(path)) if expanded is None else pa.PythonFile(_Limited(path, *expanded), mode="r")
 
 
 def text_encoding(path: Path, stated: str) -> str:
@@ -114,19 +132,19 @@ def _is_compressed(path: Path) -> bool:
     return start[4:10] == BZ2 or start.startswith((*ARROW_CODECS, XZ, ZIP))
 
 
-def _expanded(path: Path, start: bytes) -> Any:
-    """Returns what gives the content of a compressed file by `read(n)`; None for a plain one."""
+def _expanded(path: Path, start: bytes) -> tuple[Any, ...] | None:
+    """Returns what gives the content of a compressed file by `read(n)`, and what to close after it; None if plain."""
     for magic, codec in ARROW_CODECS.items():
         if start.startswith(magic):
-            return pa.CompressedInputStream(pa.OSFile(str(path)), codec)
+            return (pa.CompressedInputStream(pa.OSFile(str(path)), codec),)
     if start.startswith(b"BZh") and start[4:10] == BZ2:
-        return pa.CompressedInputStream(pa.OSFile(str(path)), "bz2")
+        return (pa.CompressedInputStream(pa.OSFile(str(path)), "bz2"),)
     if start.startswith(XZ):
-        return lzma.open(path)
+        return (lzma.open(path),)
     return _only_member(path) if start.startswith(ZIP) else None
 
 
-def _only_member(path: Path) -> IO[bytes]:
+def _only_member(path: Path) -> tuple[IO[bytes], zipfile.ZipFile]:
     archive = zipfile.ZipFile(path)
     names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     members = [name for name in names if not name.startswith("__MACOSX/") and Path(name).name != ".DS_Store"]
@@ -140,7 +158,7 @@ def _only_member(path: Path) -> IO[bytes]:
         fault = "is a zip with a password; unpack it first"
     try:
         if fault is None:
-            return archive.open(members[0])
+            return archive.open(members[0]), archive
     except NotImplementedError:
         fault = "is a zip of a compression that is not read; unpack it first"
     archive.close()
@@ -150,8 +168,8 @@ def _only_member(path: Path) -> IO[bytes]:
 class _Limited(io.RawIOBase):
     """Reads what a compressed file becomes, up to the limit."""
 
-    def __init__(self, inner: Any, path: Path) -> None:
-        self._inner, self._path, self._count = inner, path, 0
+    def __init__(self, path: Path, inner: Any, *others: Any) -> None:
+        self._path, self._inner, self._others, self._count = path, inner, others, 0
         self._most = max(ALWAYS_ALLOWED, MOST_TIMES * path.stat().st_size)
 
     def readable(self) -> bool:
@@ -175,5 +193,6 @@ class _Limited(io.RawIOBase):
         return len(found)
 
     def close(self) -> None:
-        self._inner.close()
+        for opened in (self._inner, *self._others):
+            opened.close()
         super().close()

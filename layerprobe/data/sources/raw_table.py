@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ from layerprobe.errors import InputError
 LARGEST_TIME = 2.0**62
 NUMBER = "a finite number"
 VALUE = re.compile(r"\s*(\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)")
+MOST_LETTERS = 80  # of all these names together
 MOST_SHOWN = 6  # columns that a message lists
 
 
@@ -192,7 +194,8 @@ def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], del
 
 def listed_columns(names: Sequence[str]) -> str:
     """Returns the first names of a list as a message shows them."""
-    return ", ".join(shown(name) for name in names[:MOST_SHOWN]) + ", ..." * (len(names) > MOST_SHOWN)
+    few = names[: max(1, sum(length < MOST_LETTERS for length in accumulate(len(name) for name in names)))]
+    return ", ".join(shown(name) for name in few[:MOST_SHOWN]) + ", ..." * (len(names) > len(few[:MOST_SHOWN]))
 
 
 def are_values(names: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from layerprobe.data.sources.delimited import Layout, header, read_delimited, separator
 from layerprobe.data.sources.files import COMPRESSED
 from layerprobe.data.sources.item_lists import log_of_lists, split_tokens
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.raw_table import LogColumns, RawTable, require_columns, shown, to_raw_log
 from layerprobe.data.sources.table import choose_columns
@@ -86,7 +87,7 @@ def _require_row_per_user(table: RawTable, user: str) -> None:
 
 
 def _with_titles(path: Path, raw: RawLog, item: str, layout: Layout, options: SourceOptions) -> RawLog:
-    items_path = _items_beside(path) if options.items_path is None else Path(options.items_path).expanduser()
+    items_path = _items_beside(path) if options.items_path is None else at_home(options.items_path)
     if items_path is None:
         if options.title_column is not None:
             raise InputError(f"{path} has no .item file beside it for {options.title_column!r}; set items_path")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
+from layerprobe.data.sources.delimited import unreadable
+from layerprobe.data.sources.opening import at_home, require_there
 from layerprobe.data.sources.raw import RawLog, Source, SourceOptions
 from layerprobe.data.sources.recbole import read_recbole
 from layerprobe.data.sources.recipes.amazon import read_amazon
@@ -106,7 +109,8 @@ def read_source(source: str, path: Path, options: SourceOptions) -> RawLog:
     """Reads the files at `path` in the format named `source`.
 
     Raises:
-        InputError: the format is unknown, it cannot use an option that is set, or the files are wrong.
+        InputError: the format is unknown, it cannot use an option that is set, or the files are wrong or not allowed
+            to be read.
     """
     entry = find_source(source)
     defaults = asdict(SourceOptions())
@@ -114,4 +118,9 @@ def read_source(source: str, path: Path, options: SourceOptions) -> RawLog:
         if value != defaults[name] and name not in entry.options:
             usable = ", ".join(entry.options) or "none"
             raise InputError(f"source {source} cannot use the option {name}; it can use: {usable}")
-    return entry.reader(path.expanduser(), options)
+    there = at_home(path)
+    require_there(there)
+    try:
+        return entry.reader(there, options)
+    except (OSError, BadZipFile) as error:  # no rights to a folder or file, a name that is too long
+        raise unreadable(path, error) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from layerprobe import columns
 from layerprobe.data.sources.events import keep_events
 from layerprobe.data.sources.files import TableFile, members, named_columns, only_member
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.raw_table import LogColumns, are_values, listed_columns, require_columns, to_raw_log
 from layerprobe.data.sources.titles import read_titles
@@ -101,7 +102,7 @@ def with_titles_beside(path: Path, raw: RawLog, options: SourceOptions) -> RawLo
         InputError: the items file lacks a column, or none of its items is in the log.
     """
     if options.items_path is not None:
-        items_path = Path(options.items_path).expanduser()
+        items_path = at_home(options.items_path)
     elif path.is_dir() and members(path, "items"):
         items_path = only_member(path, "items")
     elif options.items_key is not None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from layerprobe.data.sources.delimited import Layout, header, read_delimited
 from layerprobe.data.sources.files import TableFile
 from layerprobe.data.sources.json_lines import first_keys, read_json_lines
-from layerprobe.data.sources.opening import require_file
+from layerprobe.data.sources.opening import at_home, require_file
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.raw_table import LogColumns, RawTable, listed_columns, to_raw_log
 from layerprobe.data.sources.titles import read_titles
@@ -59,7 +59,7 @@ def read_amazon(release: str | None, path: Path, options: SourceOptions) -> RawL
     raw = to_raw_log(table, names)
     if options.items_path is None:
         return raw
-    return replace(raw, titles=_titles(Path(options.items_path).expanduser(), raw))
+    return replace(raw, titles=_titles(at_home(options.items_path), raw))
 
 
 def _csv(path: Path, release: str | None) -> tuple[RawTable, LogColumns]:

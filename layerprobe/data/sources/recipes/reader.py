@@ -9,6 +9,7 @@ from pathlib import Path
 from layerprobe.data.sources.delimited import Layout, read_delimited
 from layerprobe.data.sources.events import keep_events
 from layerprobe.data.sources.files import COMPRESSED, TableFile
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, Source, SourceOptions
 from layerprobe.data.sources.raw_table import RawTable, to_raw_log
 from layerprobe.data.sources.recipes.facts import ItemFile, Recipe
@@ -49,7 +50,7 @@ def with_titles(raw: RawLog, folder: Path, items: ItemFile | None, options: Sour
     Raises:
         InputError: the file is damaged, lacks a column, or has no item of the log.
     """
-    given = None if options.items_path is None else Path(options.items_path).expanduser()
+    given = None if options.items_path is None else at_home(options.items_path)
     if items is None:
         if given is None:
             return raw
