@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from layerprobe.cli.main import main
+from layerprobe.data.sources import opening
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
 from layerprobe.errors import InputError
@@ -296,7 +297,7 @@ def lay(folder: Path, made: Made, pack: bool = False) -> None:
 def options_of(source: str, folder: Path, made: Made) -> SourceOptions:
     is_amazon = source.startswith("amazon")
     meta = next((str(path) for path in folder.glob("meta.*") if is_amazon), None)
-    return SourceOptions(items_path=meta, **made.options)
+    return SourceOptions(items_path=meta, **made.options)  # type: ignore[arg-type]
 
 
 def path_of(source: str, folder: Path) -> Path:
@@ -414,6 +415,13 @@ def test_datasets_names_owner_and_licence(capsys: pytest.CaptureFixture[str]) ->
         assert (source.licence is None) == (name in FORMATS - {"amazon"})
         if source.licence is not None:
             assert f"    licence: {source.licence}\n" in printed
+
+
+def test_the_documentation_names_every_source() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    assert [name for name in SOURCES if f"`{name}`" not in text] == []
+    assert f"{opening.MOST_TIMES} times its size" in text
+    assert f"{opening.ALWAYS_ALLOWED // 2**20} MiB" in text
 
 
 def test_steam_as_json_is_read_as_well(tmp_path: Path) -> None:
