@@ -26,7 +26,16 @@ from layerprobe.errors import InputError
 
 BLOCK_BYTES = 1 << 24
 UNIT_SEPARATOR = "\x1f"  # stands for `::`, since Arrow splits at single bytes only
-UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error, pa.ArrowInvalid)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    csv.Error,
+    UnicodeError,
+    pa.ArrowInvalid,
+)
 SPELT_TABS = ("\\t", "tab")  # what a shell hands over where a tabulator was meant
 
 
@@ -97,7 +106,7 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
             else f"{path} holds blank lines only; expected at least one row"
         )
     # The line number is looked up only for a message: blank lines and quoted line ends make it differ from the row.
-    return RawTable(path, table, lambda row: f"line {_line(path, layout, row)}")
+    return RawTable(path, table, lambda row: _place(path, layout, row))
 
 
 def _parsed(path: Path, layout: Layout, names: list[str], wanted: Sequence[str]) -> pa.Table:
@@ -167,10 +176,11 @@ def _rows(path: Path, layout: Layout) -> Generator[tuple[int, list[str]]]:
             yield from ((number, line.split(layout.delimiter)) for number, line in bare if line)
 
 
-def _line(path: Path, layout: Layout, row: int) -> int:
+def _place(path: Path, layout: Layout, row: int) -> str:
     skipped = 0 if layout.names else 1
     with closing(_rows(path, layout)) as rows:
-        return next(islice(rows, row + skipped, None))[0]
+        found = next(islice(rows, row + skipped, None), None)
+    return f"row {row + 1}" if found is None else f"line {found[0]}"  # Arrow ends a line at a lone carriage return
 
 
 def _diagnosis(path: Path, layout: Layout, n_columns: int, error: BaseException) -> InputError:

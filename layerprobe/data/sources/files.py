@@ -121,6 +121,7 @@ class TableFile:
     def _read_parquet(self, wanted: Sequence[str]) -> RawTable:
         try:
             table = parquet.read_table(self.path, columns=list(dict.fromkeys(wanted)))
+            table.validate(full=True)  # text that is no UTF-8, offsets of a damaged file
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise unreadable(self.path, error) from error
         if table.num_rows == 0:

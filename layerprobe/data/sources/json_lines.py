@@ -44,12 +44,21 @@ def read_json_lines(path: Path, fields: Fields) -> RawTable:
         table = _read_literals(path, fields) if _is_literal(first) else _read_json(path, fields)
     except UNREADABLE as error:
         raise _diagnosis(path, fields, error) from error
-    return RawTable(path, table, lambda row: f"line {_line(path, row)[0]}")
+    return RawTable(path, table, lambda row: _place(path, row))
 
 
 def first_keys(path: Path) -> list[str]:
-    """Returns the keys of the first object, for messages."""
-    return list(_record(_line(path, 0)[1]))
+    """Returns the keys of the first object as a message shows them.
+
+    Raises:
+        InputError: the first line is no object.
+    """
+    with closing(_lines(path)) as lines:
+        number, line = next(lines)
+    fault = _fault(line, {})
+    if fault is not None:
+        raise InputError(f"{path} line {number}: {fault}")
+    return [(key if key.isprintable() else repr(key))[:30] for key in _record(line)]
 
 
 def sampled_values(path: Path) -> dict[str, Any]:
@@ -79,11 +88,13 @@ def _record(line: str) -> dict[str, Any]:
 def _read_json(path: Path, fields: Fields) -> pa.Table:
     schema = pa.schema(list(fields.items()))
     with _utf8_stream(path) as stream:
-        return arrow_json.read_json(
+        table = arrow_json.read_json(
             stream,
             arrow_json.ReadOptions(block_size=BLOCK_BYTES),
             arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
+    table.validate(full=True)  # the reader lets bytes through that are no UTF-8
+    return table
 
 
 def _utf8_stream(path: Path) -> pa.NativeFile:
@@ -117,9 +128,10 @@ def _is_literal(line: str) -> bool:
     return line.startswith(("{'", "{u'"))
 
 
-def _line(path: Path, row: int) -> tuple[int, str]:
+def _place(path: Path, row: int) -> str:
     with closing(_lines(path)) as lines:
-        return next(islice(lines, row, None))
+        found = next(islice(lines, row, None), None)
+    return f"object {row + 1}" if found is None else f"line {found[0]}"  # a line may hold several objects
 
 
 def _lines(path: Path) -> Generator[tuple[int, str]]:

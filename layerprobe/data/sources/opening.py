@@ -145,8 +145,11 @@ def _expanded(path: Path, start: bytes) -> tuple[Any, ...] | None:
 
 
 def _only_member(path: Path) -> tuple[IO[bytes], zipfile.ZipFile]:
-    archive = zipfile.ZipFile(path)
-    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    try:
+        archive = zipfile.ZipFile(path)
+    except NotImplementedError as error:  # a version that this library does not know
+        raise InputError(f"{path} is a zip of a kind that is not read; unpack it first") from error
+    names = [entry.filename for entry in archive.infolist() if entry.filename and not entry.is_dir()]
     members = [name for name in names if not name.startswith("__MACOSX/") and Path(name).name != ".DS_Store"]
     fault = None
     if "[Content_Types].xml" in names:

@@ -108,7 +108,7 @@ def _titles(path: Path, raw: RawLog) -> dict[str, str]:
 
 
 def _keys(path: Path) -> str:
-    return ", ".join(key[:30] for key in first_keys(path)[:8])
+    return ", ".join(first_keys(path)[:8])
 
 
 def _has(table: RawTable, name: str) -> bool:
