@@ -95,6 +95,7 @@ def _older(study: Study, stage: str) -> str | None:
     ]
     blocking = [str(path) for path in _other_student(study, stage)] if "export" in later else []
     older += ["student"] if blocking else []
+    older += ["comparison of the student"] if stage == "decide" and _is_compared_otherwise(layout) else []
     if not older:
         return None
     pronoun = "it" if len(older) == 1 else "them"
@@ -102,6 +103,14 @@ def _older(study: Study, stage: str) -> str | None:
     return (
         f"older than this: {listed(older)}; `layerprobe run` with the same arguments brings {pronoun} up to date{moved}"
     )
+
+
+def _is_compared_otherwise(layout: StudyLayout) -> bool:
+    """Tells whether the student was compared by another metric or error level than the decision has now."""
+    from layerprobe.store.decision import read_decision
+    from layerprobe.store.distilled import read_distilled
+
+    return layout.distilled.exists() and not read_distilled(layout.folder).agrees(read_decision(layout.folder))
 
 
 def _written(study: Study, stage: str) -> list[Path]:

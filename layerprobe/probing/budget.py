@@ -17,7 +17,8 @@ import pandas as pd
 from layerprobe import columns, wording
 from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
-from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
+from layerprobe.kinds import label_of
+from layerprobe.store.decision import USE_BASELINE, BudgetRow, DecisionRecord, SelectionRow
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,10 @@ def _sentence(
         called = "the full model" if decided is full else f"the decided {decided.selection}"
         amounts = known.get(decided.selection)
         text += f"; {called} takes {_takes(amounts)}" if amounts else f"; {called} was not measured"
-    return f"{text}. {_loss(decision, picked, full)}."
+    instead = ""
+    if decision.verdict == USE_BASELINE and decision.baseline is not None:
+        instead = f" The verdict of the study is another: use the baseline {label_of(decision.baseline)}."
+    return f"{text}. {_loss(decision, picked, full)}.{instead}"
 
 
 def _loss(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
@@ -208,9 +212,16 @@ def _loss(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) ->
     return (
         f"{picked.selection} has an {label} of {wording.four_digits(picked.value)}, compared with "
         f"{wording.four_digits(full.value)} for the full model: a difference of {wording.signed(picked.difference)} "
-        f"[{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] ({wording.level(1 - decision.alpha)} for "
-        f"all together). {verdict}"
+        f"[{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] ({_sure(decision)}). "
+        f"{verdict}"
     )
+
+
+def _sure(decision: DecisionRecord) -> str:
+    if decision.exploratory:
+        return "for these trained models"
+    level = decision.alpha if decision.level is None else decision.level
+    return f"{wording.level(1 - level)} for all together"
 
 
 def _takes(amounts: Mapping[str, float]) -> str:

@@ -206,6 +206,6 @@ def _bounds(noise: DifferenceNoise, users: int, seeds: int, alpha: float) -> tup
     chances = (np.arange(POINTS) + 0.5) / POINTS
     spread = (by_seeds + joint) * 2 * gammaincinv((seeds - 1) / 2, chances) / (seeds - 1)  # [points]
     estimate = np.maximum(spread - joint, 0.0)
-    doubt = np.where(estimate > 0, (estimate + joint) ** 2 / (seeds - 1), 0.0) + by_users**2 / max(users - 1, 1)
+    doubt = (estimate + joint) ** 2 / (seeds - 1) + by_users**2 / max(users - 1, 1)
     variance = by_users + estimate
     return stdtrit(variance**2 / doubt, 1 - alpha) * np.sqrt(variance), (by_users + by_seeds) ** 0.5

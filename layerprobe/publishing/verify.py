@@ -14,7 +14,7 @@ from layerprobe.arguments import as_folder
 from layerprobe.errors import InputError, StudyError
 from layerprobe.publishing.comparing import NOTHING, Checked, Difference, is_number
 from layerprobe.publishing.deriving import Rederived
-from layerprobe.publishing.integrity import check_manifest, check_ranks, check_seals, require_users
+from layerprobe.publishing.integrity import check_manifest, check_ranks, check_seals, require_files, require_users
 from layerprobe.publishing.redraw import DrawnFile, drawn_again
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.packed_ranks import PackedRanks
@@ -37,6 +37,8 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[Checked]:
         InputError: it is no such folder, a file of it is damaged, or ranks are of other users or lack one.
     """
     place = as_folder("report", folder)
+    if StudyLayout(place).manifest.exists():
+        require_files(StudyLayout(place))
     study = PlainStudy.read(place)
     layout, ranks = StudyLayout(place), rank_source(StudyLayout(place))
     if layout.manifest.exists() != isinstance(ranks, PackedRanks):

@@ -15,6 +15,7 @@ from layerprobe.arguments import as_path, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
+from layerprobe.store.ledger import read_ledger
 from layerprobe.study.spec import StudySpec
 
 CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
@@ -58,7 +59,7 @@ def load_spec(
         arguments = ["--config", str(path), *flags]
         namespace = parser.parse_args(arguments)
         spec = _instantiate(parser, namespace)
-        if folder is None or not StudyLayout(folder(spec.name)).spec.is_file():
+        if folder is None or not _is_older(folder(spec.name)):
             return spec
         given = parser.parse_args(arguments, defaults=False)
         begun = read_yaml(StudyLayout(folder(spec.name)).spec)
@@ -69,6 +70,11 @@ def load_spec(
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _is_older(folder: Path) -> bool:
+    """Tells whether a study was begun in this folder by a version that recorded no plan."""
+    return StudyLayout(folder).spec.is_file() and read_ledger(folder).plan is None
 
 
 def study_folder(out: Path | None, name: str) -> Path:

@@ -90,7 +90,7 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
             "highest within the budget), takes 2 ms per request (p95); the decided first:2 takes 4 ms per "
             "request (p95). ",
             "first:1 has an NDCG@10 of 0.1900, compared with 0.2000 for the full model: a difference of -0.0100 "
-            "[-0.0200, +0.0000] (95 % for all together). It is undecided whether it is worse by more than the margin "
+            "[-0.0200, 0.0000] (95 % for all together). It is undecided whether it is worse by more than the margin "
             "of 2 %.",
         ]),
         ({"latency_ms": 1.5}, "first:2", ["together). It is worse by more than the margin of 2 %."]),

@@ -78,9 +78,9 @@ def _future(split: dict[str, Any]) -> list[str]:
     return [
         f"**Leave-one-out reads the future:** {percent(split['later'], 0)} of the training rows are later than a test "
         f"target, averaged over {count(split['targets'])} targets. A recommender in use has no such rows, so these "
-        "metrics are higher than what it will reach, and not equally for all models. The baseline Markov-1 (past), "
-        "counts nothing that is later than its target: compare it with Markov-1. A split by time trains on nothing "
-        "that is later than a target: `data.split.kind global-time`."
+        "metrics are usually higher than what it will reach, and not equally for all models. The baseline Markov-1 "
+        "(past) counts nothing that is later than its target: compare it with Markov-1. A split by time trains on "
+        "nothing that is later than a target: `data.split.kind global-time`."
     ]
 
 
