@@ -22,6 +22,7 @@ from layerprobe.data.sources import opening
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
 from layerprobe.errors import InputError
+from layerprobe.store.atomic import read_json
 
 TEXT = "user,item,timestamp\nu,a,5\nv,b,6\nu,b,7\n"
 ROWS = [("u", "a", 5), ("v", "b", 6), ("u", "b", 7)]
@@ -305,6 +306,37 @@ def test_bad_events_are_refused(tmp_path: Path, options: dict, part: str) -> Non
     path = tmp_path / "log.csv"
     path.write_text(EVENTS)
     assert part in refusal(path, **options)
+
+
+def test_the_options_can_be_flags(tmp_path: Path) -> None:
+    def counts(name: str, text: str, *flags: str) -> tuple[int, int, int]:
+        (tmp_path / f"{name}.txt").write_text(text)
+        arguments = ["--path", str(tmp_path / f"{name}.txt"), "--out", str(tmp_path / name), *flags]
+        assert main(["prepare", "--source", "table", *arguments]) == 0
+        found = read_json(tmp_path / name / "facts.json")["counts"]
+        return found["users"], found["items"], found["interactions"]
+
+    bare = "".join(f"{u},{i},3,{10 * u + i}\n" for u in (1, 2) for i in range(4))
+    assert counts("bare", bare, "--read.columns", "user,item,-,timestamp") == (2, 4, 8)
+    pairs = "".join(f"{u} {i}\n" for u in (1, 2) for i in range(4))
+    assert counts("pairs", pairs, "--read.columns", "user,item", "--read.declared_ordered", "true") == (2, 4, 8)
+    numbered = "".join(f"{u};{i};{i}\n" for u in (1, 2) for i in range(4))
+    assert counts("numbered", numbered, "--read.columns=user,item,timestamp", "--read.delimiter=;") == (2, 4, 8)
+    events = "user,item,timestamp,event\n" + "".join(
+        f"u{u},i{i},{i},{('view', 'purchase', 'cart')[i % 3]}\n" for u in (1, 2) for i in range(6)
+    )
+    picked = ["--read.event_column", "event", "--read.events", "purchase,cart"]
+    assert counts("events", events, *picked) == (2, 4, 8)
+
+
+def test_times_that_contradict_a_declared_order_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,timestamp\nu,a,5\nv,b,9\nu,b,4\nv,c,9\nu,c,3\n")
+    (note,) = read(path, declared_ordered=True).notes
+    assert "2 of them are older than the row of the same user before" in note
+    assert read(path).notes == ()
+    path.write_text(TEXT)
+    assert read(path, declared_ordered=True).notes == ()
 
 
 def test_a_bad_row_behind_picked_events_has_its_line(tmp_path: Path) -> None:

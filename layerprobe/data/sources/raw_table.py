@@ -171,7 +171,22 @@ def to_raw_log(table: RawTable, names: LogColumns, ordered: bool = False) -> Raw
     rating = None if names.rating is None else table.numbers(names.rating)
     user, item = table.codes(names.user, "user"), table.codes(names.item, "item")
     log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids)
-    return RawLog(log, None, ordered, (*user.notes, *item.notes))
+    return RawLog(log, None, ordered, (*user.notes, *item.notes, *(_order_notes(log) if ordered else ())))
+
+
+def _order_notes(log: Interactions) -> list[str]:
+    """Says where the times of a log contradict the declaration that its rows are in sequence order."""
+    if log.timestamp is None:
+        return []
+    rows = np.argsort(log.user, kind="stable")
+    user, time = log.user[rows], log.timestamp[rows]
+    n_back = np.count_nonzero((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
+    if not n_back:
+        return []
+    return [
+        f"rows are declared to be in sequence order, and {n_back:,} of them are older than the row of the same user "
+        "before: order.by time sorts them by time, order.by file keeps them as they are"
+    ]
 
 
 def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], delimiter: str | None = None) -> None:
