@@ -79,6 +79,9 @@ def data_keys_help() -> str:
 def fact_lines(facts: dict) -> list[str]:
     """Returns the counts after every step the audit of the order and what the split sees, as lines."""
     lines = [StepCount(**step).line() for step in facts["steps"]]
+    titled, n_items = facts["items_with_title"], facts["counts"]["items"]
+    if titled is not None:
+        lines.append(f"titles: {titled:,} of {n_items:,} items")
     return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines(), *split_lines(facts.get("split"))]
 
 

@@ -125,7 +125,7 @@ def test_notes_reach_the_facts_and_what_is_printed(tmp_path: Path, capsys: pytes
     assert read_json(tmp_path / "python" / "facts.json")["audit"]["notes"] == facts["audit"]["notes"]
     assert main(["prepare", "--source", "table", "--path", str(log), "--out", str(tmp_path / "data")]) == 0
     printed = capsys.readouterr().out
-    study = write_study(tmp_path, data={"source": "table"}, evaluation={"sampled": None})
+    study = write_study(tmp_path, data={"source": "table"}, evaluation={"sampled": None, "remove_history": False})
     assert main(["data", str(study), "--path", str(log), "--out", str(tmp_path / "run")]) == 0
     ran = capsys.readouterr()
     assert all(f"note: {note}" in text for note in notes for text in (printed, ran.out + ran.err))

@@ -38,6 +38,8 @@ class SourceOptions:
     """Name of the column that says what a row is, such as view or purchase; needs `events`."""
     events: str | None = None
     """Values of the event column that are kept, such as `purchase,cart`."""
+    null_ids: bool = False
+    """True takes ids such as `NA`, `null` or `None` as they are; else they are refused as marks of missing values."""
     declared_ordered: bool = False
     """True declares that every user's rows are already in sequence order; needed where there is no time column."""
 

@@ -105,6 +105,10 @@ def find_source(name: str) -> Source:
     return SOURCES[name]
 
 
+OF_EVERY_SOURCE = ("null_ids",)
+"""Options that are used after a log was read, whatever its format."""
+
+
 def read_source(source: str, path: Path, options: SourceOptions) -> RawLog:
     """Reads the files at `path` in the format named `source`.
 
@@ -115,7 +119,7 @@ def read_source(source: str, path: Path, options: SourceOptions) -> RawLog:
     entry = find_source(source)
     defaults = asdict(SourceOptions())
     for name, value in asdict(options).items():
-        if value != defaults[name] and name not in entry.options:
+        if value != defaults[name] and name not in (*entry.options, *OF_EVERY_SOURCE):
             usable = ", ".join(entry.options) or "none"
             raise InputError(f"source {source} cannot use the option {name}; it can use: {usable}")
     there = at_home(path)
