@@ -119,7 +119,7 @@ def test_every_row_twice_is_counted_and_dropping_identical_rows_gives_the_log_ag
     )
     assert plain.split.sequences.items.tolist() == dropped.split.sequences.items.tolist()
     assert plain.split.sequences.offsets.tolist() == dropped.split.sequences.offsets.tolist()
-    assert any(note.startswith(f"{len(once)} of {2 * len(once)} rows equal") for note in found.notes())
+    assert any(note.startswith(f"{len(once)} of {2 * len(once):,} rows equal") for note in found.notes())
     step = dropped.facts["steps"][1]
     assert (step["step"], step["interactions"]) == ("rows equal in user, item and time dropped, first kept", len(once))
 
