@@ -105,14 +105,19 @@ def _with_ranges(parser: JsonParser) -> JsonParser:
 def fact_lines(facts: dict) -> list[str]:
     """Returns the counts after every step the audit of the order and what the split sees, as lines."""
     lines = [StepCount(**step).line() for step in facts["steps"]]
+    titled, n_items = facts["items_with_title"], facts["counts"]["items"]
+    if titled is not None:
+        lines.append(f"titles: {titled:,} of {n_items:,} items")
     return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines(), *split_lines(facts.get("split"))]
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:
-    """Prints the formats that can be read."""
+    """Prints the formats and data sets that can be read, and whose they are."""
     from layerprobe.data.sources.registry import SOURCES
 
     for source in SOURCES.values():
         print(f"{source.name}\n    {source.description}\n    from {source.where}")
+        if source.licence is not None:
+            print(f"    licence: {source.licence}")
     print("synthetic\n    built-in logs for which the needed depth is known\n    from layerprobe itself")
     return 0

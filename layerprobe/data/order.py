@@ -6,7 +6,7 @@ is an option with a name, and it is stored with the data as a sentence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ class OrderOptions:
     """
 
     by: Literal["time", "file"] = "time"
-    """`time`: by timestamp, stable. `file`: rows stay in file order; also right for files without times."""
+    """`time`: by timestamp, stable. `file`: rows stay in file order, as they always do where there are no times."""
     ties: Literal["file", "hash"] = "file"
     """Rows of equal time: `file` keeps file order (published numbers hold there), `hash` takes a salted item hash."""
     salt: Annotated[int, Range(0, 2**63 - 1)] = 0
@@ -49,6 +49,17 @@ def order_rule(options: OrderOptions) -> str:
         return f"{users}; a user's rows in file order"
     ties = "file order" if options.ties == "file" else f"the order of a hash of (salt {options.salt}, user id, item id)"
     return f"{users}; a user's rows by ascending time (stable sort), rows of equal time in {ties}"
+
+
+def order_that_holds(log: Interactions, options: OrderOptions) -> OrderOptions:
+    """Returns the order for a log: that of the file where the log has no times, else the one that was asked for.
+
+    A log without times is in sequence order by the nature of its format or by declaration.
+
+    Raises:
+        InputError: rows of equal time were to be ordered by hash, and there are no times.
+    """
+    return options if log.timestamp is not None else replace(options, by="file")
 
 
 def sort_rows(log: Interactions, options: OrderOptions) -> np.ndarray:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +20,15 @@ import pyarrow.parquet as parquet
 from layerprobe import columns
 from layerprobe.arguments import as_path, checked
 from layerprobe.data.audit import audit_order
+from layerprobe.data.audits.raw import require_ids, require_one_unit
+from layerprobe.data.audits.repeats import count_repeats, large_users
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
-from layerprobe.data.order import OrderOptions, order_rule, sort_rows
+from layerprobe.data.order import OrderOptions, order_rule, order_that_holds, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
 from layerprobe.data.progress import Progress, Steps, silent
 from layerprobe.data.sequences import Sequences, load_sequences
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
@@ -78,7 +82,14 @@ class PreparedData:
     facts: dict[str, Any]
 
 
-def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+Check = Callable[[PreparedData], None]
+
+
+def accept(_data: PreparedData) -> None:
+    """Accepts all data."""
+
+
+def prepare(options: DataOptions, folder: Path, progress: Progress = silent, check: Check = accept) -> PreparedData:
     """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
 
     Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
@@ -87,20 +98,23 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         options: everything that decides what is written.
         folder: where it is written.
         progress: gets one line per step, with counts and seconds.
+        check: refuses data that what follows cannot use, before anything is written.
 
     Raises:
         InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
             leaves no target or nothing to train on.
     """
-    steps, path = Steps(progress), Path(options.path)
-    if path.exists():  # the reader refuses a missing path, in one line
+    steps, path = Steps(progress), at_home(options.path)
+    if os.path.exists(path):  # the reader refuses a missing path, in one line
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")
-    return prepare_log(raw, options, folder, progress)
+    return prepare_log(raw, options, folder, progress, check)
 
 
-def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+def prepare_log(
+    raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent, check: Check = accept
+) -> PreparedData:
     """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
     Raises:
@@ -108,7 +122,9 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
             leaves no target or nothing to train on.
     """
     steps = Steps(progress)
+    options = _ordered(raw, options)
     data, log = prepared_log(raw, options, steps)
+    check(data)
     _write(data, log, options, folder)
     steps.done(f"written: {len(FILES)} files")
     return data
@@ -123,6 +139,10 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
+    options = _ordered(raw, options)
+    if not options.read.null_ids:
+        require_ids(raw.interactions)
+    require_one_unit(raw.interactions)
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -139,6 +159,9 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
         require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
     facts = _facts(options, log, counts, split, catalogue)
+    repeats = count_repeats(split, log.timestamp)
+    facts["repeats"] = asdict(repeats)
+    facts["audit"]["notes"] = [*raw.notes, *large_users(log), *repeats.notes(), *facts["audit"]["notes"]]
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
@@ -162,7 +185,8 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
 
 def _loaded(folder: Path) -> PreparedData:
     sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
-    times = shared_clock(load_times(folder, sequences), sequences.offsets)
+    stored_times = load_times(folder, sequences)
+    times = shared_clock(stored_times, sequences.offsets)
     split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
     expected, actual = stored["sha256"], split_hash(split)
     if actual != expected:
@@ -170,7 +194,10 @@ def _loaded(folder: Path) -> PreparedData:
             f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {actual[:12]}: "
             "the files come from different runs or were changed; prepare the folder again"
         )
-    return PreparedData(split, load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+    facts = read_json(folder / FACTS)
+    if "repeats" not in facts:  # older versions did not count them
+        facts["repeats"] = asdict(count_repeats(split, stored_times))
+    return PreparedData(split, load_catalogue(folder / ITEMS), facts)
 
 
 def load_times(folder: Path, sequences: Sequences) -> np.ndarray | None:
@@ -224,6 +251,10 @@ def _stored_cuts(path: Path, stored: dict[str, Any]) -> TimeCuts | None:
     if kind not in (LEAVE_ONE_OUT, GLOBAL_TIME):
         raise InputError(f"{path} holds a split of kind {kind!r}, which this version does not know: update layerprobe")
     return TimeCuts(**stored["cuts"]) if kind == GLOBAL_TIME else None
+
+
+def _ordered(raw: RawLog, options: DataOptions) -> DataOptions:
+    return replace(options, order=order_that_holds(raw.interactions, options.order))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 Takes rows that are already in sequence order (`order.sort_rows`), since which of two repeats is the first depends on
 it; every step keeps the order. The steps, in this order:
 
-1. rating threshold;
+1. rating threshold; rows that equal an earlier one in user, item and time;
 2. for `none` and `k-core`: repeats of an item within a user (first kept); then
    `k-core`: users and items with too few rows, again and again until none is left, so the result is a true core;
 3. for `one-pass` (SLMRec's notebook): users and items with too few rows, each counted once on the same rows; users
@@ -44,6 +44,8 @@ class PreprocessOptions:
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
+    drop_identical: bool = False
+    """True keeps only the first of a user's rows with the same item at the same time."""
 
     def __post_init__(self) -> None:
         has_bound = max(self.min_user, self.min_item) > 1
@@ -85,6 +87,8 @@ def preprocess(
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
+    if options.drop_identical and log.timestamp is None:
+        raise InputError("drop_identical compares times, and the log has none; drop_repeats compares items alone")
     rows = np.arange(len(log))
     counts = [_count("read", log, rows)]
     for step, keeps in _steps(options):
@@ -124,13 +128,15 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
     return mask
 
 
-Step = Literal["rating", "users", "users-and-items", "repeats", "core"]
+Step = Literal["rating", "identical", "users", "users-and-items", "repeats", "core"]
 
 
 def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
     """Yields the printed name and the kind of every step, in order."""
     if options.min_rating is not None:
         yield f"rating >= {options.min_rating:g}", "rating"
+    if options.drop_identical:
+        yield "rows equal in user, item and time dropped, first kept", "identical"
     bounds = f"users >= {options.min_user}, items >= {options.min_item}"
     if options.filter == "one-pass":
         yield f"{bounds}, counted once", "users-and-items"
@@ -153,9 +159,12 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
         return _often(user, options.min_user)
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
-    if step == "repeats":
+    if step in ("repeats", "identical"):
         # One number per (user, item), so that repeats are found in a single column.
-        return ~pd.Series(user * len(log.item_ids) + item).duplicated().to_numpy()
+        pair = pd.Series(user * len(log.item_ids) + item)
+        if step == "repeats" or log.timestamp is None:
+            return ~pair.duplicated().to_numpy()
+        return ~pd.DataFrame({"pair": pair, "time": log.timestamp[rows]}).duplicated().to_numpy()
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from layerprobe.data.audit import OrderAudit
-from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
+from layerprobe.data.audits.repeats import repeats_of
+from layerprobe.data.prepare import FILES, Check, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.progress import Steps
 from layerprobe.data.synthetic import generate
 from layerprobe.data.times.facts import split_lines
@@ -49,18 +50,24 @@ def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
     """Brings a study's data into a folder, as they were prepared or from the log.
 
     Raises:
-        InputError: the log or an option is wrong, or a user has too few items for the sampled protocol.
+        InputError: the log or an option is wrong, a user has too few items for the sampled protocol, or
+            test targets were met before while met items are removed.
     """
-    data = _prepared(study.data, folder)
-    if study.evaluation.sampled is not None:
-        require_enough(data.split, study.evaluation.sampled)
-    return data
+
+    def check(data: PreparedData) -> None:
+        if study.evaluation.remove_history:
+            repeats_of(data.facts).require_few_met()
+        if study.evaluation.sampled is not None:
+            require_enough(data.split, study.evaluation.sampled)
+
+    return _prepared(study.data, folder, check)
 
 
-def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
+def _prepared(spec: DataSpec, folder: Path, check: Check) -> PreparedData:
     steps = Steps(_say_data)
     if spec.source == "prepared":
         data = load_prepared(Path(spec.path or ""))
+        check(data)
         for name in FILES:
             with replacing(folder / name) as temporary:
                 shutil.copyfile(Path(spec.path or "") / name, temporary)
@@ -68,10 +75,10 @@ def _prepared(spec: DataSpec, folder: Path) -> PreparedData:
         return data
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed, spec.split)
     if spec.source != "synthetic":
-        return prepare(options, folder, _say_data)
+        return prepare(options, folder, _say_data, check)
     raw = generate(spec.synthetic)
     steps.done(f"generated: {len(raw.interactions):,} interactions")
-    return prepare_log(raw, options, folder, _say_data)
+    return prepare_log(raw, options, folder, _say_data, check)
 
 
 def _say_data(line: str) -> None:

@@ -41,7 +41,10 @@ def data_section(study: StudyFiles) -> Section:
         f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
-    return Section(title, [size, table, spread, *_split(facts.get("split")), *_audit(facts["audit"])])
+    return Section(
+        title,
+        [size, table, spread, *_repeats(facts.get("repeats")), *_split(facts.get("split")), *_audit(facts["audit"])],
+    )
 
 
 def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
@@ -51,6 +54,19 @@ def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
         f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
         "before it the validation target."
     )
+
+
+def _repeats(repeats: dict[str, Any] | None) -> list[str]:
+    """How many targets were met before; older folders did not count them."""
+    if repeats is None:
+        return []
+    text = (
+        f"{count(repeats['met_before'])} of {count(repeats['targets'])} test targets were met before by their user, "
+        f"{count(repeats['same_as_last'])} of them right before."
+    )
+    if repeats["identical"] is not None:
+        text += f" {count(repeats['identical'])} rows equal an earlier one in user, item and time."
+    return [text]
 
 
 def _split(split: dict[str, Any] | None) -> list[str]:
