@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from layerprobe import columns
 from layerprobe.arguments import as_path, checked
 from layerprobe.data.audit import audit_order
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
+from layerprobe.data.checks.repeats import count_repeats
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.order import OrderOptions, order_rule, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
@@ -72,7 +74,7 @@ class PreparedData:
         split: the sequences and how they are parted.
         catalogue: ids and titles of the items.
         facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles,
-            audit, split.
+            audit, repeats, split.
     """
 
     split: Split
@@ -80,7 +82,12 @@ class PreparedData:
     facts: dict[str, Any]
 
 
-def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+Check = Callable[[PreparedData], object]
+
+
+def prepare(
+    options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
+) -> PreparedData:
     """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
 
     Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
@@ -89,6 +96,7 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         options: everything that decides what is written.
         folder: where it is written.
         progress: gets one line per step, with counts and seconds.
+        check: called with the data before the first file is written; what it raises leaves nothing behind.
 
     Raises:
         InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
@@ -99,10 +107,12 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")
-    return prepare_log(raw, options, folder, progress)
+    return prepare_log(raw, options, folder, progress, check)
 
 
-def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+def prepare_log(
+    raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
+) -> PreparedData:
     """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
     Raises:
@@ -111,6 +121,8 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
     """
     steps = Steps(progress)
     data, log = prepared_log(raw, options, steps)
+    if check is not None:
+        check(data)
     _write(data, log, options, folder)
     steps.done(f"written: {len(FILES)} files")
     return data
@@ -158,15 +170,18 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
     sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
-    times = shared_clock(load_times(folder, sequences), sequences.offsets)
-    split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
+    times = load_times(folder, sequences)
+    split = Split(sequences, times=shared_clock(times, sequences.offsets), cuts=_stored_cuts(folder / SPLIT, stored))
     expected, actual = stored["sha256"], split_hash(split)
     if actual != expected:
         raise InputError(
             f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {actual[:12]}: "
             "the files come from different runs or were changed; prepare the folder again"
         )
-    return PreparedData(split, load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+    facts = read_json(folder / FACTS)
+    if "repeats" not in facts:  # older versions did not count them
+        facts["repeats"] = count_repeats(split, times)
+    return PreparedData(split, load_catalogue(folder / ITEMS), facts)
 
 
 def load_times(folder: Path, sequences: Sequences) -> np.ndarray | None:
@@ -285,6 +300,7 @@ def _facts(
         },
         "items_with_title": None if catalogue.titles is None else int(np.count_nonzero(catalogue.titles != "")),
         "audit": audit_order(log, None if split.cuts is None else split.queries("test").ends).to_dict(),
+        "repeats": count_repeats(split, log.timestamp),
     }
 
 

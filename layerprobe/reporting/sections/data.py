@@ -41,7 +41,7 @@ def data_section(study: StudyFiles) -> Section:
         f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
-    return Section(title, [size, table, spread, *_split(facts.get("split")), *_audit(facts["audit"])])
+    return Section(title, [size, table, spread, *_split(facts.get("split")), *_repeats(facts), *_audit(facts["audit"])])
 
 
 def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
@@ -82,6 +82,23 @@ def _future(split: dict[str, Any]) -> list[str]:
         "(past) counts nothing that is later than its target: compare it with Markov-1. A split by time trains on "
         "nothing that is later than a target: `data.split.kind global-time`."
     ]
+
+
+def _repeats(facts: dict[str, Any]) -> list[str]:
+    """Targets that were met before, and copied rows; folders of older versions stored no counts."""
+    found = facts.get("repeats")
+    if found is None:
+        return []
+    met, after, copies = found["met"], found["after_itself"], found["identical_rows"]
+    texts = [
+        f"{count(met)} of {count(found['targets'])} test targets ({percent(met / found['targets'])}) are items "
+        "that their user met before."
+    ]
+    if after:
+        texts.append(f"{count(after)} ({percent(after / found['targets'])}) are the item right before them.")
+    if copies:
+        texts.append(f"**{count(copies)} rows equal an earlier one in user, item and time.**")
+    return [" ".join(texts)]
 
 
 def _titles(facts: dict[str, Any]) -> str:
