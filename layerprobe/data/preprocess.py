@@ -3,7 +3,7 @@
 Takes rows that are already in sequence order (`order.sort_rows`), since which of two repeats is the first depends on
 it; every step keeps the order. The steps, in this order:
 
-1. rating threshold;
+1. rating threshold; then copies: rows that equal an earlier one in user, item and time;
 2. for `none` and `k-core`: repeats of an item within a user (first kept); then
    `k-core`: users and items with too few rows, again and again until none is left, so the result is a true core;
 3. for `one-pass` (SLMRec's notebook): users and items with too few rows, each counted once on the same rows; users
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe.arguments import checked
+from layerprobe.data.checks.repeats import identical_rows
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 
@@ -43,10 +44,14 @@ class PreprocessOptions:
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
+    drop_identical: bool = False
+    """True drops rows that equal an earlier one in user, item and time; repeats at another time stay."""
 
     def __post_init__(self) -> None:
         if min(self.min_user, self.min_item) < 1:
             raise InputError(f"min_user and min_item must be at least 1; got {self.min_user} and {self.min_item}")
+        if self.drop_identical and self.drop_repeats:
+            raise InputError("drop_identical has no effect beside drop_repeats, which drops such rows too: set one")
         has_bound = max(self.min_user, self.min_item) > 1
         if self.filter == "none" and has_bound:
             raise InputError("min_user and min_item need filter = k-core or one-pass; filter = none would ignore them")
@@ -82,10 +87,12 @@ def preprocess(
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
 
     Raises:
-        InputError: `min_rating` is set and the log has no ratings, or a step leaves no row; the message names the step.
+        InputError: an option needs ratings or times and the log has none, or a step (named) leaves no row.
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
+    if options.drop_identical and log.timestamp is None:
+        raise InputError("drop_identical compares times, and the log has none: use drop_repeats")
     rows = np.arange(len(log))
     counts = [_count("read", log, rows)]
     for step, keeps in _steps(options):
@@ -125,13 +132,15 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
     return mask
 
 
-Step = Literal["rating", "users", "users-and-items", "repeats", "core"]
+Step = Literal["rating", "users", "users-and-items", "repeats", "identical", "core"]
 
 
 def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
     """Yields the printed name and the kind of every step, in order."""
     if options.min_rating is not None:
         yield f"rating >= {options.min_rating:g}", "rating"
+    if options.drop_identical:
+        yield "rows equal in user, item and time dropped, first kept", "identical"
     bounds = f"users >= {options.min_user}, items >= {options.min_item}"
     if options.filter == "one-pass":
         yield f"{bounds}, counted once", "users-and-items"
@@ -154,9 +163,12 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
         return _often(user, options.min_user)
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
-    if step == "repeats":
-        # One number per (user, item), so that repeats are found in a single column.
-        return ~pd.Series(user * len(log.item_ids) + item).duplicated().to_numpy()
+    if step in ("repeats", "identical"):
+        pairs = user * len(log.item_ids) + item  # one number per (user, item), so that repeats are found in one column
+        if step == "repeats":
+            return ~pd.Series(pairs).duplicated().to_numpy()
+        assert log.timestamp is not None
+        return ~identical_rows(pairs, log.timestamp[rows])
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 
