@@ -85,6 +85,7 @@ def fact_lines(facts: dict) -> list[str]:
         *OrderAudit(**facts["audit"]).lines(),
         *repeat_lines(facts["repeats"]),
         *run_note(facts["repeats"]),
+        *(f"note: {note}" for note in facts.get("notes", [])),
         *split_lines(facts.get("split")),
     ]
 

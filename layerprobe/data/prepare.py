@@ -21,7 +21,9 @@ from layerprobe import columns
 from layerprobe.arguments import as_path, checked
 from layerprobe.data.audit import audit_order
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
+from layerprobe.data.checks.ids import large_user, require_ids
 from layerprobe.data.checks.repeats import count_repeats
+from layerprobe.data.checks.units import require_one_unit
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.order import OrderOptions, order_rule, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
@@ -74,7 +76,7 @@ class PreparedData:
         split: the sequences and how they are parted.
         catalogue: ids and titles of the items.
         facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles,
-            audit, repeats, split.
+            audit, repeats, notes, split.
     """
 
     split: Split
@@ -137,6 +139,9 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
+    if not options.preprocess.keep_null_ids:
+        require_ids(raw.interactions)
+    notes = require_one_unit(raw.interactions.timestamp)
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -153,6 +158,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
         require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
     facts = _facts(options, log, counts, split, catalogue)
+    facts |= {"notes": [*notes, *large_user(split.sequences.lengths)]}
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log

@@ -46,6 +46,8 @@ class PreprocessOptions:
     """True keeps only the first of a user's rows with the same item."""
     drop_identical: bool = False
     """True drops rows that equal an earlier one in user, item and time; repeats at another time stay."""
+    keep_null_ids: bool = False
+    """True declares that users or items named NA, null, None, nan or the like are ids; they are refused otherwise."""
 
     def __post_init__(self) -> None:
         if min(self.min_user, self.min_item) < 1:

@@ -35,6 +35,7 @@ def run(study: Study) -> None:
     for line in [
         *OrderAudit(**data.facts["audit"]).lines(),
         *repeat_lines(data.facts["repeats"]),
+        *(f"note: {note}" for note in data.facts.get("notes", [])),
         *split_lines(data.facts.get("split")),
     ]:
         say(line)

@@ -41,7 +41,17 @@ def data_section(study: StudyFiles) -> Section:
         f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
-    return Section(title, [size, table, spread, *_split(facts.get("split")), *_repeats(facts), *_audit(facts["audit"])])
+    return Section(
+        title,
+        [
+            size,
+            table,
+            spread,
+            *_split(facts.get("split")),
+            *_repeats(facts),
+            *_audit(facts["audit"], [*facts["audit"]["notes"], *facts.get("notes", [])]),
+        ],
+    )
 
 
 def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
@@ -108,7 +118,7 @@ def _titles(facts: dict[str, Any]) -> str:
     return f"{count(titled)} of {count(facts['counts']['items'])} items have a title."
 
 
-def _audit(audit: dict[str, Any]) -> list[str]:
+def _audit(audit: dict[str, Any], notes: list[str]) -> list[str]:
     """The verdict first, then the shares, then the notes."""
     verdict = (
         "**Warning: the rows seem to be in catalogue order, not in the order of time. The item id reveals the target.**"
@@ -118,7 +128,7 @@ def _audit(audit: dict[str, Any]) -> list[str]:
     times = "" if audit["has_times"] else " The log has no times."
     lead = f"Order audit over {count(audit['n_pairs'])} pairs of neighbouring rows of one user. {verdict}{times}"
     rows = [[text, _share(audit[name])] for name, text in AUDIT_ROWS]
-    notes = [markdown.bullets(audit["notes"])] if audit["notes"] else []
+    notes = [markdown.bullets(notes)] if notes else []
     return [lead, markdown.table(["Share", "Value"], rows), *notes]
 
 
