@@ -3,7 +3,7 @@
 Takes rows that are already in sequence order (`order.sort_rows`), since which of two repeats is the first depends on
 it; every step keeps the order. The steps, in this order:
 
-1. rating threshold; then copies: rows that equal an earlier one in user, item and time;
+1. rating threshold; rows that equal an earlier one in user, item and time;
 2. for `none` and `k-core`: repeats of an item within a user (first kept); then
    `k-core`: users and items with too few rows, again and again until none is left, so the result is a true core;
 3. for `one-pass` (SLMRec's notebook): users and items with too few rows, each counted once on the same rows; users
@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 
 from layerprobe.arguments import checked
-from layerprobe.data.checks.repeats import identical_rows
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,20 @@ class PreprocessOptions:
         InputError: an option has no effect beside the others, or a number is out of range.
     """
 
-    min_rating: float | None = None
+    min_rating: Annotated[float | None, Range(-(10**12), 10**12)] = None
     """Rows with a lower rating are dropped; None keeps all."""
     filter: Literal["none", "k-core", "one-pass"] = "none"
     """`k-core`: to a fixed point; `one-pass`: as SLMRec's notebook did, users and items counted once."""
-    min_user: int = 1
+    min_user: Annotated[int, Range(1, 10**9)] = 1
     """Rows a user must have, at least 1."""
-    min_item: int = 1
+    min_item: Annotated[int, Range(1, 10**9)] = 1
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
     drop_identical: bool = False
-    """True drops rows that equal an earlier one in user, item and time; repeats at another time stay."""
-    keep_null_ids: bool = False
-    """True declares that users or items named NA, null, None, nan or the like are ids; they are refused otherwise."""
+    """True keeps only the first of a user's rows with the same item at the same time."""
 
     def __post_init__(self) -> None:
-        if min(self.min_user, self.min_item) < 1:
-            raise InputError(f"min_user and min_item must be at least 1; got {self.min_user} and {self.min_item}")
         if self.drop_identical and self.drop_repeats:
             raise InputError("drop_identical has no effect beside drop_repeats, which drops such rows too: set one")
         has_bound = max(self.min_user, self.min_item) > 1
@@ -89,12 +85,12 @@ def preprocess(
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
 
     Raises:
-        InputError: an option needs ratings or times and the log has none, or a step (named) leaves no row.
+        InputError: `min_rating` is set and the log has no ratings, or a step leaves no row; the message names the step.
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
     if options.drop_identical and log.timestamp is None:
-        raise InputError("drop_identical compares times, and the log has none: use drop_repeats")
+        raise InputError("drop_identical compares times, and the log has none; drop_repeats compares items alone")
     rows = np.arange(len(log))
     counts = [_count("read", log, rows)]
     for step, keeps in _steps(options):
@@ -134,7 +130,7 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
     return mask
 
 
-Step = Literal["rating", "users", "users-and-items", "repeats", "identical", "core"]
+Step = Literal["rating", "identical", "users", "users-and-items", "repeats", "core"]
 
 
 def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
@@ -166,11 +162,11 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
     if step in ("repeats", "identical"):
-        pairs = user * len(log.item_ids) + item  # one number per (user, item), so that repeats are found in one column
-        if step == "repeats":
-            return ~pd.Series(pairs).duplicated().to_numpy()
-        assert log.timestamp is not None
-        return ~identical_rows(pairs, log.timestamp[rows])
+        # One number per (user, item), so that repeats are found in a single column.
+        pair = pd.Series(user * len(log.item_ids) + item)
+        if step == "repeats" or log.timestamp is None:
+            return ~pair.duplicated().to_numpy()
+        return ~pd.DataFrame({"pair": pair, "time": log.timestamp[rows]}).duplicated().to_numpy()
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from layerprobe import processes
@@ -9,8 +10,9 @@ from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline.dry_run.plan import require_room
 from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
+from layerprobe.store.seals.study_seals import seal, unseal
 from layerprobe.study.checks import check_similarity, check_steps, check_study
-from layerprobe.study.guard import is_recorded, open_folder, record
+from layerprobe.study.guard import is_recorded, opened_folder, record
 from layerprobe.study.jobs.looks import write_plan
 from layerprobe.study.study import Study
 from layerprobe.sweep.sweep import Executor, LocalExecutor
@@ -41,9 +43,16 @@ def run_stages(
         StudyError: a training or check failed; finished work is kept and the next run resumes there.
     """
     todo = stages_until(last, stages)
-    check_study(study)
-    _say_processes()
-    processes.on_main(lambda: open_folder(study))
+    with ExitStack() as held:
+        processes.on_main(lambda: held.enter_context(opened_folder(study)))
+        check_study(study)
+        _say_processes()
+        _run_all(study, todo, executor, is_whole=last is None)
+    return study.folder
+
+
+def _run_all(study: Study, todo: list[Stage], executor: Executor, is_whole: bool) -> None:
+    """Runs stages in order; in a whole run, errors that leave the other stages something to do come at the end."""
     put_off: BudgetNotMet | NothingToDistil | None = None
     has_student = True
     for stage in todo:
@@ -53,7 +62,7 @@ def run_stages(
         try:
             _run_stage(stage, study, executor)
         except (BudgetNotMet, NothingToDistil) as error:
-            if last is not None:
+            if not is_whole:
                 raise
             has_student = has_student and isinstance(error, BudgetNotMet)
             say(str(error))
@@ -61,17 +70,21 @@ def run_stages(
     processes.on_main(lambda: record(study))
     if put_off is not None:
         raise put_off
-    return study.folder
 
 
 def _run_stage(stage: Stage, study: Study, executor: Executor) -> None:
     say(f"stage {stage.name}")
     if stage.name == "report":
         processes.on_main(lambda: record(study))  # every guard has passed, so the report shows the spec of these files
-    if stage.on_main:
-        processes.on_main(lambda: stage.run(study, executor))
-    else:
-        stage.run(study, executor)
+    processes.on_main(lambda: unseal(study.layout, stage.tables(study.layout)))
+    try:
+        if stage.on_main:
+            processes.on_main(lambda: stage.run(study, executor))
+        else:
+            stage.run(study, executor)
+    finally:  # a stage that ends with an error may have written tables, each of them whole
+        if processes.is_main():
+            seal(study.layout, stage.tables(study.layout))
     if stage.name == "data":
         _after_data(study)
 

@@ -27,10 +27,11 @@ from layerprobe.reporting.report import write_report
 from layerprobe.stages.tables.points import ranked_files
 from layerprobe.store.atomic import read_json, read_yaml, replacing_folder, write_yaml
 from layerprobe.store.layout import FIGURES, RANKS, REPORT, StudyLayout
-from layerprobe.store.manifest import write_manifest
+from layerprobe.store.manifest import changed_files, read_manifest, write_manifest
 from layerprobe.store.packed_ranks import PackedRecord
 from layerprobe.store.rank_source import StoredRanks
 from layerprobe.store.run_folder import hash_file
+from layerprobe.store.seals.study_seals import require_whole_study
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "run `layerprobe run` with the study's YAML to its end"
@@ -63,7 +64,9 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     Raises:
         InputError: the study is not finished or `out` holds something else.
     """
-    plain = PlainStudy.read(as_folder("study", study))
+    folder = as_folder("study", study)
+    require_whole_study(StudyLayout(folder))
+    plain = PlainStudy.read(folder)
     place = writable_folder("out", out)
     ranks = _finished_ranks(plain)
     _refuse_other(plain, place)
@@ -71,7 +74,7 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     with replacing_folder(place) as folder:
         made = StudyLayout(folder)
         sealed = _copied(plain, made, measured_files(plain)) | _without_place(made)
-        _copied(plain, made, derived_files(plain.layout))
+        sealed |= _copied(plain, made, derived_files(plain.layout))
         record = write_packed(made, Luggage(plain.layout, ranks, _recency(plain.layout)), sealed, limit)
         _place_report(plain.layout, folder)
         write_manifest(folder, plain.name)
@@ -138,6 +141,9 @@ def _refuse_other(study: PlainStudy, place: Path) -> None:
     layout = StudyLayout(place)
     if not layout.manifest.exists() or not layout.split.exists():
         raise InputError(f"OUT must be new, empty, or a published folder of this study; {place} holds other files")
+    added = [name for name, what in changed_files(place, read_manifest(place)).items() if what == "added"]
+    if added:
+        raise InputError(f"OUT holds {added[0]}, which `publish` did not write and would delete: move it away")
     other = PlainStudy.read(place)
     same_log = read_json(layout.split).get("sha256") == read_json(study.layout.split).get("sha256")
     if other.name != study.name or not same_log:

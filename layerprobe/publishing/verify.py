@@ -19,6 +19,7 @@ from layerprobe.publishing.redraw import DrawnFile, drawn_again
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.packed_ranks import PackedRanks
 from layerprobe.store.rank_source import rank_source
+from layerprobe.store.seals.study_seals import require_whole_stages
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "drawn again from the files"
@@ -49,7 +50,9 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[Checked]:
         require_users(ranks)
         yield check_seals(ranks)
         yield from check_ranks(ranks)
-    elif not layout.curve.exists():
+    else:
+        require_whole_stages(layout)
+    if not layout.manifest.exists() and not layout.curve.exists():
         raise InputError(f"{layout.curve} is missing: give a published folder, or a study that was run to its end")
     yield from Rederived(study, ranks).checks()
     yield from _check_report(layout)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from layerprobe.data.audit import OrderAudit
-from layerprobe.data.checks.repeats import repeat_lines, require_new_targets
-from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, prepare, prepare_log
+from layerprobe.data.audits.repeats import repeats_of
+from layerprobe.data.prepare import FILES, Check, DataOptions, PreparedData, load_prepared, prepare, prepare_log
 from layerprobe.data.progress import Steps
 from layerprobe.data.synthetic import generate
 from layerprobe.data.times.facts import split_lines
+from layerprobe.errors import InputError
 from layerprobe.evaluation.negatives import require_enough
-from layerprobe.store.atomic import read_json, replacing, write_json
+from layerprobe.recommender.baselines import require_words
+from layerprobe.store.atomic import replacing, write_json
 from layerprobe.store.layout import FACTS
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
 from layerprobe.study.defaults import hashed_options
 from layerprobe.study.spec import DataSpec, StudySpec
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
+
+LEAST_CUTOFF = 10
+"""The cut-off that every study has."""
 
 
 def run(study: Study) -> None:
@@ -32,12 +36,7 @@ def run(study: Study) -> None:
     data = prepared_data(study.spec, folder)
     counts = data.facts["counts"]
     say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
-    for line in [
-        *OrderAudit(**data.facts["audit"]).lines(),
-        *repeat_lines(data.facts["repeats"]),
-        *(f"note: {note}" for note in data.facts.get("notes", [])),
-        *split_lines(data.facts.get("split")),
-    ]:
+    for line in [*OrderAudit(**data.facts["audit"]).lines(), *split_lines(data.facts.get("split"))]:
         say(line)
     mark_done(folder, key, [folder / name for name in FILES])
 
@@ -58,45 +57,48 @@ def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
     """Brings a study's data into a folder, as they were prepared or from the log; nothing is written if they do not do.
 
     Raises:
-        InputError: the log or an option is wrong, or the data do not fit the rest of the study (`require_fit`).
+        InputError: the log or an option is wrong, or the rest of the study cannot use the data (`require_use`).
     """
-    spec, check, steps = study.data, partial(require_fit, study), Steps(_say_data)
+    return _prepared(study.data, folder, partial(require_use, study))
+
+
+def require_use(study: StudySpec, data: PreparedData) -> None:
+    """Makes sure that what comes after the data can use them, before anything is trained.
+
+    Raises:
+        InputError: test targets were met before while met items are removed, a user has too few items for the sampled
+            protocol, a cut-off takes in the whole catalogue, or no title holds a word.
+    """
+    if study.evaluation.remove_history:
+        repeats_of(data.facts).require_few_met()
+    if study.evaluation.sampled is not None:
+        require_enough(data.split, study.evaluation.sampled)
+    largest, n_items = max(study.evaluation.ks), data.catalogue.n_items
+    if largest >= n_items:
+        raise InputError(
+            f"cut-offs must be smaller than the catalogue, else every target is a hit; got {largest} in evaluation.ks "
+            f"and {n_items:,} items: " + ("leave it out" if n_items > LEAST_CUTOFF else "a study needs more than 10")
+        )
+    require_words(data.catalogue)
+
+
+def _prepared(spec: DataSpec, folder: Path, check: Check) -> PreparedData:
+    steps = Steps(_say_data)
     if spec.source == "prepared":
-        return _taken_over(Path(spec.path or ""), folder, check)
+        data = load_prepared(Path(spec.path or ""))
+        check(data)
+        for name in FILES:
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(Path(spec.path or "") / name, temporary)
+        write_json(folder / FACTS, data.facts)  # with what an older version did not count
+        steps.done(f"taken over from {spec.path}: {len(data.split.sequences.items):,} interactions")
+        return data
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed, spec.split)
     if spec.source != "synthetic":
         return prepare(options, folder, _say_data, check)
     raw = generate(spec.synthetic)
     steps.done(f"generated: {len(raw.interactions):,} interactions")
     return prepare_log(raw, options, folder, _say_data, check)
-
-
-def require_fit(study: StudySpec, data: PreparedData) -> None:
-    """Makes sure that what is done with the data later can be done, before anything is trained.
-
-    Raises:
-        InputError: too many test targets were met before for a ranking without the history, or a user has too few
-            items for the sampled protocol.
-    """
-    if study.evaluation.remove_history:
-        again = study.data.source == "prepared"
-        option = "`prepare --preprocess.drop_repeats true`" if again else "--data.preprocess.drop_repeats true"
-        require_new_targets(data.facts["repeats"], option)
-    if study.evaluation.sampled is not None:
-        require_enough(data.split, study.evaluation.sampled)
-
-
-def _taken_over(source: Path, folder: Path, check: Callable[[PreparedData], None]) -> PreparedData:
-    steps, data = Steps(_say_data), load_prepared(source)
-    check(data)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        with replacing(folder / name) as temporary:
-            shutil.copyfile(source / name, temporary)
-    if data.facts != read_json(folder / FACTS):  # what an older version did not count
-        write_json(folder / FACTS, data.facts)
-    steps.done(f"taken over from {source}: {len(data.split.sequences.items):,} interactions")
-    return data
 
 
 def _say_data(line: str) -> None:

@@ -171,5 +171,5 @@ def test_a_measured_selection_needs_a_validation_value(lost: dict[str, float]) -
 @pytest.mark.parametrize("wrong", [{"latency_ms": 0.0}, {"latency_ms": math.nan}, {"latency_ms": math.inf},
                                    {"parameters": 0}, {"parameters": -3, "latency_ms": 1.0}])  # fmt: skip
 def test_limits_are_numbers_above_0(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"budget\.(latency_ms|parameters) must be a number above 0; got"):
+    with pytest.raises(InputError, match=r"(latency_ms|parameters) must (be|lie)"):
         BudgetOptions(**wrong)

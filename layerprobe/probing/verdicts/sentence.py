@@ -115,9 +115,11 @@ def _keep(answer: Answer) -> str:
 
 def _undecided(answer: Answer) -> str:
     comparisons, margin = answer.comparisons, wording.level(answer.options.margin)
+    beyond = any(row.not_worse for selection, row in comparisons.items() if selection != answer.full)
+    which = f"{noun(comparisons)}{' that the test reached' if beyond else ''}"
     text = (
-        f"Undecided: no smaller {noun(comparisons)} is shown to be within {margin} of the full model's "
-        f"{answer.options.label} of {wording.four_digits(comparisons[answer.full].value)}, and not all are shown to be "
+        f"Undecided: no smaller {which} is shown to be within {margin} of the full model's {answer.options.label} of "
+        f"{wording.four_digits(comparisons[answer.full].value)}, and not all are shown to be "
         f"worse ({_sure(answer)}). {_stopped(answer)}"
     )
     worse = [selection for selection, row in comparisons.items() if row.verdict == "worse"]

@@ -43,14 +43,7 @@ def data_section(study: StudyFiles) -> Section:
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
     return Section(
         title,
-        [
-            size,
-            table,
-            spread,
-            *_split(facts.get("split")),
-            *_repeats(facts),
-            *_audit(facts["audit"], [*facts["audit"]["notes"], *facts.get("notes", [])]),
-        ],
+        [size, table, spread, *_repeats(facts.get("repeats")), *_split(facts.get("split")), *_audit(facts["audit"])],
     )
 
 
@@ -61,6 +54,19 @@ def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
         f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
         "before it the validation target."
     )
+
+
+def _repeats(repeats: dict[str, Any] | None) -> list[str]:
+    """How many targets were met before; older folders did not count them."""
+    if repeats is None:
+        return []
+    text = (
+        f"{count(repeats['met_before'])} of {count(repeats['targets'])} test targets were met before by their user, "
+        f"{count(repeats['same_as_last'])} of them right before."
+    )
+    if repeats["identical"] is not None:
+        text += f" {count(repeats['identical'])} rows equal an earlier one in user, item and time."
+    return [text]
 
 
 def _split(split: dict[str, Any] | None) -> list[str]:
@@ -94,23 +100,6 @@ def _future(split: dict[str, Any]) -> list[str]:
     ]
 
 
-def _repeats(facts: dict[str, Any]) -> list[str]:
-    """Targets that were met before, and copied rows; folders of older versions stored no counts."""
-    found = facts.get("repeats")
-    if found is None:
-        return []
-    met, after, copies = found["met"], found["after_itself"], found["identical_rows"]
-    texts = [
-        f"{count(met)} of {count(found['targets'])} test targets ({percent(met / found['targets'])}) are items "
-        "that their user met before."
-    ]
-    if after:
-        texts.append(f"{count(after)} ({percent(after / found['targets'])}) are the item right before them.")
-    if copies:
-        texts.append(f"**{count(copies)} rows equal an earlier one in user, item and time.**")
-    return [" ".join(texts)]
-
-
 def _titles(facts: dict[str, Any]) -> str:
     titled = facts["items_with_title"]
     if titled is None:
@@ -118,7 +107,7 @@ def _titles(facts: dict[str, Any]) -> str:
     return f"{count(titled)} of {count(facts['counts']['items'])} items have a title."
 
 
-def _audit(audit: dict[str, Any], notes: list[str]) -> list[str]:
+def _audit(audit: dict[str, Any]) -> list[str]:
     """The verdict first, then the shares, then the notes."""
     verdict = (
         "**Warning: the rows seem to be in catalogue order, not in the order of time. The item id reveals the target.**"
@@ -128,7 +117,7 @@ def _audit(audit: dict[str, Any], notes: list[str]) -> list[str]:
     times = "" if audit["has_times"] else " The log has no times."
     lead = f"Order audit over {count(audit['n_pairs'])} pairs of neighbouring rows of one user. {verdict}{times}"
     rows = [[text, _share(audit[name])] for name, text in AUDIT_ROWS]
-    notes = [markdown.bullets(notes)] if notes else []
+    notes = [markdown.bullets(audit["notes"])] if audit["notes"] else []
     return [lead, markdown.table(["Share", "Value"], rows), *notes]
 
 

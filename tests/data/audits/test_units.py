@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layerprobe.cli.main import main
-from layerprobe.data.checks.units import require_one_unit
+from layerprobe.data.audits.raw import require_one_unit
 from layerprobe.errors import InputError
 
 FIRST = 1_600_000_000  # seconds since 1970, in 2020
@@ -28,17 +28,15 @@ def test_two_units_are_refused_with_ranges_and_counts(ticks: int, unit: str, n_s
     with pytest.raises(InputError) as caught:
         require_one_unit(mixed(n_second, ticks))
     text = str(caught.value)
-    assert f"{1000 - n_second} rows from {FIRST + n_second} to {FIRST + 999} (seconds since 1970)" in text
-    assert (
-        f"{n_second} rows from {FIRST * ticks} to {(FIRST + n_second - 1) * ticks} ({unit}seconds since 1970)" in text
-    )
+    assert f"{1000 - n_second} rows look like seconds ({FIRST + n_second} to {FIRST + 999})" in text
+    assert f"{n_second} rows look like {unit}seconds ({FIRST * ticks} to {(FIRST + n_second - 1) * ticks})" in text
     assert len(text) <= 300
 
 
 @pytest.mark.parametrize("n_second", [1, 10])
 def test_at_most_one_per_cent_of_a_second_unit_is_a_note(n_second: int) -> None:
     (note,) = require_one_unit(mixed(n_second, 1000))
-    assert f"{n_second} rows from {FIRST * 1000}" in note
+    assert f"{n_second} rows look like milliseconds ({FIRST * 1000}" in note
 
 
 @pytest.mark.parametrize(
@@ -74,5 +72,8 @@ def test_prepare_refuses_a_log_whose_older_half_is_in_milliseconds(
     (tmp_path / "log.csv").write_text("user,item,timestamp\n" + "".join(rows))
     command = ["prepare", "--source", "table", "--path", str(tmp_path / "log.csv"), "--out", str(tmp_path / "data")]
     assert main(command) == 2
-    assert "found 400 rows from 1600000600 to 1600001140 (seconds since 1970) and 400 rows" in capsys.readouterr().err
+    assert (
+        "400 rows look like seconds (1600000600 to 1600001140), 400 rows look like milliseconds"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "data").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerprobe.data.checks.repeats import MOST_MET, repeat_lines, require_new_targets, run_note
+from layerprobe.data.audits.repeats import MOST_MET, Repeats, repeats_of
 from layerprobe.data.interactions import from_columns
 from layerprobe.data.log import prepare
 from layerprobe.data.order import OrderOptions
@@ -17,6 +17,7 @@ from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.times.options import SplitOptions
 from layerprobe.errors import InputError
 from layerprobe.store.layout import FACTS
+from layerprobe.store.run_folder import DONE
 
 FIRST = 1_600_000_000  # a second in 2020
 BY_TIME = SplitOptions("global-time", FIRST + 6, FIRST + 4, target="all")
@@ -41,9 +42,10 @@ def counted_by_hand(data: PreparedData, times: list[int] | None) -> dict[str, in
     rows = None if times is None else list(zip(users, items, times, strict=True))
     return {
         "targets": len(targets),
-        "met": sum(target in history for target, history in zip(targets, histories, strict=True)),
-        "after_itself": sum(target == history[-1] for target, history in zip(targets, histories, strict=True)),
-        "identical_rows": None if rows is None else len(rows) - len(set(rows)),
+        "met_before": sum(target in history for target, history in zip(targets, histories, strict=True)),
+        "same_as_last": sum(target == history[-1] for target, history in zip(targets, histories, strict=True)),
+        "rows": len(items),
+        "identical": None if rows is None else len(rows) - len(set(rows)),
     }
 
 
@@ -67,48 +69,40 @@ def test_counts_equal_a_count_by_hand(order: OrderOptions, split: SplitOptions) 
 def test_without_times_no_row_is_called_a_copy() -> None:
     data = prepare(random_log(0, with_times=False), order=OrderOptions(by="file"))
     assert data.facts["repeats"] == counted_by_hand(data, None)
-    assert not any("equal an earlier one" in line for line in repeat_lines(data.facts["repeats"]))
+    assert not any("equal an earlier row" in note for note in data.facts["audit"]["notes"])
 
 
-def test_a_log_without_repeats_has_one_line_and_no_note() -> None:
+def test_a_log_without_repeats_has_no_note() -> None:
     log = from_columns(np.array(list("aaabbb")), np.array(list("123321")), np.arange(6))
-    repeats = prepare(RawLog(log, None, ordered=True)).facts["repeats"]
-    assert repeat_lines(repeats) == ["repeats: 0 of 2 test targets (0.0 %) met before"]
-    assert run_note(repeats) == []
-
-
-def test_every_row_twice_makes_every_target_the_item_before() -> None:
-    user, item = np.repeat(np.arange(10), 5), np.tile(np.arange(5), 10)
-    twice = np.repeat(np.arange(50), 2)
-    data = prepare(RawLog(from_columns(user[twice], item[twice], np.arange(50)[twice]), None, ordered=True))
-    assert data.facts["repeats"] == {"targets": 10, "met": 10, "after_itself": 10, "identical_rows": 100 - 50}
-    assert repeat_lines(data.facts["repeats"]) == [
-        "repeats: 10 of 10 test targets (100.0 %) met before",
-        "note: 50 rows equal an earlier one in user, item and time; preprocess.drop_identical drops such rows",
-        "note: 10 test targets (100.0 %) are the item right before them",
-    ]
+    repeats = repeats_of(prepare(RawLog(log, None, ordered=True)).facts)
+    assert repeats == Repeats(targets=2, met_before=0, same_as_last=0, rows=6, identical=0)
+    assert repeats.notes() == []
 
 
 def test_an_older_folder_is_counted_on_reading(tmp_path: Path) -> None:
     data = prepare(random_log(1), out=tmp_path / "data")
     facts = tmp_path / "data" / FACTS
     stored = json.loads(facts.read_text())
+    notes = repeats_of(stored).notes()
+    assert len(notes) == 4
     del stored["repeats"]
+    stored["audit"]["notes"] = [note for note in stored["audit"]["notes"] if note not in notes]
     facts.write_text(json.dumps(stored))
+    (tmp_path / "data" / DONE).unlink()  # older versions wrote no hashes
     assert load_prepared(tmp_path / "data").facts == data.facts
 
 
 @pytest.mark.parametrize(("met", "refused"), [(0, False), (10, False), (11, True), (1000, True)])
 def test_more_than_one_per_cent_is_refused_with_both_remedies(met: int, refused: bool) -> None:
     assert MOST_MET == 10 / 1000
-    repeats = {"targets": 1000, "met": met, "after_itself": 0, "identical_rows": 0}
-    assert bool(run_note(repeats)) == refused
+    repeats = Repeats(targets=1000, met_before=met, same_as_last=0, rows=5000, identical=0)
+    assert any("refuses this log" in note for note in repeats.notes()) == refused
     if not refused:
-        require_new_targets(repeats, "--data.preprocess.drop_repeats true")
+        repeats.require_few_met()
         return
     with pytest.raises(InputError) as caught:
-        require_new_targets(repeats, "--data.preprocess.drop_repeats true")
+        repeats.require_few_met()
     text = str(caught.value)
-    assert "--evaluation.remove_history false" in text
-    assert "--data.preprocess.drop_repeats true" in text
+    assert "evaluation.remove_history to false" in text
+    assert "data.preprocess.drop_repeats true" in text
     assert len(text) <= 300

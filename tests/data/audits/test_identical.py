@@ -51,7 +51,7 @@ def test_a_log_with_every_row_twice_becomes_the_log_itself(seed: int) -> None:
     found = prepare(twice, preprocess=PreprocessOptions(drop_identical=True))
     np.testing.assert_array_equal(found.split.sequences.items, expected.split.sequences.items)
     assert found.facts["repeats"] == expected.facts["repeats"]
-    assert prepare(twice).facts["repeats"]["identical_rows"] == 240
+    assert prepare(twice).facts["repeats"]["identical"] == 240
 
 
 def test_copies_are_gone_before_a_core_is_counted() -> None:
@@ -63,7 +63,7 @@ def test_copies_are_gone_before_a_core_is_counted() -> None:
 
 def test_it_needs_times_and_is_refused_beside_drop_repeats() -> None:
     without = Interactions(*(np.zeros(3, dtype=np.int64),) * 2, None, None, np.array(["u"]), np.array(["i"]))
-    with pytest.raises(InputError, match="drop_identical compares times, and the log has none: use drop_repeats"):
+    with pytest.raises(InputError, match="drop_identical compares times, and the log has none"):
         preprocess(without, PreprocessOptions(drop_identical=True))
     with pytest.raises(InputError, match="drop_identical has no effect beside drop_repeats"):
         PreprocessOptions(drop_identical=True, drop_repeats=True)
