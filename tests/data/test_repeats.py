@@ -50,8 +50,9 @@ def raw_log(log: pd.DataFrame) -> RawLog:
     return RawLog(from_columns(log["user"], log["item"], times), None, ordered=times is None)
 
 
-def repeats_in(log: pd.DataFrame, **options: bool) -> Repeats:
-    return Repeats(**prepare(raw_log(log), PreprocessOptions(**options)).facts["repeats"])
+def repeats_in(log: pd.DataFrame, drop_repeats: bool = False, drop_identical: bool = False) -> Repeats:
+    options = PreprocessOptions(drop_repeats=drop_repeats, drop_identical=drop_identical)
+    return Repeats(**prepare(raw_log(log), options).facts["repeats"])
 
 
 def test_targets_that_were_met_before_are_counted() -> None:
@@ -148,7 +149,7 @@ def test_a_user_with_much_of_the_log_is_noted() -> None:
     log = replayed(300, share=0.0)
     log.loc[:799, "user"] = "guest"  # 40 users' rows
     notes = prepare(raw_log(log)).facts["audit"]["notes"]
-    assert any(note.startswith("user 'guest' has 13.3 % of all rows, 800: ") for note in notes)
+    assert any(note.startswith("one user has 13.3 % of all rows, 800: ") for note in notes)
     assert not any("of all rows" in note for note in prepare(raw_log(replayed(30))).facts["audit"]["notes"])
 
 
