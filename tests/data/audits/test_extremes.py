@@ -35,7 +35,7 @@ def test_a_catalogue_of_one_item_is_refused_in_one_line(tmp_path: Path, capsys: 
     study = write_study(tmp_path, data={"source": "table"}, evaluation={"sampled": None, "remove_history": False})
     command = ["run", str(study), "--path", str(tmp_path / "log.csv"), "--out", str(tmp_path / "run")]
     assert main(command) == 2
-    assert "got 10 in evaluation.ks and 1 items" in capsys.readouterr().err.splitlines()[-1]
+    assert "in evaluation.ks and 1 items: a study needs more than 10" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run" / "items").exists()
 
 
