@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerprobe.data.audit import OrderAudit
+from layerprobe.data.audits.log import audit_lines
+from layerprobe.data.audits.repeats import Repeats
 from layerprobe.data.preprocess import StepCount
 from layerprobe.data.times.facts import split_lines
 from layerprobe.errors import InputError
@@ -77,9 +78,14 @@ def data_keys_help() -> str:
 
 
 def fact_lines(facts: dict) -> list[str]:
-    """Returns the counts after every step the audit of the order and what the split sees, as lines."""
-    lines = [StepCount(**step).line() for step in facts["steps"]]
-    return [*lines, f"order: {facts['order']}", *OrderAudit(**facts["audit"]).lines(), *split_lines(facts.get("split"))]
+    """Returns the counts after every step, the audit of the log and what the split sees, as lines."""
+    return [
+        *(StepCount(**step).line() for step in facts["steps"]),
+        f"order: {facts['order']}",
+        *audit_lines(facts),
+        *Repeats(**facts["repeats"]).note_of_run(),
+        *split_lines(facts.get("split")),
+    ]
 
 
 def datasets_command(_known: argparse.Namespace, _rest: list[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pyarrow.parquet as parquet
 
 from layerprobe import columns
 from layerprobe.arguments import as_path, checked
-from layerprobe.data.audit import audit_order
+from layerprobe.data.audits.log import audit_facts, check_raw_log
+from layerprobe.data.audits.repeats import count_repeats
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.order import OrderOptions, order_rule, sort_rows
@@ -72,7 +74,7 @@ class PreparedData:
         split: the sequences and how they are parted.
         catalogue: ids and titles of the items.
         facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles,
-            audit, split.
+            audit, repeats, split.
     """
 
     split: Split
@@ -80,7 +82,13 @@ class PreparedData:
     facts: dict[str, Any]
 
 
-def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+Check = Callable[[PreparedData], object]
+"""Raises `InputError` where data do not serve what they are prepared for."""
+
+
+def prepare(
+    options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
+) -> PreparedData:
     """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
 
     Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
@@ -89,6 +97,7 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         options: everything that decides what is written.
         folder: where it is written.
         progress: gets one line per step, with counts and seconds.
+        check: called with the data before anything is written.
 
     Raises:
         InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
@@ -99,10 +108,12 @@ def prepare(options: DataOptions, folder: Path, progress: Progress = silent) -> 
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")
-    return prepare_log(raw, options, folder, progress)
+    return prepare_log(raw, options, folder, progress, check)
 
 
-def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent) -> PreparedData:
+def prepare_log(
+    raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
+) -> PreparedData:
     """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
     Raises:
@@ -111,6 +122,8 @@ def prepare_log(raw: RawLog, options: DataOptions, folder: Path, progress: Progr
     """
     steps = Steps(progress)
     data, log = prepared_log(raw, options, steps)
+    if check is not None:
+        check(data)
     _write(data, log, options, folder)
     steps.done(f"written: {len(FILES)} files")
     return data
@@ -125,6 +138,8 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
+    times_decide = options.order.by == "time" or options.split.kind == GLOBAL_TIME
+    notes = check_raw_log(raw.interactions, options.preprocess, times_decide)
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -140,7 +155,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     if cut.cuts is not None:
         require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
-    facts = _facts(options, log, counts, split, catalogue)
+    facts = _facts(options, counts, split, catalogue) | audit_facts(log, split, catalogue, notes)
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
@@ -158,15 +173,18 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
     sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
-    times = shared_clock(load_times(folder, sequences), sequences.offsets)
-    split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
+    times = load_times(folder, sequences)
+    split = Split(sequences, times=shared_clock(times, sequences.offsets), cuts=_stored_cuts(folder / SPLIT, stored))
     expected, actual = stored["sha256"], split_hash(split)
     if actual != expected:
         raise InputError(
             f"{folder / SEQUENCES} must have the hash {expected[:12]} that {SPLIT} names; it has {actual[:12]}: "
             "the files come from different runs or were changed; prepare the folder again"
         )
-    return PreparedData(split, load_catalogue(folder / ITEMS), read_json(folder / FACTS))
+    facts = read_json(folder / FACTS)
+    if "repeats" not in facts:  # older versions did not count them
+        facts["repeats"] = count_repeats(split, times).to_dict()
+    return PreparedData(split, load_catalogue(folder / ITEMS), facts)
 
 
 def load_times(folder: Path, sequences: Sequences) -> np.ndarray | None:
@@ -261,10 +279,8 @@ def _sequences(log: Interactions, catalogue: Catalogue) -> Sequences:
     return Sequences(index[log.item].astype(np.int64), offsets.astype(np.int64), catalogue.n_items)
 
 
-def _facts(
-    options: DataOptions, log: Interactions, steps: list[StepCount], split: Split, catalogue: Catalogue
-) -> dict[str, Any]:
-    lengths = split.sequences.lengths
+def _facts(options: DataOptions, steps: Sequence[StepCount], split: Split, catalogue: Catalogue) -> dict[str, Any]:
+    lengths, n_rows = split.sequences.lengths, len(split.sequences.items)
     n_users, n_items = split.sequences.n_users, catalogue.n_items
     return {
         "source": options.source,
@@ -273,9 +289,9 @@ def _facts(
         "counts": {
             "users": n_users,
             "items": n_items,
-            "interactions": len(log),
+            "interactions": n_rows,
             "evaluated_users": len(split.evaluated),
-            "density": len(log) / (n_users * n_items),
+            "density": n_rows / (n_users * n_items),
         },
         "lengths": {
             "min": int(lengths.min()),
@@ -284,7 +300,6 @@ def _facts(
             "max": int(lengths.max()),
         },
         "items_with_title": None if catalogue.titles is None else int(np.count_nonzero(catalogue.titles != "")),
-        "audit": audit_order(log, None if split.cuts is None else split.queries("test").ends).to_dict(),
     }
 
 

@@ -3,7 +3,7 @@
 Takes rows that are already in sequence order (`order.sort_rows`), since which of two repeats is the first depends on
 it; every step keeps the order. The steps, in this order:
 
-1. rating threshold;
+1. rows of null ids; rows that equal an earlier one in user, item and time; rating threshold;
 2. for `none` and `k-core`: repeats of an item within a user (first kept); then
    `k-core`: users and items with too few rows, again and again until none is left, so the result is a true core;
 3. for `one-pass` (SLMRec's notebook): users and items with too few rows, each counted once on the same rows; users
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from layerprobe.arguments import checked
+from layerprobe.data.audits.ids import null_rows
+from layerprobe.data.audits.repeats import identical_rows, repeated_rows
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 
@@ -43,6 +44,10 @@ class PreprocessOptions:
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
+    drop_identical: bool = False
+    """True keeps only the first of rows that are equal in user, item and time."""
+    null_ids: Literal["refuse", "keep", "drop"] = "refuse"
+    """Users and items called NA, null, None or the like: `keep` takes them as ids, `drop` leaves out their rows."""
 
     def __post_init__(self) -> None:
         if min(self.min_user, self.min_item) < 1:
@@ -82,10 +87,13 @@ def preprocess(
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
 
     Raises:
-        InputError: `min_rating` is set and the log has no ratings, or a step leaves no row; the message names the step.
+        InputError: `min_rating` is set and the log has no ratings, `drop_identical` and it has no times, or a step
+            leaves no row; the message names the step.
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
+    if options.drop_identical and log.timestamp is None:
+        raise InputError("drop_identical needs times, and the log has none; drop_repeats needs none")
     rows = np.arange(len(log))
     counts = [_count("read", log, rows)]
     for step, keeps in _steps(options):
@@ -125,11 +133,15 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
     return mask
 
 
-Step = Literal["rating", "users", "users-and-items", "repeats", "core"]
+Step = Literal["null-ids", "identical", "rating", "users", "users-and-items", "repeats", "core"]
 
 
 def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
     """Yields the printed name and the kind of every step, in order."""
+    if options.null_ids == "drop":
+        yield "rows of null ids dropped", "null-ids"
+    if options.drop_identical:
+        yield "identical rows dropped, first kept", "identical"
     if options.min_rating is not None:
         yield f"rating >= {options.min_rating:g}", "rating"
     bounds = f"users >= {options.min_user}, items >= {options.min_item}"
@@ -146,6 +158,11 @@ def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
 
 def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOptions) -> np.ndarray:
     user, item = log.user[rows], log.item[rows]
+    if step == "null-ids":
+        return ~null_rows(log)[rows]
+    if step == "identical":
+        assert log.timestamp is not None
+        return ~identical_rows(user, item, log.timestamp[rows])
     if step == "rating":
         assert log.rating is not None
         assert options.min_rating is not None
@@ -155,8 +172,7 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
     if step == "repeats":
-        # One number per (user, item), so that repeats are found in a single column.
-        return ~pd.Series(user * len(log.item_ids) + item).duplicated().to_numpy()
+        return ~repeated_rows(user, item)
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from layerprobe import processes
 from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline.dry_run.plan import require_room
+from layerprobe.stages.data import require_fit
 from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
 from layerprobe.study.checks import check_similarity, check_steps, check_study
@@ -88,5 +89,6 @@ def _after_data(study: Study) -> None:
     processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has
     if not processes.agreed(lambda: is_recorded(study)):
+        processes.on_main(lambda: require_fit(study.spec, study.data))  # the data may be older than these options
         processes.on_main(lambda: record(study))
     processes.on_main(lambda: write_plan(study))  # before a model is trained, so that nothing is chosen by its result

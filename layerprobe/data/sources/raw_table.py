@@ -129,7 +129,8 @@ def to_interactions(table: RawTable, names: LogColumns) -> Interactions:
     rating = None if names.rating is None else table.numbers(names.rating)
     user, user_ids = table.codes(names.user)
     item, item_ids = table.codes(names.item)
-    return Interactions(user, item, timestamp, rating, user_ids, item_ids)
+    place = lambda row: f"{table.path} {table.place(row)}"  # noqa: E731 - bound to this table
+    return Interactions(user, item, timestamp, rating, user_ids, item_ids, place)
 
 
 def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], delimiter: str | None = None) -> None:

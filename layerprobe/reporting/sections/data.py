@@ -41,7 +41,10 @@ def data_section(study: StudyFiles) -> Section:
         f"maximum {count(lengths['max'])}. {_titles(facts)}"
     )
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
-    return Section(title, [size, table, spread, *_split(facts.get("split")), *_audit(facts["audit"])])
+    return Section(
+        title,
+        [size, table, spread, *_split(facts.get("split")), *_repeats(facts.get("repeats")), *_audit(facts["audit"])],
+    )
 
 
 def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
@@ -72,6 +75,24 @@ def _split(split: dict[str, Any] | None) -> list[str]:
         f"{count(cold['items'])} items with {count(cold['interactions'])} interactions first occur later than the "
         f"training part; {done}.",
     ]
+
+
+def _repeats(repeats: dict[str, Any] | None) -> list[str]:
+    """Targets that were met before and rows that say the same twice; older folders stored no counts of them."""
+    if repeats is None:
+        return []
+    rows = [
+        [name, count(repeats["targets"][part]), *(_with_share(repeats, kind, part) for kind in ("met", "same"))]
+        for part, name in (("valid", "validation"), ("test", "test"))
+    ]
+    identical = repeats["identical"]
+    twice = [f"**{count(identical)} rows equal an earlier one in user, item and time.**"] if identical else []
+    return [*twice, markdown.table(["Part", "Targets", "Met before by their user", "Equal to the item before"], rows)]
+
+
+def _with_share(repeats: dict[str, Any], kind: str, part: str) -> str:
+    counted, whole = repeats[kind][part], repeats["targets"][part]
+    return f"{count(counted)} ({percent(counted / max(1, whole))})"
 
 
 def _future(split: dict[str, Any]) -> list[str]:
