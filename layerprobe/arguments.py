@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from errno import EACCES
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from layerprobe.errors import InputError
+from layerprobe.ranges import PATH, limit_problem, parted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +21,9 @@ Options = TypeVar("Options", bound=type)
 
 
 def checked(options: Options) -> Options:
-    """Makes an options class refuse a field of a wrong type when it is made; goes below `@dataclass`.
+    """Makes an options class refuse a field of a wrong type or outside its range; goes below `@dataclass`.
 
-    YAML and flags are checked by their parser, which knows the types as well; this is for Python.
+    YAML and flags are checked by the same rules before, by their keys; this is for Python.
 
     Raises:
         InputError: on construction; the message names class and field.
@@ -37,21 +40,43 @@ def checked(options: Options) -> Options:
 
 
 def _check_fields(options: Any) -> None:
-    hints = get_type_hints(type(options))
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if not _fits(value, hints[field.name]):
-            name = f"{type(options).__name__}.{field.name}"
-            raise InputError(f"{name} must be {_named(hints[field.name])}; got {_shown(value)}")
+    for name, hint in hints_of(type(options)).items():
+        require_key(f"{type(options).__name__}.{name}", getattr(options, name), hint)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+@cache
+def hints_of(options: type) -> dict[str, Any]:
+    """Returns the type of every field of an options class, with its declared limit."""
+    return get_type_hints(options, include_extras=True)
+
+
+def value_problem(value: Any, hint: Any) -> str | None:
+    """Returns what is wrong with a field's value, such as `must be at least 1; got 0`; None where nothing is.
+
+    Args:
+        value: what came.
+        hint: the field's type, with its limit (`layerprobe.ranges`) where it declares one.
+    """
+    bare, limit = parted(hint)
+    if not fits(value, bare):
+        entries = value if isinstance(value, (list, tuple)) and get_origin(bare) in (list, tuple) else ()
+        wrong = next((entry for entry in entries if not fits(entry, get_args(bare)[0])), None)
+        got = shown(value) if wrong is None else f"{shown(wrong)} in it"
+        return f"must be {_named(bare)}; got {got}"
+    found = limit_problem(value, limit)
+    if found is None:
+        return None
+    other = ", or null" if NoneType in get_args(bare) else ""
+    return f"{found[0]}{other}; got {shown(found[1])}"
+
+
+def fits(value: Any, hint: Any) -> bool:
     """Tells whether a value is of an annotated type; a whole number is a float, as in YAML, and True is no number."""
     if hint is Any:
         return True
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(fits(value, one) for one in inner)
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
     if origin in (list, tuple):
@@ -59,8 +84,8 @@ def _fits(value: Any, hint: Any) -> bool:
             return False
         is_fixed = origin is tuple and inner[-1] is not Ellipsis
         if is_fixed:
-            return len(value) == len(inner) and all(map(_fits, value, inner))
-        return all(_fits(one, inner[0]) for one in value)
+            return len(value) == len(inner) and all(map(fits, value, inner))
+        return all(fits(one, inner[0]) for one in value)
     if origin is dict:
         return isinstance(value, dict)
     if hint is float:
@@ -83,6 +108,17 @@ def _named(hint: Any) -> str:
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
+def require_key(name: str, value: Any, hint: Any) -> None:
+    """Makes sure that an argument is of an annotated type and within its limit.
+
+    Raises:
+        InputError: it is not.
+    """
+    problem = value_problem(value, hint)
+    if problem is not None:
+        raise InputError(f"{name} {problem}")
+
+
 def require_kind(name: str, value: Any, *kinds: type, instead: str = "") -> None:
     """Makes sure that an argument is of one of these types.
 
@@ -97,7 +133,7 @@ def require_kind(name: str, value: Any, *kinds: type, instead: str = "") -> None
     """
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"{name} must be {wanted}; got {_shown(value)}" + (f": {instead}" if instead else ""))
+        raise InputError(f"{name} must be {wanted}; got {shown(value)}" + (f": {instead}" if instead else ""))
 
 
 def as_path(name: str, value: Any) -> Path:
@@ -107,8 +143,12 @@ def as_path(name: str, value: Any) -> Path:
         InputError: it is neither.
     """
     if not isinstance(value, (str, os.PathLike)):
-        raise InputError(f"{name} must be a path, as text or pathlib.Path; got {_shown(value)}")
-    return Path(value)
+        raise InputError(f"{name} must be a path, as text or pathlib.Path; got {shown(value)}")
+    text = os.fsdecode(value)
+    problem = PATH.problem(text)
+    if problem is not None:
+        raise InputError(f"{name} {problem}; got {shown(text)}")
+    return Path(text)
 
 
 def as_folder(name: str, value: Any) -> Path:
@@ -133,7 +173,7 @@ def require_columns(name: str, table: Any, columns: Iterable[str]) -> pd.DataFra
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"{name} must be a pandas DataFrame; got {_shown(table)}")
+        raise InputError(f"{name} must be a pandas DataFrame; got {shown(table)}")
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{name} must have the columns {', '.join(columns)}; missing: {', '.join(missing)}")
@@ -147,7 +187,7 @@ def require_mapping(name: str, value: Any, of: str) -> None:
         InputError: it is none, or holds nothing.
     """
     if not isinstance(value, Mapping) or not value:
-        raise InputError(f"{name} must be a mapping of {of}, at least one; got {_shown(value)}")
+        raise InputError(f"{name} must be a mapping of {of}, at least one; got {shown(value)}")
 
 
 def require_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -168,7 +208,7 @@ def require_whole(name: str, value: Any, least: int) -> None:
         InputError: it is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}; got {_shown(value)}")
+        raise InputError(f"{name} must be a whole number of at least {least}; got {shown(value)}")
 
 
 def require_cutoffs(ks: Any) -> list[int]:
@@ -178,7 +218,7 @@ def require_cutoffs(ks: Any) -> list[int]:
         InputError: they are no list of whole numbers of at least 1, or there is none.
     """
     if not isinstance(ks, (list, tuple)) or not ks:
-        raise InputError(f"ks must be a list of cut-offs, at least one; got {_shown(ks)}")
+        raise InputError(f"ks must be a list of cut-offs, at least one; got {shown(ks)}")
     for k in ks:
         require_whole("ks", k, 1)
     return list(ks)
@@ -191,7 +231,7 @@ def require_parts(parts: Any, known: Iterable[str]) -> None:
         InputError: it is none, or names something else.
     """
     if isinstance(parts, str) or not isinstance(parts, (list, tuple)) or not parts:
-        raise InputError(f"parts must be a list of {' and '.join(known)}; got {_shown(parts)}")
+        raise InputError(f"parts must be a list of {' and '.join(known)}; got {shown(parts)}")
     for part in parts:
         require_choice("parts", part, known)
 
@@ -200,18 +240,33 @@ def writable_folder(name: str, value: Any) -> Path:
     """Returns a string or path as the path of a folder that is there or can be made.
 
     Raises:
-        InputError: it is no path, or a file.
+        InputError: it is no path, lies at or below a file or at a link to nothing, or may not be written.
     """
     path = as_path(name, value)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{name} must be a folder; {path} is a file")
+    try:
+        place = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+        if not place.exists():
+            raise InputError(f"{name} must be a folder; {place} is a link to {os.readlink(place)}, which is not there")
+        if not place.is_dir():
+            within = "" if place == path else f", so {path} cannot lie below it"
+            raise InputError(f"{name} must be a folder; {place} is a file{within}")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        if place != path:  # rights do not tell everything: nothing can be made in /proc
+            os.rmdir(tempfile.mkdtemp(dir=place, prefix=".", suffix=".tmp"))
+    except OSError as error:
+        raise InputError(f"{name} must be a folder that can be written; {path}: {error.strerror}") from error
     return path
 
 
-def _shown(value: Any) -> str:
-    """Returns a value where it is short, else its type."""
+def shown(value: Any) -> str:
+    """Returns a value where it is short, else its kind; control characters are escaped."""
+    if isinstance(value, int) and abs(value) >= 10**50:
+        return "a number of more than 50 digits"
     if value is None or (isinstance(value, (str, int, float)) and len(repr(value)) < 60):
         return repr(value)
+    if isinstance(value, str):
+        return f"a text of {len(value):,} letters"
     if isinstance(value, Mapping) and not value:
         return "an empty mapping"
     return f"a {type(value).__name__}"

@@ -3,6 +3,20 @@
 A message is one line: the rule, what was expected, what came, what to do.
 """
 
+MOST_LETTERS = 300
+
+
+def one_line(message: object, most: int = MOST_LETTERS) -> str:
+    r"""Returns a message as one line to print: control characters escaped, and the middle left out where it is long.
+
+    >>> one_line("a\x1b[2J\nb")
+    'a\\x1b[2J b'
+    """
+    line = " ".join(str(message).split())
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    # The end stays: it says what to do.
+    return line if len(line) <= most else f"{line[: most - 120]} ... {line[-115:]}"
+
 
 class LayerprobeError(Exception):
     """Base of every error the project raises on purpose; the CLI prints it as one line and exits with 1."""

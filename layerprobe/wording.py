@@ -35,12 +35,13 @@ def four_digits(value: float | None) -> str:
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """Returns a difference with its sign; a negative zero is written as zero.
+    """Returns a difference with its sign; what rounds to zero has none.
 
     >>> signed(0.01), signed(-0.00001)
-    ('+0.0100', '+0.0000')
+    ('+0.0100', '0.0000')
     """
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0.0:.{digits}f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -56,7 +57,7 @@ def signed_percent(share: float) -> str:
     """Returns a share in per cent with one digit and its sign.
 
     >>> signed_percent(0.0123), signed_percent(-0.00001)
-    ('+1.2 %', '+0.0 %')
+    ('+1.2 %', '0.0 %')
     """
     return f"{signed(100 * share, 1)} %"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import ARCHITECTURES
 from layerprobe.errors import InputError
+from layerprobe.ranges import DROPOUT, PATH, SEED, SET_TEXT, SHARE, Range
 
 OF_CHECKPOINT = {
     "checkpoint", "revision", "init", "keep", "attention_dropout", "hidden_dropout", "dtype", "attention",
@@ -22,37 +23,37 @@ UNUSED_BEFORE = {"init_seed": (0,)}
 class BackboneOptions:
     """Which backbone, and how much of it is the teacher."""
 
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, PATH] = None
     """Local folder or hub id of a checkpoint; null builds the shape below with random weights."""
-    revision: str | None = None
+    revision: Annotated[str | None, SET_TEXT] = None
     """Branch, tag or commit of a hub checkpoint; null takes its main branch."""
     init: Literal["pretrained", "random"] = "pretrained"
     """Weights of a checkpoint: its own, or seeded random ones in its shape (the control that shows what pretraining
     adds). A backbone built from a shape is random anyway."""
-    keep: str | None = None
+    keep: Annotated[str | None, SET_TEXT] = None
     """Selection applied before anything else, such as `first:8`: the full-depth teacher is what it keeps."""
-    family: str = "llama"
+    family: Annotated[str, SET_TEXT] = "llama"
     """Family of a backbone built from the shape below."""
-    layers: int = 4
+    layers: Annotated[int, Range(1, 1000)] = 4
     """Layers of a backbone built from a shape."""
-    hidden_size: int = 64
+    hidden_size: Annotated[int, Range(1, 2**18)] = 64
     """Width."""
-    intermediate_size: int = 172
+    intermediate_size: Annotated[int, Range(1, 2**20)] = 172
     """Width inside the MLP."""
-    heads: int = 4
+    heads: Annotated[int, Range(1, 2**14)] = 4
     """Attention heads."""
-    rope_theta: float = 10000.0
+    rope_theta: Annotated[float, Range(1, 10**12)] = 10000.0
     """Base of the rotary positions; for families whose layers share one."""
-    max_positions: int = 2048
+    max_positions: Annotated[int, Range(1, 2**24)] = 2048
     """Longest input in positions, prompt included."""
-    init_seed: int | None = None
+    init_seed: Annotated[int | None, SEED] = None
     """Seed of random initial weights. Null draws them with the training seed, so that seeds differ in them, too; a
     number gives every training the same ones."""
-    init_std: float = 0.02
+    init_std: Annotated[float, SHARE] = 0.02
     """Standard deviation of random weights; a checkpoint's shape has its own."""
-    attention_dropout: float = 0.0
+    attention_dropout: Annotated[float, DROPOUT] = 0.0
     """Dropout on attention weights, in [0, 1); a checkpoint's own is not used."""
-    hidden_dropout: float = 0.0
+    hidden_dropout: Annotated[float, DROPOUT] = 0.0
     """Dropout inside and before the layers where the family has any, in [0, 1); a checkpoint's own is not used."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """How frozen weights are held; tuning.method full takes float32 alone (a GPU computes in bfloat16 anyway)."""
@@ -75,31 +76,16 @@ class BackboneOptions:
     def __post_init__(self) -> None:
         if self.family not in ARCHITECTURES:
             raise InputError(f"backbone.family must be one of {', '.join(ARCHITECTURES)}; got {self.family!r}")
-        for name in ("layers", "hidden_size", "intermediate_size", "heads", "max_positions"):
-            if getattr(self, name) < 1:
-                raise InputError(f"backbone.{name} must be at least 1; got {getattr(self, name)}")
         # Even: rotary positions turn the dimensions of a head in pairs.
         if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
             raise InputError(
                 f"backbone.hidden_size must be an even multiple of heads; got {self.hidden_size} and {self.heads} heads"
             )
-        self._check_numbers()
         if self.attention == "flash_attention_2" and self.dtype == "float32" and self.quantize is None:
             raise InputError(
                 "backbone.attention flash_attention_2 works in half precision: set backbone.dtype bfloat16"
             )
         self._refuse_unused()
-
-    def _check_numbers(self) -> None:
-        if self.rope_theta <= 0:
-            raise InputError(f"backbone.rope_theta must be above 0; got {self.rope_theta}")
-        if self.init_seed is not None and self.init_seed < 0:
-            raise InputError(f"backbone.init_seed must not be negative; got {self.init_seed}")
-        if not 0 < self.init_std < 1:
-            raise InputError(f"backbone.init_std must lie in (0, 1); got {self.init_std}")
-        for name in ("attention_dropout", "hidden_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"backbone.{name} must lie in [0, 1); got {getattr(self, name)}")
 
     def _refuse_unused(self) -> None:
         """A checkpoint has its own shape, and only a checkpoint has a revision, stored weights or bits."""

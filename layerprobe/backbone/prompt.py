@@ -6,7 +6,7 @@ The paper's text is the default of a text prompt. No special tokens are added, a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,6 +15,7 @@ from layerprobe.arguments import checked
 from layerprobe.backbone.checkpoint import Checkpoint
 from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range, Text
 
 PAPER_PREFIX = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -22,6 +23,8 @@ PAPER_PREFIX = (
     "Given the user\u2019s purchase history, predict next possible item to be purchased.\n\n### Input:\n"
 )
 PAPER_SUFFIX = "\n### Response:\n"
+MOST_PROMPT = 100_000
+"""Letters of a prompt: more than any context holds."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
@@ -33,12 +36,12 @@ class PromptOptions:
     kind: Literal["none", "text", "learned"] = "none"
     """`none`: the items only. `text`: the text below, by the checkpoint's tokenizer. `learned`: trained vectors before
     the items."""
-    prefix: str = "paper"
+    prefix: Annotated[str, Text(most=MOST_PROMPT)] = "paper"
     """Text before the items; `paper` stands for the paper's instruction, empty text for none."""
-    suffix: str = "paper"
+    suffix: Annotated[str, Text(most=MOST_PROMPT)] = "paper"
     """Text after the items; `paper` stands for the paper's response header, empty text for none. Needs supervision
     `last`."""
-    vectors: int = 16
+    vectors: Annotated[int, Range(1, 100_000)] = 16
     """Number of learned vectors."""
     shared: bool = True
     """Compute the prefix once per step for all users; false repeats it for each user: the same numbers, slower."""
@@ -51,8 +54,6 @@ class PromptOptions:
                 raise InputError(f"prompt.{entry.name} needs prompt.kind {needed}; the kind is {self.kind}")
         if self.kind == "text" and not self.prefix and not self.suffix:
             raise InputError("prompt.kind text needs prompt.prefix or prompt.suffix; both are empty: use kind none")
-        if self.vectors < 1:
-            raise InputError(f"prompt.vectors must be at least 1; got {self.vectors}")
 
     @property
     def has_suffix(self) -> bool:

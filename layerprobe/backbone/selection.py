@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from layerprobe import html
-from layerprobe.arguments import require_kind, require_whole
+from layerprobe.arguments import require_key, require_kind, require_whole
 from layerprobe.errors import InputError
 from layerprobe.wording import layers as layer_runs
 
@@ -103,6 +103,7 @@ def parse_selection(text: str, n_layers: int, measured: Measured | None = None) 
     """
     require_kind("selection", text, str, instead="such as first:4")
     require_whole("n_layers", n_layers, 0)
+    require_key("selection", text, str)
     if match := _COUNTED.fullmatch(text):
         layers = _counted(text, match[1], int(match[2]), n_layers)
     elif match := _RANDOM.fullmatch(text):

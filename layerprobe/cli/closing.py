@@ -95,6 +95,7 @@ def _older(study: Study, stage: str) -> str | None:
     ]
     blocking = [str(path) for path in _other_student(study, stage)] if "export" in later else []
     older += ["student"] if blocking else []
+    older += ["comparison of the student"] if stage == "decide" and _is_compared_otherwise(layout) else []
     if not older:
         return None
     pronoun = "it" if len(older) == 1 else "them"
@@ -102,6 +103,14 @@ def _older(study: Study, stage: str) -> str | None:
     return (
         f"older than this: {listed(older)}; `layerprobe run` with the same arguments brings {pronoun} up to date{moved}"
     )
+
+
+def _is_compared_otherwise(layout: StudyLayout) -> bool:
+    """Tells whether the student was compared by another metric or error level than the decision has now."""
+    from layerprobe.store.decision import read_decision
+    from layerprobe.store.distilled import read_distilled
+
+    return layout.distilled.exists() and not read_distilled(layout.folder).agrees(read_decision(layout.folder))
 
 
 def _written(study: Study, stage: str) -> list[Path]:
@@ -132,15 +141,14 @@ def _other_student(study: Study, stage: str) -> list[Path]:
     It differs where the trained student has other weights or another teacher or, right after a decision, where the
     student is to keep other layers.
     """
-    from layerprobe.store.atomic import read_json
+    from layerprobe.export.whole import known_facts
     from layerprobe.study.jobs.students import student_selection
 
-    path = study.layout.student / "student.json"
-    if not path.exists():
+    facts, trained = known_facts(study.layout.student), next(iter(study.student_folders.values()))
+    if facts is None:  # none yet, or a damaged one, which `export` writes again
         return []
-    facts, trained = read_json(path), next(iter(study.student_folders.values()))
-    if stage == "decide" and student_selection(study).resolved != facts["kept_layers"]:
+    if stage == "decide" and student_selection(study).resolved != facts.get("kept_layers"):
         return [study.layout.student, *([trained] if trained.exists() else [])]
     weights = {"teacher_sha256": study.layout.teacher, "student_sha256": trained}
-    differs = any((at / DONE).exists() and file_hash_of(at, WEIGHTS) != facts[name] for name, at in weights.items())
+    differs = any((at / DONE).exists() and file_hash_of(at, WEIGHTS) != facts.get(name) for name, at in weights.items())
     return [study.layout.student] if differs else []

@@ -1,23 +1,27 @@
 """The command line. Heavy imports happen inside the command that needs them, so `--help` is instant.
 
-Exit codes: 0 done; 1 a training or check failed; 2 the user's input is wrong; 130 interrupted. An error is one line on
-standard error.
+Exit codes: 0 done; 1 a training or check failed; 2 the user's input is wrong; 130 interrupted; 143 terminated. An error
+is one line on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from layerprobe import processes
-from layerprobe.errors import InputError, LayerprobeError
+from layerprobe.cli.stopping import INTERRUPTED, TERMINATED, Terminated, terminating
+from layerprobe.errors import InputError, LayerprobeError, one_line
 from layerprobe.stages.registry import STAGES
 
 STAGE_NAMES = frozenset(stage.name for stage in STAGES)
 REPORT = "report"
+USERS_FILES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of the system that come of a file or folder that the user named, not of a mistake in here."""
 SHARED = {"demo", "run", "lr", *STAGE_NAMES} - {REPORT}
 """Commands that all processes of a launch run together; the others run in the main process only."""
 
@@ -37,7 +41,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
-        print(f"layerprobe: error: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"layerprobe: error: {one_line(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -192,17 +196,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if known.command not in SHARED and not processes.is_main():
         return 0
     try:
-        return _command(known.command)(known, rest)
+        with terminating():
+            return _command(known.command)(known, rest)
     except LayerprobeError as error:
         where = "" if processes.is_main() else f" (process {processes.index()})"
-        print(f"layerprobe: error{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"layerprobe: error{where}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _told(error)
     except KeyboardInterrupt:
         print("layerprobe: interrupted; run the same command to resume", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except Terminated:
+        print("layerprobe: terminated; run the same command to resume", file=sys.stderr)
+        return TERMINATED
+
+
+def _told(error: OSError) -> int:
+    """Prints what is wrong with a file that the user named, and returns the exit code; raises any other error again."""
+    if error.errno not in USERS_FILES:
+        raise error
+    print(f"layerprobe: error: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+    return 2
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, list[str]], int]:

@@ -6,10 +6,12 @@ import argparse
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from layerprobe import wording
+from layerprobe.arguments import as_path, hints_of, require_key
 from layerprobe.errors import InputError
+from layerprobe.ranges import SHARE, Range
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +52,11 @@ def plan_command(known: argparse.Namespace, _rest: list[str]) -> int:
     from layerprobe.probing.planning import Aim, margin_table
 
     _require_one_source(known)
+    for name, hint in hints_of(Aim).items():
+        if getattr(known, name) is not None:
+            require_key(f"--{name}", getattr(known, name), hint)
     planned = _from_pilot(known) if known.pilot is not None else _from_noise(known)
-    if not 0 < planned.margin < 1:
-        raise InputError(f"--margin must lie between 0 and 1 (a share: .02 means 2 %); got {planned.margin}")
+    require_key("--margin", planned.margin, Annotated[float, SHARE])
     aim = Aim(planned.alpha, known.power, known.difference)
     if aim.difference <= -planned.margin:
         raise InputError(
@@ -73,8 +77,8 @@ def _require_one_source(known: argparse.Namespace) -> None:
     if known.pilot is None and (known.users is None or len(given) < 2):
         missing = [name for name, value in {"--users": known.users, **noise}.items() if value is None]
         raise InputError(f"plan needs --pilot FOLDER, or all of {STATED}; missing: {wording.listed(missing)}")
-    if known.users is not None and known.users < 1:
-        raise InputError(f"--users must be at least 1; got {known.users}")
+    if known.users is not None:
+        require_key("--users", known.users, Annotated[int, Range(1, 10**9)])
 
 
 def _from_noise(known: argparse.Namespace) -> Planned:
@@ -95,8 +99,11 @@ def _from_pilot(known: argparse.Namespace) -> Planned:
         InputError: there is no decision, it has no variances, or its models were trained once.
     """
     from layerprobe.probing.planning import DifferenceNoise
+    from layerprobe.store.layout import StudyLayout
+    from layerprobe.store.seals.study_seals import require_whole_file
 
-    folder = Path(known.pilot)
+    folder = as_path("--pilot", known.pilot)
+    require_whole_file(StudyLayout(folder), StudyLayout(folder).decision)
     decision = _decision(folder)
     power = decision.power
     parts = power.variance

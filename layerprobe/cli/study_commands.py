@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerprobe import processes
+from layerprobe.arguments import as_path, require_kind, writable_folder
 from layerprobe.cli.budget_flag import budget_flags
 from layerprobe.cli.closing import stage_lines, study_lines
 from layerprobe.errors import BudgetNotMet, InputError, LayerprobeError, StudyError
@@ -31,6 +32,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
 
     quiet_libraries()
     from layerprobe.pipeline.run import run_stages
+    from layerprobe.study.parser import study_folder
     from layerprobe.study.study import Study
     from layerprobe.sweep.executors import executor_named
     from layerprobe.sweep.tasks import failed_line
@@ -39,7 +41,7 @@ def run_command(known: argparse.Namespace, rest: list[str]) -> int:
     if spec is None:
         return 0
     processes.join()
-    study = Study(spec, Path(known.out or f"runs/{spec.name}"))
+    study = Study(spec, study_folder(_place(known), spec.name))
     if getattr(known, "dry_run", False):
         return _dry_run(study, known.executor)
     with executor_named(getattr(known, "executor", "local")) as executor:
@@ -85,13 +87,13 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
     from layerprobe.study.spec import to_plain
 
     if known.command == "demo":
-        return demo_spec(Path(known.out) if known.out else None)
+        return demo_spec(_place(known))
     printing = "--print_config" in rest
     given = [argument for argument in rest if argument != "--print_config"]
     flags = [*budget_flags(getattr(known, "budget", [])), *given]
-    place = Path(known.out) if getattr(known, "out", None) else None
-    spec = load_spec(Path(known.study), flags, partial(study_folder, place))
+    spec = load_spec(known.study, flags, partial(study_folder, _place(known)))
     if known.path is not None:
+        as_path("--path", known.path)
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, path=known.path))
     if printing:
         import yaml
@@ -106,21 +108,35 @@ def asked_spec(known: argparse.Namespace, rest: list[str]):  # noqa: ANN201 - th
 def _report(known: argparse.Namespace, rest: list[str]) -> int:
     """Draws the report from files, without loading torch: of a folder, or of the study that a YAML names."""
     from layerprobe.reporting.report import write_report
-    from layerprobe.store.atomic import read_yaml
 
     if rest or known.path or known.budget:
         raise InputError("report reads the study's folder and takes no option but --out")
-    path = Path(known.study)
+    path, place = as_path("the study", known.study), _place(known)
+    if place is not None and path.is_dir():
+        writable_folder("--out", place)  # drawing takes a while
     if path.is_dir():
-        print(f"report: {write_report(path, known.out)}")
+        print(f"report: {write_report(path, place)}")
         return 0
-    if known.out is None and not path.is_file():
+    if place is None and not path.is_file():
         raise InputError(f"a study is a YAML file or a folder; there is none at {path}")
-    if known.out is None:
-        spec = read_yaml(path)
-        if not isinstance(spec, dict):
-            raise InputError(f"{path} must hold keys and values of a study")
-        known.out = f"runs/{spec.get('name', 'study')}"
-    folder = Path(known.out)
-    print(f"report: {write_report(folder)}")
+    print(f"report: {write_report(place or _named_folder(path))}")
     return 0
+
+
+def _place(known: argparse.Namespace) -> Path | None:
+    """Returns the folder that `--out` names; None where it is not given."""
+    return None if known.out is None else as_path("--out", known.out)
+
+
+def _named_folder(path: Path) -> Path:
+    """Returns the folder of the study that a YAML names, without torch."""
+    from layerprobe.store.atomic import read_yaml
+    from layerprobe.study.spec_rules import require_name
+
+    spec = read_yaml(path)
+    if not isinstance(spec, dict):
+        raise InputError(f"{path} must hold keys and values of a study")
+    name = spec.get("name", "study")
+    require_kind("name", name, str)
+    require_name("name", name)
+    return Path("runs") / name

@@ -5,7 +5,6 @@ Users and items are integer codes into id arrays, so every later step is array a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +25,6 @@ class Interactions:
         rating: float64, or None where the source has no ratings.
         user_ids: raw ids as strings, in order of first appearance.
         item_ids: raw ids as strings, in order of first appearance.
-        place: row position -> the words a message uses for it, such as "log.csv line 7"; None where the rows are not
-            those of a file.
 
     Raises:
         InputError: lengths differ, a code lies outside its id array, or there is no row.
@@ -39,7 +36,6 @@ class Interactions:
     rating: np.ndarray | None
     user_ids: np.ndarray
     item_ids: np.ndarray
-    place: Callable[[int], str] | None = None
 
     def __post_init__(self) -> None:
         n_rows = len(self.user)
@@ -66,12 +62,8 @@ class Interactions:
         """Number of items that have at least one row."""
         return len(np.unique(self.item))
 
-    def place_of(self, row: int) -> str:
-        """Returns where a row comes from: its line or row in the file, else its number."""
-        return f"row {row + 1} of the log" if self.place is None else self.place(row)
-
     def take(self, rows: np.ndarray) -> Interactions:
-        """Returns the rows given by a boolean mask or by positions; ids and codes stay, places do not."""
+        """Returns the rows given by a boolean mask or by positions; ids and codes stay as they are."""
         return Interactions(
             user=self.user[rows],
             item=self.item[rows],

@@ -14,6 +14,7 @@ from layerprobe.data.order import OrderOptions
 from layerprobe.data.prepare import DataOptions, PreparedData, prepare_log, prepared_log
 from layerprobe.data.preprocess import PreprocessOptions
 from layerprobe.data.progress import Steps, silent
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import SOURCES, read_source
 from layerprobe.data.synthetic import SyntheticOptions, generate
@@ -40,8 +41,8 @@ def load_log(path: str | os.PathLike[str], source: str = "table", options: Sourc
     """
     options = SourceOptions() if options is None else options
     require_kind("options", options, SourceOptions)
-    where = as_path("path", path)
-    if not where.exists():
+    where = at_home(as_path("path", path))
+    if not os.path.exists(where):
         raise InputError(f"path must be the log's file or folder; there is nothing at {where}")
     require_choice("source", source, SOURCES)
     return read_source(source, where, options)

@@ -6,8 +6,8 @@ is an option with a name, and it is stored with the data as a sentence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,7 @@ from pandas.util import hash_array
 from layerprobe.arguments import checked
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
-
-LARGEST_SALT = 2**63
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class OrderOptions:
     """
 
     by: Literal["time", "file"] = "time"
-    """`time`: by timestamp, stable. `file`: rows stay in file order; also right for files without times."""
+    """`time`: by timestamp, stable. `file`: rows stay in file order, as they always do where there are no times."""
     ties: Literal["file", "hash"] = "file"
     """Rows of equal time: `file` keeps file order (published numbers hold there), `hash` takes a salted item hash."""
-    salt: int = 0
+    salt: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Salt of the hash, in [0, 2^63)."""
 
     def __post_init__(self) -> None:
@@ -41,8 +40,6 @@ class OrderOptions:
             raise InputError("order ties = hash needs by = time; by = file has no equal times to order")
         if self.ties == "file" and self.salt != 0:
             raise InputError(f"order salt = {self.salt} needs ties = hash; ties = file uses no salt")
-        if not 0 <= self.salt < LARGEST_SALT:
-            raise InputError(f"order salt must lie in [0, 2^63); got {self.salt}")
 
 
 def order_rule(options: OrderOptions) -> str:
@@ -52,6 +49,17 @@ def order_rule(options: OrderOptions) -> str:
         return f"{users}; a user's rows in file order"
     ties = "file order" if options.ties == "file" else f"the order of a hash of (salt {options.salt}, user id, item id)"
     return f"{users}; a user's rows by ascending time (stable sort), rows of equal time in {ties}"
+
+
+def order_that_holds(log: Interactions, options: OrderOptions) -> OrderOptions:
+    """Returns the order for a log: that of the file where the log has no times, else the one that was asked for.
+
+    A log without times is in sequence order by the nature of its format or by declaration.
+
+    Raises:
+        InputError: rows of equal time were to be ordered by hash, and there are no times.
+    """
+    return options if log.timestamp is not None else replace(options, by="file")
 
 
 def sort_rows(log: Interactions, options: OrderOptions) -> np.ndarray:

@@ -1,17 +1,17 @@
 """Prepare: from files of a public format to the data folder every later stage reads.
 
-Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safetensors split.json facts.json`, hands on
-`PreparedData`. All checks run before the first file is written.
+Takes `DataOptions`, writes `interactions.parquet items.parquet sequences.safetensors split.json facts.json` and their
+hashes (`done.json`), hands on `PreparedData`. All checks run before the first file is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,16 @@ import pyarrow.parquet as parquet
 
 from layerprobe import columns
 from layerprobe.arguments import as_path, checked
-from layerprobe.data.audits.log import audit_facts, check_raw_log
-from layerprobe.data.audits.repeats import count_repeats
+from layerprobe.data.audit import audit_order
+from layerprobe.data.audits.raw import require_ids, require_one_unit
+from layerprobe.data.audits.repeats import count_repeats, large_users
 from layerprobe.data.catalogue import Catalogue, build_catalogue, load_catalogue
 from layerprobe.data.interactions import Interactions
-from layerprobe.data.order import OrderOptions, order_rule, sort_rows
+from layerprobe.data.order import OrderOptions, order_rule, order_that_holds, sort_rows
 from layerprobe.data.preprocess import PreprocessOptions, StepCount, preprocess
 from layerprobe.data.progress import Progress, Steps, silent
 from layerprobe.data.sequences import Sequences, load_sequences
+from layerprobe.data.sources.opening import at_home
 from layerprobe.data.sources.raw import RawLog, SourceOptions
 from layerprobe.data.sources.registry import read_source
 from layerprobe.data.splits import Split
@@ -34,8 +36,10 @@ from layerprobe.data.times.cuts import TimeCuts, require_times, shared_clock, ti
 from layerprobe.data.times.facts import require_pair, split_facts, split_rule, warm_rows
 from layerprobe.data.times.options import GLOBAL_TIME, LEAVE_ONE_OUT, SplitOptions
 from layerprobe.errors import InputError
+from layerprobe.ranges import SEED
 from layerprobe.store.atomic import read_json, write_json, write_parquet
 from layerprobe.store.layout import FACTS, INTERACTIONS, ITEMS, SEQUENCES, SPLIT
+from layerprobe.store.seals.data_folder import reading, require_unchanged, seal_data
 
 COLD_STEP = "items without an interaction before split.valid_cut dropped"
 FILES = (INTERACTIONS, ITEMS, SEQUENCES, SPLIT, FACTS)
@@ -56,14 +60,10 @@ class DataOptions:
     """Which rows stay."""
     order: OrderOptions = field(default_factory=OrderOptions)
     """How a user's rows are put in order."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the permutation that numbers the items, at least 0."""
     split: SplitOptions = field(default_factory=SplitOptions)
     """How training, validation and test are told apart."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"the seed that numbers the items must not be negative; got {self.seed}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class PreparedData:
         split: the sequences and how they are parted.
         catalogue: ids and titles of the items.
         facts: plain values for the report: source, order, steps (counts after each), counts, lengths, titles,
-            audit, repeats, split.
+            audit, split.
     """
 
     split: Split
@@ -82,13 +82,14 @@ class PreparedData:
     facts: dict[str, Any]
 
 
-Check = Callable[[PreparedData], object]
-"""Raises `InputError` where data do not serve what they are prepared for."""
+Check = Callable[[PreparedData], None]
 
 
-def prepare(
-    options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
-) -> PreparedData:
+def accept(_data: PreparedData) -> None:
+    """Accepts all data."""
+
+
+def prepare(options: DataOptions, folder: Path, progress: Progress = silent, check: Check = accept) -> PreparedData:
     """Reads, orders, filters, audits, numbers and splits a log, and writes the data folder.
 
     Rows are put in order first, since dropping repeats needs the order. Nothing is written if any step fails.
@@ -97,14 +98,14 @@ def prepare(
         options: everything that decides what is written.
         folder: where it is written.
         progress: gets one line per step, with counts and seconds.
-        check: called with the data before anything is written.
+        check: refuses data that what follows cannot use, before anything is written.
 
     Raises:
         InputError: the files, a value or an option is wrong, a step leaves nothing, no user has 3 items, or the split
             leaves no target or nothing to train on.
     """
-    steps, path = Steps(progress), Path(options.path)
-    if path.exists():  # the reader refuses a missing path, in one line
+    steps, path = Steps(progress), at_home(options.path)
+    if os.path.exists(path):  # the reader refuses a missing path, in one line
         progress(f"reading {path}")
     raw = read_source(options.source, path, options.read)
     steps.done(f"read: {len(raw.interactions):,} interactions")
@@ -112,7 +113,7 @@ def prepare(
 
 
 def prepare_log(
-    raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent, check: Check | None = None
+    raw: RawLog, options: DataOptions, folder: Path, progress: Progress = silent, check: Check = accept
 ) -> PreparedData:
     """Does the same as `prepare` for a log that is already in memory, such as a generated one; no file is read.
 
@@ -121,9 +122,9 @@ def prepare_log(
             leaves no target or nothing to train on.
     """
     steps = Steps(progress)
+    options = _ordered(raw, options)
     data, log = prepared_log(raw, options, steps)
-    if check is not None:
-        check(data)
+    check(data)
     _write(data, log, options, folder)
     steps.done(f"written: {len(FILES)} files")
     return data
@@ -138,8 +139,10 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     Raises:
         InputError: as `prepare_log`.
     """
-    times_decide = options.order.by == "time" or options.split.kind == GLOBAL_TIME
-    notes = check_raw_log(raw.interactions, options.preprocess, times_decide)
+    options = _ordered(raw, options)
+    if not options.read.null_ids:
+        require_ids(raw.interactions)
+    require_one_unit(raw.interactions)
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -155,7 +158,10 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     if cut.cuts is not None:
         require_pair(split)
     steps.done(f"numbered: {split.sequences.n_users:,} users, {catalogue.n_items:,} items")
-    facts = _facts(options, counts, split, catalogue) | audit_facts(log, split, catalogue, notes)
+    facts = _facts(options, log, counts, split, catalogue)
+    repeats = count_repeats(split, log.timestamp)
+    facts["repeats"] = asdict(repeats)
+    facts["audit"]["notes"] = [*raw.notes, *large_users(log), *repeats.notes(), *facts["audit"]["notes"]]
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
@@ -165,16 +171,23 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
     """Reads a data folder back, equal to what `prepare` returned.
 
     Raises:
-        InputError: a file is missing, the sequences are not those the split was written for, or the split is of a kind
-            that this version does not know.
+        InputError: a file is missing or was changed, the sequences are not those the split was written for, or the
+            split is of a kind that this version does not know.
     """
     folder = as_path("folder", folder)
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise InputError(f"{folder} is not a data folder: {missing[0]} is missing; make it with `layerprobe prepare`")
+    require_unchanged(folder)
+    with reading(folder):
+        return _loaded(folder)
+
+
+def _loaded(folder: Path) -> PreparedData:
     sequences, stored = load_sequences(folder / SEQUENCES), read_json(folder / SPLIT)
-    times = load_times(folder, sequences)
-    split = Split(sequences, times=shared_clock(times, sequences.offsets), cuts=_stored_cuts(folder / SPLIT, stored))
+    stored_times = load_times(folder, sequences)
+    times = shared_clock(stored_times, sequences.offsets)
+    split = Split(sequences, times=times, cuts=_stored_cuts(folder / SPLIT, stored))
     expected, actual = stored["sha256"], split_hash(split)
     if actual != expected:
         raise InputError(
@@ -183,7 +196,7 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedData:
         )
     facts = read_json(folder / FACTS)
     if "repeats" not in facts:  # older versions did not count them
-        facts["repeats"] = count_repeats(split, times).to_dict()
+        facts["repeats"] = asdict(count_repeats(split, stored_times))
     return PreparedData(split, load_catalogue(folder / ITEMS), facts)
 
 
@@ -240,6 +253,10 @@ def _stored_cuts(path: Path, stored: dict[str, Any]) -> TimeCuts | None:
     return TimeCuts(**stored["cuts"]) if kind == GLOBAL_TIME else None
 
 
+def _ordered(raw: RawLog, options: DataOptions) -> DataOptions:
+    return replace(options, order=order_that_holds(raw.interactions, options.order))
+
+
 @dataclass(frozen=True, eq=False)
 class _CutLog:
     """A log and where time parts it; `cold` are rows of items that training lacks, `dropped` counts what is left."""
@@ -279,8 +296,10 @@ def _sequences(log: Interactions, catalogue: Catalogue) -> Sequences:
     return Sequences(index[log.item].astype(np.int64), offsets.astype(np.int64), catalogue.n_items)
 
 
-def _facts(options: DataOptions, steps: Sequence[StepCount], split: Split, catalogue: Catalogue) -> dict[str, Any]:
-    lengths, n_rows = split.sequences.lengths, len(split.sequences.items)
+def _facts(
+    options: DataOptions, log: Interactions, steps: list[StepCount], split: Split, catalogue: Catalogue
+) -> dict[str, Any]:
+    lengths = split.sequences.lengths
     n_users, n_items = split.sequences.n_users, catalogue.n_items
     return {
         "source": options.source,
@@ -289,9 +308,9 @@ def _facts(options: DataOptions, steps: Sequence[StepCount], split: Split, catal
         "counts": {
             "users": n_users,
             "items": n_items,
-            "interactions": n_rows,
+            "interactions": len(log),
             "evaluated_users": len(split.evaluated),
-            "density": n_rows / (n_users * n_items),
+            "density": len(log) / (n_users * n_items),
         },
         "lengths": {
             "min": int(lengths.min()),
@@ -300,6 +319,7 @@ def _facts(options: DataOptions, steps: Sequence[StepCount], split: Split, catal
             "max": int(lengths.max()),
         },
         "items_with_title": None if catalogue.titles is None else int(np.count_nonzero(catalogue.titles != "")),
+        "audit": audit_order(log, None if split.cuts is None else split.queries("test").ends).to_dict(),
     }
 
 
@@ -320,3 +340,4 @@ def _write(data: PreparedData, log: Interactions, options: DataOptions, folder: 
     if data.split.cuts is not None:
         split |= {"cuts": asdict(data.split.cuts), "options": asdict(options.split)}
     write_json(folder / SPLIT, split)
+    seal_data(folder, FILES)

@@ -3,7 +3,7 @@
 Takes rows that are already in sequence order (`order.sort_rows`), since which of two repeats is the first depends on
 it; every step keeps the order. The steps, in this order:
 
-1. rows of null ids; rows that equal an earlier one in user, item and time; rating threshold;
+1. rating threshold; rows that equal an earlier one in user, item and time;
 2. for `none` and `k-core`: repeats of an item within a user (first kept); then
    `k-core`: users and items with too few rows, again and again until none is left, so the result is a true core;
 3. for `one-pass` (SLMRec's notebook): users and items with too few rows, each counted once on the same rows; users
@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 
 from layerprobe.arguments import checked
-from layerprobe.data.audits.ids import null_rows
-from layerprobe.data.audits.repeats import identical_rows, repeated_rows
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,20 @@ class PreprocessOptions:
         InputError: an option has no effect beside the others, or a number is out of range.
     """
 
-    min_rating: float | None = None
+    min_rating: Annotated[float | None, Range(-(10**12), 10**12)] = None
     """Rows with a lower rating are dropped; None keeps all."""
     filter: Literal["none", "k-core", "one-pass"] = "none"
     """`k-core`: to a fixed point; `one-pass`: as SLMRec's notebook did, users and items counted once."""
-    min_user: int = 1
+    min_user: Annotated[int, Range(1, 10**9)] = 1
     """Rows a user must have, at least 1."""
-    min_item: int = 1
+    min_item: Annotated[int, Range(1, 10**9)] = 1
     """Rows an item must have, at least 1."""
     drop_repeats: bool = False
     """True keeps only the first of a user's rows with the same item."""
     drop_identical: bool = False
-    """True keeps only the first of rows that are equal in user, item and time."""
-    null_ids: Literal["refuse", "keep", "drop"] = "refuse"
-    """Users and items called NA, null, None or the like: `keep` takes them as ids, `drop` leaves out their rows."""
+    """True keeps only the first of a user's rows with the same item at the same time."""
 
     def __post_init__(self) -> None:
-        if min(self.min_user, self.min_item) < 1:
-            raise InputError(f"min_user and min_item must be at least 1; got {self.min_user} and {self.min_item}")
         has_bound = max(self.min_user, self.min_item) > 1
         if self.filter == "none" and has_bound:
             raise InputError("min_user and min_item need filter = k-core or one-pass; filter = none would ignore them")
@@ -87,13 +83,12 @@ def preprocess(
         The rows that stay, ids and codes unchanged, and the counts, the first of them those of `log` ("read").
 
     Raises:
-        InputError: `min_rating` is set and the log has no ratings, `drop_identical` and it has no times, or a step
-            leaves no row; the message names the step.
+        InputError: `min_rating` is set and the log has no ratings, or a step leaves no row; the message names the step.
     """
     if options.min_rating is not None and log.rating is None:
         raise InputError(f"min_rating = {options.min_rating:g} needs ratings, and the log has none")
     if options.drop_identical and log.timestamp is None:
-        raise InputError("drop_identical needs times, and the log has none; drop_repeats needs none")
+        raise InputError("drop_identical compares times, and the log has none; drop_repeats compares items alone")
     rows = np.arange(len(log))
     counts = [_count("read", log, rows)]
     for step, keeps in _steps(options):
@@ -133,17 +128,15 @@ def k_core_rows(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int
     return mask
 
 
-Step = Literal["null-ids", "identical", "rating", "users", "users-and-items", "repeats", "core"]
+Step = Literal["rating", "identical", "users", "users-and-items", "repeats", "core"]
 
 
 def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
     """Yields the printed name and the kind of every step, in order."""
-    if options.null_ids == "drop":
-        yield "rows of null ids dropped", "null-ids"
-    if options.drop_identical:
-        yield "identical rows dropped, first kept", "identical"
     if options.min_rating is not None:
         yield f"rating >= {options.min_rating:g}", "rating"
+    if options.drop_identical:
+        yield "rows equal in user, item and time dropped, first kept", "identical"
     bounds = f"users >= {options.min_user}, items >= {options.min_item}"
     if options.filter == "one-pass":
         yield f"{bounds}, counted once", "users-and-items"
@@ -158,11 +151,6 @@ def _steps(options: PreprocessOptions) -> Iterator[tuple[str, Step]]:
 
 def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOptions) -> np.ndarray:
     user, item = log.user[rows], log.item[rows]
-    if step == "null-ids":
-        return ~null_rows(log)[rows]
-    if step == "identical":
-        assert log.timestamp is not None
-        return ~identical_rows(user, item, log.timestamp[rows])
     if step == "rating":
         assert log.rating is not None
         assert options.min_rating is not None
@@ -171,8 +159,12 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
         return _often(user, options.min_user)
     if step == "users-and-items":
         return _often(user, options.min_user) & _often(item, options.min_item)
-    if step == "repeats":
-        return ~repeated_rows(user, item)
+    if step in ("repeats", "identical"):
+        # One number per (user, item), so that repeats are found in a single column.
+        pair = pd.Series(user * len(log.item_ids) + item)
+        if step == "repeats" or log.timestamp is None:
+            return ~pair.duplicated().to_numpy()
+        return ~pd.DataFrame({"pair": pair, "time": log.timestamp[rows]}).duplicated().to_numpy()
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 

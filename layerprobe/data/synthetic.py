@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -43,10 +43,12 @@ from layerprobe.data.interactions import Interactions
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.synthetic_walks import PAIR, listed_pairs, popularity, private_items, walk
 from layerprobe.errors import InputError
+from layerprobe.ranges import SEED, Range
 
 Kind = Literal["markov", "lagged", "induction", "composed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BLOCK = 8192  # users drawn at a time: bounds memory at any size
+MOST_ROWS = 10**9
 ANSWERS = 4  # most items of a composed walk, its first one not counted
 FIRST_TIME = 1_600_000_000
 DIVIDER, SIGNAL = "Divider", "Signal"
@@ -65,41 +67,41 @@ THINGS = ("Harbour", "Lantern", "Meadow", "Orchard", "Pebble", "River", "Sparrow
 class SyntheticOptions:
     """Shape of a built-in log. The defaults are the demo's kinds of users, and more of them."""
 
-    n_users: int = 6000
+    n_users: Annotated[int, Range(1, 10**7)] = 6000
     """Users, at least 1."""
-    min_length: int = 64
+    min_length: Annotated[int, Range(1, 100_000)] = 64
     """Fewest items of a user, more than 4 times `private_max`."""
-    max_length: int = 64
+    max_length: Annotated[int, Range(1, 100_000)] = 64
     """Most items of a user; lengths are uniform in between."""
-    share_markov: float = 0.4
+    share_markov: Annotated[float, Range(0, 1)] = 0.4
     """Share of the users that follow the global successor; the four shares add up to 1."""
-    share_lagged: float = 0.0
+    share_lagged: Annotated[float, Range(0, 1)] = 0.0
     """Share of the users whose next item is the global successor of the one `lag` places before it (h = 1)."""
-    lag: int = 2
+    lag: Annotated[int, Range(2, 100_000)] = 2
     """Walks that the lagged users go in turns, at least 2 and less than `min_length` - 2."""
-    share_induction: float = 0.6
+    share_induction: Annotated[float, Range(0, 1)] = 0.6
     """Share of the users whose history must be searched (h = 2)."""
-    share_composed: float = 0.0
+    share_composed: Annotated[float, Range(0, 1)] = 0.0
     """Share of the users whose history must be searched `look_ups` times in a row."""
-    look_ups: int = 3
+    look_ups: Annotated[int, Range(3, 1000)] = 3
     """h of the composed users, at least 3."""
-    markov_items: int = 96
+    markov_items: Annotated[int, Range(2, 10**7)] = 96
     """Items of the markov users."""
-    lagged_items: int = 96
+    lagged_items: Annotated[int, Range(2, 10**7)] = 96
     """Items of the lagged users."""
-    induction_items: int = 24
+    induction_items: Annotated[int, Range(1, 10**7)] = 24
     """Items of which every induction user owns a few."""
-    composed_items: int = 24
+    composed_items: Annotated[int, Range(1, 10**7)] = 24
     """Items of which every composed user owns a few; a divider and a signal item come on top."""
-    private_min: int = 5
+    private_min: Annotated[int, Range(5, 100_000)] = 5
     """Fewest items that an induction or composed user owns, at least 5."""
-    private_max: int = 10
+    private_max: Annotated[int, Range(5, 100_000)] = 10
     """Most items that an induction or composed user owns."""
-    noise: float = 0.1
+    noise: Annotated[float, Range(0, 1, below=True)] = 0.1
     """Probability, in [0, 1), that a markov, lagged or induction walk restarts instead of following the rule."""
-    popularity_skew: float = 0.5
+    popularity_skew: Annotated[float, Range(0, 100)] = 0.5
     """Exponent s of the weight `rank ** -s` by which items are drawn, at least 0; 0 is uniform."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of everything drawn, not negative."""
 
     def __post_init__(self) -> None:
@@ -127,25 +129,23 @@ class SyntheticOptions:
 
 def _check_shares(options: SyntheticOptions) -> None:
     shares = tuple(options.shares.values())
-    if min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-9):
+    if not math.isclose(sum(shares), 1, abs_tol=1e-9):
         raise InputError(
-            "share_markov, share_lagged, share_induction and share_composed must not be negative and must add up to 1; "
+            "share_markov, share_lagged, share_induction and share_composed must add up to 1; "
             f"got {', '.join(map(str, shares))}"
         )
 
 
 def _check_numbers(options: SyntheticOptions) -> None:
-    lowest = {"n_users": 1, "markov_items": 2, "lagged_items": 2, "lag": 2, "look_ups": 3, "private_min": 5}
-    lowest |= {"popularity_skew": 0, "seed": 0}
-    for name, low in lowest.items():
-        if getattr(options, name) < low:
-            raise InputError(f"{name} of built-in data must be at least {low}; got {getattr(options, name)}")
-    if not 0 <= options.noise < 1:
-        raise InputError(f"noise of built-in data must lie in [0, 1); got {options.noise}")
     if options.private_max < options.private_min:
         raise InputError(f"private_max must be at least private_min, {options.private_min}; got {options.private_max}")
     if options.max_length < options.min_length:
         raise InputError(f"max_length must be at least min_length, {options.min_length}; got {options.max_length}")
+    if options.n_users * options.max_length > MOST_ROWS:
+        raise InputError(
+            f"built-in data must have at most {MOST_ROWS:,} rows; got n_users {options.n_users:,} times max_length "
+            f"{options.max_length:,}"
+        )
     if options.lag >= options.min_length - 2:
         raise InputError(f"lag must be less than min_length - 2, {options.min_length - 2}; got {options.lag}")
     if options.min_length <= 4 * options.private_max:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
 from layerprobe.arguments import checked, require_kind, writable_folder
 from layerprobe.data.splits import Split
@@ -14,6 +15,7 @@ from layerprobe.distillation.run import BlockDistillation, StudentInTraining
 from layerprobe.distillation.teacher_cache import cache_teacher
 from layerprobe.errors import InputError
 from layerprobe.evaluation.ranking import require_same_items
+from layerprobe.ranges import SEED, Range
 from layerprobe.recommender.losses import LossOptions
 from layerprobe.recommender.model import Recommender
 from layerprobe.training.engine import available_device
@@ -35,9 +37,9 @@ class DistilOptions:
     """Rates, epochs and loss of the student."""
     weights: DistillationWeights = field(default_factory=DistillationWeights)
     """Weights of the cosine, norm and multiple-supervision terms; 0 leaves a term out."""
-    blocks: int | None = None
+    blocks: Annotated[int | None, Range(1, 1000)] = None
     """Blocks aligned between the two; None takes the most that divide both depths."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the order of examples and of the heads of inner blocks."""
 
 

@@ -6,15 +6,14 @@ positions. Both models are compared in the same space.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch.nn.functional import cosine_similarity
 
 from layerprobe.arguments import checked
-from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 
 Reduction = Literal["paper", "code"]
 TERMS = ("cosine", "norm", "multiple")
@@ -25,19 +24,14 @@ TERMS = ("cosine", "norm", "multiple")
 class DistillationWeights:
     """Weights of the terms that are added to cross-entropy; 0 leaves a term out. Defaults: the paper's."""
 
-    cosine: float = 1.0
+    cosine: Annotated[float, Range(0, 1_000_000)] = 1.0
     """Weight of 1 - cosine of aligned states (lambda 1)."""
-    norm: float = 0.1
+    norm: Annotated[float, Range(0, 1_000_000)] = 0.1
     """Weight of the distance of aligned states (lambda 2)."""
-    multiple: float = 1.0
+    multiple: Annotated[float, Range(0, 1_000_000)] = 1.0
     """Weight of cross-entropy at the inner blocks' own heads (lambda 3)."""
     reduction: Literal["paper", "code"] = "paper"
     """`paper`: mean over blocks, squared distance. `code`: sum over blocks, plain distance, as released."""
-
-    def __post_init__(self) -> None:
-        for name in TERMS:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"distill.weights.{name} must be a number of at least 0; got {getattr(self, name)}")
 
     def asked(self) -> tuple[str, ...]:
         """Names of the terms with a weight above 0."""

@@ -97,7 +97,7 @@ def _too_few(split: Split, n: int) -> InputError:
     worst, n_items = n_met.argmax(), split.sequences.n_items
     return InputError(
         f"sampled-{n} needs {n} items a user never met; user row {users[worst]} met {n_met[worst]} of {n_items} items; "
-        f"sample at most {n_items - n_met[worst]} negatives or use the full protocol alone"
+        f"set evaluation.sampled to at most {n_items - n_met[worst]}, or to null for the full ranking alone"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from layerprobe.data.splits import Part, Queries, Split
 from layerprobe.errors import InputError, StudyError
 from layerprobe.evaluation.counts import Candidates, Scores
 from layerprobe.evaluation.negatives import BLOCK, distinct_items, sampled_negatives
+from layerprobe.ranges import SEED, Range
 
 FULL = columns.FULL
 POOL = 64 * BLOCK
@@ -58,8 +59,8 @@ class Protocols:
         remove_history: whether the items a user met before the target are left out of the candidates of `full`.
     """
 
-    sampled: int | None = 999
-    seed: int = 0
+    sampled: Annotated[int | None, Range(1, 10**7)] = 999
+    seed: Annotated[int, SEED] = 0
     remove_history: bool = True
 
     @property

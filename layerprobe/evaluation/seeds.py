@@ -26,6 +26,9 @@ NOISIER = 1.5
 """Times the expected spread of seeds from which on a column counts as noisier than the others, and its noise as known
 from its own seeds only. Simulated: above it a depth three times as noisy passes in over 6 % of studies of 3 seeds."""
 
+LEAST_ALIKE = 0.5
+"""Correlation of the seeds' means of two differences from one full model, where all models are equally noisy."""
+
 
 @dataclass(frozen=True)
 class SeedNoise:
@@ -89,8 +92,9 @@ def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
     Each difference gives an estimate: the spread of its seeds minus what users explain. An estimate is as uncertain as
     the sum of that part and the noise itself is large, and has a weight of one over this sum. (Its square would be best
     for independent estimates, but rests on one or two of them, and on the luck of these: simulated, bounds of 2 seeds
-    then fail in up to 7 %.) The pairs share one full model, so the estimates depend on each other; a correlation of
-    1/4, the square of 1/2, is assumed.
+    then fail in up to 7 %.) The pairs share one full model, so the estimates depend on each other: their correlation is
+    the square of that between the seeds' means of two differences. It is 1/2 where all models are equally noisy, and
+    near 1 where the full model is the noisiest, and is taken from the seeds, but as 1/2 at least.
 
     Args:
         differences: differences to the full model [seeds, users] of each selection; those with one seed, or without
@@ -117,9 +121,21 @@ def shared_noise(differences: Sequence[np.ndarray]) -> SeedNoise:
         variance = max(0.0, float(weights @ (spread - joint)))
     n_seeds = max(len(difference) for difference in differences)
     parts = weights * (joint + variance)
-    # Satterthwaite with a correlation of 1/4: more differences add degrees of freedom, but less than independent ones.
-    df = (n_seeds - 1) * parts.sum() ** 2 / (0.25 * parts.sum() ** 2 + 0.75 * (parts**2).sum())
+    alike = _correlation([difference.mean(axis=1) for difference in differences if len(difference) == n_seeds]) ** 2
+    # Satterthwaite: more differences add degrees of freedom, but less than independent ones.
+    df = (n_seeds - 1) * parts.sum() ** 2 / (alike * parts.sum() ** 2 + (1 - alike) * (parts**2).sum())
     return SeedNoise(variance, float(df))
+
+
+def _correlation(means: Sequence[np.ndarray]) -> float:
+    """Returns how alike several differences move from seed to seed: mean covariance by mean variance, in [1/2, 1]."""
+    moved = np.stack(means, axis=1)  # [seeds, differences]
+    moved = moved - moved.mean(axis=0)
+    own, together = (moved**2).sum(), (moved.sum(axis=1) ** 2).sum()
+    n = moved.shape[1]
+    if n < 2 or own == 0:
+        return LEAST_ALIKE
+    return float(np.clip((together - own) / (n - 1) / own, LEAST_ALIKE, 1.0))
 
 
 def mean_error(
@@ -209,12 +225,14 @@ def seeded_intervals(
     if noise is None and error.n_seeds > 1:
         spread = np.asarray(values, dtype=np.float64).mean(axis=1).var(axis=0, ddof=1) / error.n_seeds  # [columns]
         squares = stdtrit(users_df, level) ** 2 * error.by_users + stdtrit(error.n_seeds - 1, level) ** 2 * spread
-        half = np.sqrt(squares)
+        half, by_training = np.sqrt(squares), stdtrit(error.n_seeds - 1, level) * np.sqrt(spread)
     else:
         # With one seed df is infinite, and the users' own degrees of freedom count.
-        half = stdtrit(np.minimum(error.df, users_df), level) * error.standard_error
+        critical = stdtrit(np.minimum(error.df, users_df), level)
+        half, by_training = critical * error.standard_error, critical * np.sqrt(error.by_seeds)
     differing = Differing.of(np.asarray(values, dtype=np.float64))
-    return differing.lower(error.mean - half, alpha / 2), differing.upper(error.mean + half, alpha / 2)
+    low = differing.lower(error.mean - half, alpha / 2, by_training)
+    return low, differing.upper(error.mean + half, alpha / 2, by_training)
 
 
 def _by_seed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ class SimultaneousBounds:
 
     Attributes:
         error: mean of each column over seeds and users, and where its error comes from.
-        differing: users with a value other than 0 in any seed.
+        differing: users that the column rests on (`few.Differing.resting`).
         lower: one-sided lower bounds, mean - critical_lower * standard error.
         low, high: two-sided bounds, mean -+ critical_two_sided * standard error.
         alone: one-sided lower bounds that hold for each column on its own, mean - critical_alone * standard error.
@@ -189,7 +189,7 @@ def simultaneous_bounds(
     lower = error.mean - upward * error.standard_error
     return SimultaneousBounds(
         error=error,
-        differing=differing.users,
+        differing=differing.resting,
         lower=differing.lower(lower, share, upward * by_training),
         low=differing.lower(error.mean - half, share / 2, either * by_training),
         high=differing.upper(error.mean + half, share / 2, either * by_training),

@@ -1,9 +1,10 @@
 """The deployable student: a folder of plain files that stock tools load, without any code.
 
-    README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet
+    README.md  config.json  student.json  backbone/  recommender.safetensors  items.parquet  done.json
 
 `backbone/` is a stock Hugging Face folder (LoRA merged); `config.json` says how the parts fit together; `student.json`
-says where they come from and how good they are. The folder is written completely or not at all.
+says where they come from and how good they are; `done.json` holds the hash of each file, with which every byte is
+compared whenever the folder is loaded. The folder is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from layerprobe import columns
 from layerprobe.arguments import as_folder, require_kind
@@ -31,10 +33,20 @@ from layerprobe.data.catalogue import Catalogue, load_catalogue
 from layerprobe.data.times.options import LEAVE_ONE_OUT
 from layerprobe.errors import InputError, StudyError
 from layerprobe.export.card import model_card
+from layerprobe.export.whole import AGAIN, held, put_in_place, require_whole_student, seal_student
 from layerprobe.recommender.model import Recommender, RecommenderOptions
-from layerprobe.store.atomic import disk_full_said, read_json, read_tensors, write_json, write_tensors, write_text
+from layerprobe.store.atomic import (
+    disk_full_said,
+    make_folder,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from layerprobe.store.provenance import package_versions
 from layerprobe.training.adapters import merged
+from layerprobe.training.log import say
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -77,20 +89,24 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
     """Writes the student's folder, reloads it and compares scores before it gets its name.
 
     The student is written in float32, whatever precision its frozen weights had. A folder that already holds this
-    student is left unchanged.
+    student is left unchanged, but gets the hashes of its files where an older version wrote none; where one is damaged,
+    all are written again. Other files in the folder stay, and so does a model card that was edited.
 
     Raises:
         InputError: `folder` holds another student or something else.
         StudyError: the scores of the reloaded student differ by more than 1e-5.
     """
-    if folder.exists():
-        _require_same(folder, source)
+    found = held(folder, source.student_sha256) if folder.exists() else "damaged"
+    if found == "whole":
         return
     model.float()
     batch = _sample(catalogue.n_items, model.max_len)
     expected = _scores(model, batch)
+    if found == "unknown" and _is_student(folder, model, catalogue):
+        seal_student(folder, source.student_sha256)
+        return
     with disk_full_said(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         # Beside the folder, so that the last rename stays on one disk and is atomic.
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -98,19 +114,31 @@ def write_student(model: Recommender, catalogue: Catalogue, source: StudentSourc
             _write_parts(model, catalogue, source, temporary)
         reloaded = _scores(load_student_model(temporary), batch)
         gap = (reloaded - expected).abs().max().item()
-        if not gap <= TOLERANCE * max(1.0, expected.abs().max().item()):  # `not <=`: true for NaN as well
+        if not _is_alike(reloaded, expected):
             raise StudyError(f"the exported student must score as the trained one; scores differ by up to {gap:.2g}")
-        os.chmod(temporary, 0o755)  # a temporary folder is readable by its owner only
-        os.replace(temporary, folder)
+        with disk_full_said(folder):
+            seal_student(temporary, source.student_sha256)
+            os.chmod(temporary, 0o755)  # a temporary folder is readable by its owner only
+            put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _require_same(folder: Path, source: StudentSource) -> None:
-    path = folder / "student.json"
-    stored = read_json(path).get("student_sha256") if path.exists() else None
-    if stored != source.student_sha256:
-        raise InputError(f"{folder} does not hold this student; move it away to export again")
+def _is_alike(scores: torch.Tensor, expected: torch.Tensor) -> bool:
+    gap = (scores - expected).abs().max().item()
+    return gap <= TOLERANCE * max(1.0, expected.abs().max().item())  # false for NaN as well
+
+
+def _is_student(folder: Path, model: Recommender, catalogue: Catalogue) -> bool:
+    """Tells whether a folder without hashes holds a student that scores like this one, of the same items."""
+    try:
+        old = load_student(folder)
+    except InputError as error:
+        say(f"export: {error}")
+        return False
+    same = old.catalogue.to_frame().equals(catalogue.to_frame()) and old.model.max_len == model.max_len
+    batch = _sample(catalogue.n_items, model.max_len)
+    return same and _is_alike(_scores(old.model, batch), _scores(model, batch))
 
 
 @quiet()
@@ -253,10 +281,24 @@ class Student:
 def load_student(folder: str | os.PathLike[str]) -> Student:
     """Loads a student's folder, ready to recommend.
 
+    Every byte is compared with the hashes in `done.json`, which a student of an older version does not have.
+
     Raises:
-        InputError: the folder is not a student or its parts do not fit together.
+        InputError: the folder is not a student, a file of it is missing or changed, or its parts do not fit together.
     """
     folder = as_folder("student", folder)
+    require_whole_student(folder)
+    try:
+        return _loaded(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:  # one without hashes
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:120]}): {AGAIN}"
+        ) from error
+
+
+def _loaded(folder: Path) -> Student:
     model = load_student_model(folder)
     config = read_json(folder / "config.json")
     catalogue = load_catalogue(folder / "items.parquet")

@@ -1,4 +1,4 @@
-"""The learning-rate test of one model of a study: `lr/<model>/` with `range.csv`, `range.json` and a figure.
+"""The learning-rate test of one model of a study: `lr/<model>/` with `range.csv`, `range.json`, a figure and hashes.
 
 No stage reads these files. Running the test again replaces them.
 """
@@ -17,6 +17,7 @@ from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.reporting.figures.learning_rates import FACTS, TABLE, draw_rate_test
 from layerprobe.store.atomic import replacing_folder, write_csv, write_json
 from layerprobe.store.provenance import git_state
+from layerprobe.store.run_folder import mark_done
 from layerprobe.study.jobs.recommenders import teacher_job, variant_job
 from layerprobe.study.jobs.sasrec import sasrec_job
 from layerprobe.study.spec import to_plain
@@ -115,3 +116,4 @@ def _write(folder: Path, test: RangeTest, facts: dict[str, Any]) -> None:
         write_csv(temporary / TABLE, test.table)
         write_json(temporary / FACTS, facts)
         draw_rate_test(temporary)
+        mark_done(temporary, "", [temporary / TABLE, temporary / FACTS])

@@ -22,8 +22,9 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.reporting.files.effort_files import read_convergence
 from layerprobe.stages.registry import stage_named
 from layerprobe.store.decision import DecisionRecord, read_decision
-from layerprobe.store.layout import RANKS, StudyLayout
+from layerprobe.store.layout import ITEM_TABLE, RANKS, WEIGHTS, StudyLayout
 from layerprobe.store.run_folder import DONE
+from layerprobe.store.seals.study_seals import require_whole_file
 from layerprobe.study import study as studies
 from layerprobe.study.jobs.recommenders import load_teacher, variant_job
 from layerprobe.study.jobs.students import distill_job, student_of, student_selection
@@ -78,9 +79,11 @@ class Study(studies.Study):
             InputError: there is no such folder, or it holds no study.
         """
         place = as_folder("folder", folder)
-        spec = StudyLayout(place).spec
+        layout = StudyLayout(place)
+        spec = layout.spec
         if not spec.is_file():
             raise InputError(f"folder must be one that `layerprobe run` wrote; {place} has no {spec.name}")
+        require_whole_file(layout, spec)
         return cls(load_spec(spec, []), place)
 
     @property
@@ -180,7 +183,7 @@ class Study(studies.Study):
         Raises:
             InputError: it is not trained yet.
         """
-        self._finished(TEACHER, self._seed(None))
+        self._require_weights(self._finished(TEACHER, self._seed(None)))
         return self._live(lambda: load_teacher(self))
 
     def variant(self, selection: str, seed: int | None = None) -> Recommender:
@@ -196,7 +199,7 @@ class Study(studies.Study):
         require_kind("selection", selection, str, instead="such as first:2")
         self._require_selection(selection)
         seed = self._seed(seed)
-        self._finished(selection, seed)
+        self._require_weights(self._finished(selection, seed))
         job = variant_job(self, self._selection(selection), seed)
         model = self._live(lambda: load_trained(job.folder, job.build))
         assert isinstance(model, Recommender)
@@ -209,7 +212,7 @@ class Study(studies.Study):
             InputError: it is not trained yet.
         """
         seed = self._seed(seed)
-        self._finished(STUDENT, seed)
+        self._require_weights(self._finished(STUDENT, seed))
         job = distill_job(self, student_selection(self), seed)
         return student_of(self._live(lambda: load_trained(job.folder, job.build)))
 
@@ -240,6 +243,10 @@ class Study(studies.Study):
         except InputError as error:
             return str(error)
 
+    def _require_weights(self, folder: Path) -> None:
+        for path in (self.table_folder(self._seed(None)) / ITEM_TABLE, folder / WEIGHTS):
+            require_whole_file(self.layout, path)
+
     def _live(self, load: Callable[[], T]) -> T:
         try:
             return load()
@@ -252,6 +259,7 @@ class Study(studies.Study):
     def _read(self, path: Path, reader: Callable[[Path], T], stage: str) -> T:
         if not path.exists():
             raise InputError(f"{path} is not there yet; run the study, or its stage: run({stage!r})")
+        require_whole_file(self.layout, path)
         try:
             return reader(path)
         except InputError:  # says already what is wrong

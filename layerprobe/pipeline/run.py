@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from layerprobe import processes
 from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline.dry_run.plan import require_room
-from layerprobe.stages.data import require_fit
 from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
+from layerprobe.store.seals.study_seals import seal, unseal
 from layerprobe.study.checks import check_similarity, check_steps, check_study
-from layerprobe.study.guard import is_recorded, open_folder, record
+from layerprobe.study.guard import is_recorded, opened_folder, record
 from layerprobe.study.jobs.looks import write_plan
 from layerprobe.study.study import Study
 from layerprobe.sweep.sweep import Executor, LocalExecutor
@@ -42,9 +43,16 @@ def run_stages(
         StudyError: a training or check failed; finished work is kept and the next run resumes there.
     """
     todo = stages_until(last, stages)
-    check_study(study)
-    _say_processes()
-    processes.on_main(lambda: open_folder(study))
+    with ExitStack() as held:
+        processes.on_main(lambda: held.enter_context(opened_folder(study)))
+        check_study(study)
+        _say_processes()
+        _run_all(study, todo, executor, is_whole=last is None)
+    return study.folder
+
+
+def _run_all(study: Study, todo: list[Stage], executor: Executor, is_whole: bool) -> None:
+    """Runs stages in order; in a whole run, errors that leave the other stages something to do come at the end."""
     put_off: BudgetNotMet | NothingToDistil | None = None
     has_student = True
     for stage in todo:
@@ -54,7 +62,7 @@ def run_stages(
         try:
             _run_stage(stage, study, executor)
         except (BudgetNotMet, NothingToDistil) as error:
-            if last is not None:
+            if not is_whole:
                 raise
             has_student = has_student and isinstance(error, BudgetNotMet)
             say(str(error))
@@ -62,17 +70,21 @@ def run_stages(
     processes.on_main(lambda: record(study))
     if put_off is not None:
         raise put_off
-    return study.folder
 
 
 def _run_stage(stage: Stage, study: Study, executor: Executor) -> None:
     say(f"stage {stage.name}")
     if stage.name == "report":
         processes.on_main(lambda: record(study))  # every guard has passed, so the report shows the spec of these files
-    if stage.on_main:
-        processes.on_main(lambda: stage.run(study, executor))
-    else:
-        stage.run(study, executor)
+    processes.on_main(lambda: unseal(study.layout, stage.tables(study.layout)))
+    try:
+        if stage.on_main:
+            processes.on_main(lambda: stage.run(study, executor))
+        else:
+            stage.run(study, executor)
+    finally:  # a stage that ends with an error may have written tables, each of them whole
+        if processes.is_main():
+            seal(study.layout, stage.tables(study.layout))
     if stage.name == "data":
         _after_data(study)
 
@@ -89,6 +101,5 @@ def _after_data(study: Study) -> None:
     processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has
     if not processes.agreed(lambda: is_recorded(study)):
-        processes.on_main(lambda: require_fit(study.spec, study.data))  # the data may be older than these options
         processes.on_main(lambda: record(study))
     processes.on_main(lambda: write_plan(study))  # before a model is trained, so that nothing is chosen by its result

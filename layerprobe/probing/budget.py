@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
+from typing import Annotated
 
 import pandas as pd
 
 from layerprobe import columns, wording
 from layerprobe.arguments import checked
 from layerprobe.errors import BudgetNotMet, InputError
-from layerprobe.store.decision import BudgetRow, DecisionRecord, SelectionRow
+from layerprobe.kinds import label_of
+from layerprobe.ranges import Range
+from layerprobe.store.decision import USE_BASELINE, BudgetRow, DecisionRecord, SelectionRow
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,11 @@ class BudgetOptions:
         InputError: a limit is not above 0.
     """
 
-    latency_ms: float | None = None
+    latency_ms: Annotated[float | None, Range(0, 10**9, above=True)] = None
     """Largest latency of a request of one user (p95) in milliseconds, on the machine of the cost stage; null sets no
     limit."""
-    parameters: int | None = None
+    parameters: Annotated[int | None, Range(1, 10**15)] = None
     """Largest number of parameters, item table included; null sets no limit."""
-
-    def __post_init__(self) -> None:
-        for name, limit in self.limits.items():
-            if not (limit > 0 and isfinite(limit)):
-                raise InputError(f"budget.{name} must be a number above 0; got {limit}")
 
     @property
     def limits(self) -> dict[str, float]:
@@ -190,7 +188,10 @@ def _sentence(
         called = "the full model" if decided is full else f"the decided {decided.selection}"
         amounts = known.get(decided.selection)
         text += f"; {called} takes {_takes(amounts)}" if amounts else f"; {called} was not measured"
-    return f"{text}. {_loss(decision, picked, full)}."
+    instead = ""
+    if decision.verdict == USE_BASELINE and decision.baseline is not None:
+        instead = f" The verdict of the study is another: use the baseline {label_of(decision.baseline)}."
+    return f"{text}. {_loss(decision, picked, full)}.{instead}"
 
 
 def _loss(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) -> str:
@@ -208,9 +209,16 @@ def _loss(decision: DecisionRecord, picked: SelectionRow, full: SelectionRow) ->
     return (
         f"{picked.selection} has an {label} of {wording.four_digits(picked.value)}, compared with "
         f"{wording.four_digits(full.value)} for the full model: a difference of {wording.signed(picked.difference)} "
-        f"[{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] ({wording.level(1 - decision.alpha)} for "
-        f"all together). {verdict}"
+        f"[{wording.signed(picked.ci_low)}, {wording.signed(picked.ci_high)}] ({_sure(decision)}). "
+        f"{verdict}"
     )
+
+
+def _sure(decision: DecisionRecord) -> str:
+    if decision.exploratory:
+        return "for these trained models"
+    level = decision.alpha if decision.level is None else decision.level
+    return f"{wording.level(1 - level)} for all together"
 
 
 def _takes(amounts: Mapping[str, float]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from layerprobe import wording
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.metrics import METRICS
+from layerprobe.ranges import LEVEL, SEED, SHARE, Range
 
 Rule = Literal["sequence", "simultaneous"]
 Cover = Literal["auto", "users", "training"]
@@ -43,34 +44,23 @@ class DecisionOptions:
     """
 
     metric: str = "ndcg"
-    k: int = 10
-    margin: float = 0.02
-    alpha: float = 0.05
+    k: Annotated[int, Range(0, 1_000_000)] = 10
+    margin: Annotated[float, SHARE] = 0.02
+    alpha: Annotated[float, LEVEL] = 0.05
     rule: Rule = "sequence"
     cover: Cover = "auto"
-    prior_noise: float = 0.0
-    planned_seeds: int | None = None
-    n_boot: int = 2000
-    seed: int = 0
+    prior_noise: Annotated[float, Range(0, 1, below=True)] = 0.0
+    planned_seeds: Annotated[int | None, Range(2, 1000)] = None
+    n_boot: Annotated[int, Range(100, 1_000_000)] = 2000
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise InputError(f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}")
-        if (self.metric == "mrr") != (self.k == 0) or self.k < 0:
+        if (self.metric == "mrr") != (self.k == 0):
             raise InputError(f"k must be at least 1 for hr and ndcg and 0 for mrr; got {self.metric} with k = {self.k}")
-        if self.n_boot < 100 or self.seed < 0:
-            raise InputError(f"n_boot must be at least 100 and seed not negative; got {self.n_boot} and {self.seed}")
-        for name in ("margin", "alpha"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise InputError(f"{name} must lie between 0 and 1 (a share: .02 means 2 %); got {value}")
-
-        if not 0 <= self.prior_noise < 1:
-            raise InputError(f"prior_noise must lie in [0, 1), a share: .01 means 1 %; got {self.prior_noise}")
         if self.prior_noise and self.cover == "users":
             raise InputError("prior_noise widens intervals for training noise, which cover users leaves out; drop one")
-        if self.planned_seeds is not None and self.planned_seeds < 2:
-            raise InputError(f"planned_seeds must be at least 2, or null for one look; got {self.planned_seeds}")
 
     @property
     def label(self) -> str:

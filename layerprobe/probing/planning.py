@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,14 @@ from scipy.special import gammaincinv, ndtr, stdtrit
 
 from layerprobe.arguments import checked, require_kind, require_whole
 from layerprobe.errors import InputError
+from layerprobe.ranges import LEVEL, SHARE, Range
 
 SEEDS = (2, 3, 4, 5, 6, 8, 10)
 """Rows of the table."""
 POINTS = 300
 """Equally likely values of the chi-squared variable; more change a power by less than .001."""
+MOST_NOISE = 10**6
+VARIANCE = Range(0, 2 * MOST_NOISE**2)
 MOST_USERS, MOST_SEEDS = 10**9, 1000
 """Where a search for enough of them ends."""
 
@@ -46,14 +50,14 @@ class DifferenceNoise:
         InputError: one is negative or not finite, or no difference varies over users.
     """
 
-    users: float
-    joint: float
-    seeds: float
+    users: Annotated[float, VARIANCE]
+    joint: Annotated[float, VARIANCE]
+    seeds: Annotated[float, VARIANCE]
 
     def __post_init__(self) -> None:
         parts = (self.users, self.joint, self.seeds)
-        if not all(isfinite(part) and part >= 0 for part in parts) or self.users + self.joint == 0:
-            raise InputError(f"variances must be at least 0, and those of users above 0; got {parts}")
+        if self.users + self.joint == 0:
+            raise InputError(f"variances of users must be above 0; got {parts}")
 
     @classmethod
     def stated(cls, user_noise: float, training_noise: float) -> DifferenceNoise:
@@ -69,9 +73,11 @@ class DifferenceNoise:
         """
         for name, value in (("user_noise", user_noise), ("training_noise", training_noise)):
             require_kind(name, value, int, float)
-            if not isfinite(value) or value < 0 or (value == 0 and name == "user_noise"):
+            if not 0 <= value <= MOST_NOISE or (value == 0 and name == "user_noise"):
                 least = "above 0" if name == "user_noise" else "of at least 0"
-                raise InputError(f"{name} must be a number {least} (a share of the metric: .01 means 1 %); got {value}")
+                raise InputError(
+                    f"{name} must be a number {least}, at most {MOST_NOISE:,} (a share: .01 means 1 %); got {value}"
+                )
         return cls(float(user_noise) ** 2, 0.0, 2 * float(training_noise) ** 2)
 
 
@@ -89,19 +95,13 @@ class Aim:
         InputError: a value is outside its range.
     """
 
-    alpha: float = 0.05
-    power: float = 0.8
-    difference: float = 0.0
+    alpha: Annotated[float, LEVEL] = 0.05
+    power: Annotated[float, SHARE] = 0.8
+    difference: Annotated[float, Range(-1, 1, above=True, below=True)] = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha must lie between 0 and 1, usually .05; got {self.alpha}")
         if not self.alpha < self.power < 1:
             raise InputError(f"power must lie between alpha, {self.alpha}, and 1, usually .8; got {self.power}")
-        if not -1 < self.difference < 1:
-            raise InputError(
-                f"difference must lie between -1 and 1 (a share: -.005 means a loss of .5 %); got {self.difference}"
-            )
 
 
 def planned_margins(
@@ -206,6 +206,6 @@ def _bounds(noise: DifferenceNoise, users: int, seeds: int, alpha: float) -> tup
     chances = (np.arange(POINTS) + 0.5) / POINTS
     spread = (by_seeds + joint) * 2 * gammaincinv((seeds - 1) / 2, chances) / (seeds - 1)  # [points]
     estimate = np.maximum(spread - joint, 0.0)
-    doubt = np.where(estimate > 0, (estimate + joint) ** 2 / (seeds - 1), 0.0) + by_users**2 / max(users - 1, 1)
+    doubt = (estimate + joint) ** 2 / (seeds - 1) + by_users**2 / max(users - 1, 1)
     variance = by_users + estimate
     return stdtrit(variance**2 / doubt, 1 - alpha) * np.sqrt(variance), (by_users + by_seeds) ** 0.5

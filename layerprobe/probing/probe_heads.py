@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from layerprobe import processes
 from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.train_batches import Portion, TrainBatches
-from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 from layerprobe.recommender.losses import FULL_SOFTMAX, LossOptions, next_item_loss
 from layerprobe.recommender.model import Recommender
 from layerprobe.store.atomic import read_tensors, write_tensors
@@ -32,20 +33,13 @@ BETAS = (0.9, 0.98)
 class ProbeHeadOptions:
     """How the heads of `exit-probe` are fitted."""
 
-    epochs: int = 2
+    epochs: Annotated[int, Range(1, 100_000)] = 2
     """Passes over the training users; each runs the frozen teacher once."""
-    step_size: float = 0.5
+    step_size: Annotated[float, Range(0, 100, above=True)] = 0.5
     """Largest change of the score of an average item at an average state by the first step, in logits; later steps
     fall to 0 along a cosine. Unlike a learning rate it does not depend on width and scale of states and items."""
-    least_steps: int = 64
+    least_steps: Annotated[int, Range(1, 1_000_000)] = 64
     """Least number of steps per pass: where `training.batch_size` gives fewer, batches are made smaller."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "least_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"probe.heads.{name} must be at least 1; got {getattr(self, name)}")
-        if not 0 < self.step_size <= 100:
-            raise InputError(f"probe.heads.step_size must lie in (0, 100] logits; got {self.step_size}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,9 +113,18 @@ class Rederived:
         yield self._curve()
         yield from self._metrics()
         yield from self._slices()
+        yield from self.decided()
+        yield from self._predictiveness()
+
+    def decided(self) -> Iterator[Checked]:
+        """Computes again what follows from the options of the decision.
+
+        Raises:
+            InputError: as `checks`.
+        """
         yield from self._looks()
         yield self._decision()
-        for part in (self._robustness, self._front, self._controls, self._distilled, self._predictiveness):
+        for part in (self._robustness, self._front, self._controls, self._distilled):
             yield from part()
 
     def _table(self, path: Path, table: pd.DataFrame, keys: Sequence[str], excused: Excused | None = None) -> Checked:

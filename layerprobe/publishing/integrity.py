@@ -12,9 +12,20 @@ from layerprobe import columns
 from layerprobe.errors import InputError
 from layerprobe.publishing.comparing import NOTHING, Checked, Difference, read_cells
 from layerprobe.store.layout import StudyLayout
-from layerprobe.store.manifest import changed_files, read_manifest
+from layerprobe.store.manifest import changed_files, read_manifest, require_inside
 from layerprobe.store.packed_ranks import AGAIN, PackedRanks, PartRow, digest_of_model, digest_of_shared
 from layerprobe.store.run_folder import hash_file
+
+
+def require_files(layout: StudyLayout) -> None:
+    """Makes sure that the files are there without which nothing can be computed again.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for path in (layout.spec, layout.facts, layout.split, layout.curve, layout.decision):
+        if not path.is_file():
+            raise InputError(f"{path} is missing: give a whole folder that `layerprobe publish` wrote")
 
 
 def check_manifest(folder: Path, study: str) -> Checked:
@@ -33,15 +44,16 @@ def _hashes(what: str) -> tuple[str, str]:
 
 
 def check_seals(packed: PackedRanks) -> Checked:
-    """Compares the files that no ranks give again with their hashes beside the ranks."""
+    """Compares results and measured files with their hashes beside the ranks, so that none can be left out."""
     folder, sealed = packed.layout.folder, packed.record.sealed
+    require_inside(packed.layout.packed_record, sealed)
     found = []
     for name, value in sealed.items():
         path = folder / name
         now = hash_file(path) if path.is_file() else NOTHING
         if now != value:
             found.append(Difference(name, value[:12], now[:12]))
-    how = f"{len(sealed)} files that were set, trained or measured, which no ranks give again: hashes"
+    how = f"{len(sealed)} results and measured files, as they were published: hashes"
     return Checked(packed.layout.packed_record.relative_to(folder).as_posix(), how, differences=tuple(found))
 
 

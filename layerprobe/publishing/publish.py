@@ -20,16 +20,18 @@ from layerprobe.data.recency import Recency, read_recency
 from layerprobe.errors import InputError
 from layerprobe.probing.curves import CurvePoint, read_curve
 from layerprobe.publishing.contents import derived_files, measured_files, model_folders
+from layerprobe.publishing.deriving import Rederived
 from layerprobe.publishing.packing import LIMIT, Luggage, write_packed
 from layerprobe.publishing.redraw import drawn_again
 from layerprobe.reporting.report import write_report
 from layerprobe.stages.tables.points import ranked_files
 from layerprobe.store.atomic import read_json, read_yaml, replacing_folder, write_yaml
 from layerprobe.store.layout import FIGURES, RANKS, REPORT, StudyLayout
-from layerprobe.store.manifest import write_manifest
+from layerprobe.store.manifest import changed_files, read_manifest, write_manifest
 from layerprobe.store.packed_ranks import PackedRecord
 from layerprobe.store.rank_source import StoredRanks
 from layerprobe.store.run_folder import hash_file
+from layerprobe.store.seals.study_seals import require_whole_study
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "run `layerprobe run` with the study's YAML to its end"
@@ -62,14 +64,17 @@ def publish(study: str | os.PathLike[str], out: str | os.PathLike[str], limit: i
     Raises:
         InputError: the study is not finished or `out` holds something else.
     """
-    plain = PlainStudy.read(as_folder("study", study))
+    folder = as_folder("study", study)
+    require_whole_study(StudyLayout(folder))
+    plain = PlainStudy.read(folder)
     place = writable_folder("out", out)
     ranks = _finished_ranks(plain)
     _refuse_other(plain, place)
+    _require_agreeing(plain)
     with replacing_folder(place) as folder:
         made = StudyLayout(folder)
         sealed = _copied(plain, made, measured_files(plain)) | _without_place(made)
-        _copied(plain, made, derived_files(plain.layout))
+        sealed |= _copied(plain, made, derived_files(plain.layout))
         record = write_packed(made, Luggage(plain.layout, ranks, _recency(plain.layout)), sealed, limit)
         _place_report(plain.layout, folder)
         write_manifest(folder, plain.name)
@@ -110,6 +115,21 @@ def _require_same_points(study: PlainStudy, points: list[CurvePoint]) -> None:
         )
 
 
+def _require_agreeing(study: PlainStudy) -> None:
+    """Refuses results that do not follow from one set of options, as after `layerprobe decide` with another metric.
+
+    Raises:
+        InputError: a result is not what the ranks and the study's options give.
+    """
+    for checked in Rederived(study, StoredRanks()).decided():
+        if checked.differences:
+            first = checked.differences[0]
+            raise InputError(
+                f"{study.folder / checked.name} must follow from the ranks and options of the study; it differs in "
+                f"{first.where}: {AGAIN}"
+            )
+
+
 def _refuse_other(study: PlainStudy, place: Path) -> None:
     """Refuses a place that holds anything but an earlier publication of this study.
 
@@ -121,6 +141,9 @@ def _refuse_other(study: PlainStudy, place: Path) -> None:
     layout = StudyLayout(place)
     if not layout.manifest.exists() or not layout.split.exists():
         raise InputError(f"OUT must be new, empty, or a published folder of this study; {place} holds other files")
+    added = [name for name, what in changed_files(place, read_manifest(place)).items() if what == "added"]
+    if added:
+        raise InputError(f"OUT holds {added[0]}, which `publish` did not write and would delete: move it away")
     other = PlainStudy.read(place)
     same_log = read_json(layout.split).get("sha256") == read_json(study.layout.split).get("sha256")
     if other.name != study.name or not same_log:

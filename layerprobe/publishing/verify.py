@@ -14,11 +14,12 @@ from layerprobe.arguments import as_folder
 from layerprobe.errors import InputError, StudyError
 from layerprobe.publishing.comparing import NOTHING, Checked, Difference, is_number
 from layerprobe.publishing.deriving import Rederived
-from layerprobe.publishing.integrity import check_manifest, check_ranks, check_seals, require_users
+from layerprobe.publishing.integrity import check_manifest, check_ranks, check_seals, require_files, require_users
 from layerprobe.publishing.redraw import DrawnFile, drawn_again
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.packed_ranks import PackedRanks
 from layerprobe.store.rank_source import rank_source
+from layerprobe.store.seals.study_seals import require_whole_stages
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "drawn again from the files"
@@ -37,6 +38,8 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[Checked]:
         InputError: it is no such folder, a file of it is damaged, or ranks are of other users or lack one.
     """
     place = as_folder("report", folder)
+    if StudyLayout(place).manifest.exists():
+        require_files(StudyLayout(place))
     study = PlainStudy.read(place)
     layout, ranks = StudyLayout(place), rank_source(StudyLayout(place))
     if layout.manifest.exists() != isinstance(ranks, PackedRanks):
@@ -47,7 +50,9 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[Checked]:
         require_users(ranks)
         yield check_seals(ranks)
         yield from check_ranks(ranks)
-    elif not layout.curve.exists():
+    else:
+        require_whole_stages(layout)
+    if not layout.manifest.exists() and not layout.curve.exists():
         raise InputError(f"{layout.curve} is missing: give a published folder, or a study that was run to its end")
     yield from Rederived(study, ranks).checks()
     yield from _check_report(layout)

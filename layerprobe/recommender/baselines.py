@@ -6,6 +6,7 @@ parameters. Their scores are counts or come from one fixed order of operations, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
@@ -14,12 +15,13 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from layerprobe.data.audits.titles import NO_WORD, REMEDY, WORD
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.catalogue import Catalogue
 from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
 from layerprobe.kinds import SCORED_FLOORS
+
+WORD = re.compile(r"\w\w+")
 
 
 class Floor(Protocol):
@@ -182,7 +184,7 @@ class TfIdf:
 
     def __init__(self, split: Split, catalogue: Catalogue) -> None:
         if catalogue.titles is None:
-            raise InputError("TF-IDF needs item titles; this catalogue has none: read the log with titles")
+            raise InputError("TF-IDF needs item titles; this catalogue has none; leave out the tfidf floor")
         if catalogue.n_items != split.sequences.n_items:
             raise InputError(f"the catalogue must hold {split.sequences.n_items} items; it holds {catalogue.n_items}")
         self._rows = _tfidf_rows(catalogue.titles)
@@ -220,7 +222,7 @@ def _tfidf_rows(titles: np.ndarray) -> sp.csr_array:
     """Returns rows of length 1 (or 0 without words), row i + 1 for title i, row 0 (padding) empty."""
     words = pd.Series(list(map(str, titles)), dtype=str).str.lower().map(WORD.findall).explode().dropna()
     if words.empty:
-        raise InputError(f"{NO_WORD}: {REMEDY}")
+        raise InputError("TF-IDF needs words of two or more characters; no title holds one; leave out the tfidf floor")
     codes, vocabulary = pd.factorize(words)
     shape = (len(titles) + 1, len(vocabulary))
     ones = np.ones(len(codes))

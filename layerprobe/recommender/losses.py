@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch.nn import LinearCrossEntropyOptions
@@ -18,6 +18,7 @@ from layerprobe.arguments import checked
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.data.sampled_items import SampledItems
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 from layerprobe.recommender.sequence_model import SequenceModel
 
 MIN_CHUNKED = 64
@@ -40,11 +41,11 @@ class LossOptions:
 
     kind: Literal["softmax", "sampled-softmax", "gbce"] = "softmax"
     """`softmax`: all items. `sampled-softmax`, `gbce`: the target and a draw of items, for very large catalogues."""
-    negatives: int | None = None
+    negatives: Annotated[int | None, Range(1, 10**7)] = None
     """Items drawn per optimiser step, shared by all its positions; the two sampled kinds need it."""
     sampling: Literal["uniform", "popularity"] = "uniform"
     """`uniform`: without replacement. `popularity`: by training count + 1, with replacement; sampled-softmax alone."""
-    calibration: float = CALIBRATION
+    calibration: Annotated[float, Range(0, 1)] = CALIBRATION
     """t of gbce, in [0, 1]. 0: plain binary cross-entropy; 1: scores calibrated as if all items were negatives."""
 
     def __post_init__(self) -> None:
@@ -55,8 +56,6 @@ class LossOptions:
             raise InputError(f"loss.sampling = popularity needs loss.kind = sampled-softmax; got {self.kind}")
         if self.calibration != CALIBRATION and self.kind != "gbce":
             raise InputError(f"loss.calibration needs loss.kind = gbce; got {self.kind}")
-        if not 0 <= self.calibration <= 1:
-            raise InputError(f"loss.calibration must lie in [0, 1]; got {self.calibration}")
 
     def _check_negatives(self) -> None:
         if self.is_sampled and self.negatives is None:
@@ -69,8 +68,6 @@ class LossOptions:
                 f"loss.negatives needs loss.kind = sampled-softmax or gbce; got {self.negatives} "
                 f"with {self.kind}, which uses all items"
             )
-        if self.negatives is not None and self.negatives < 1:
-            raise InputError(f"loss.negatives must be at least 1; got {self.negatives}")
 
     @property
     def is_sampled(self) -> bool:

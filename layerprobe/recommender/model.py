@@ -7,7 +7,7 @@ SLMRec's head (arXiv 2405.17890): a linear map in with bias, one out without, no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from layerprobe.backbone.hidden import at_least_float32, captured_hidden
 from layerprobe.backbone.prompt import PromptTokens
 from layerprobe.data.batches import SequenceBatch
 from layerprobe.errors import InputError
+from layerprobe.ranges import DROPOUT, Range
 from layerprobe.recommender.prefix import PrefixMemory, cache_for_users, why_repeated
 from layerprobe.recommender.sequence_model import SequenceModel
 
@@ -30,21 +31,12 @@ from layerprobe.recommender.sequence_model import SequenceModel
 class RecommenderOptions:
     """What surrounds the backbone."""
 
-    max_len: int = 50
+    max_len: Annotated[int, Range(1, 100_000)] = 50
     """Newest history items read."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, DROPOUT] = 0.0
     """Dropout on the mapped item vectors, in [0, 1)."""
-    head_dropout: float = 0.0
+    head_dropout: Annotated[float, DROPOUT] = 0.0
     """Dropout on the normed state before the head, in [0, 1)."""
-
-    def __post_init__(self) -> None:
-        if self.max_len < 1:
-            raise InputError(f"recommender.max_len must be at least 1; got {self.max_len}")
-        if not (0 <= self.input_dropout < 1 and 0 <= self.head_dropout < 1):
-            raise InputError(
-                "recommender.input_dropout and head_dropout must lie in [0, 1); "
-                f"got {self.input_dropout} and {self.head_dropout}"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from layerprobe.reporting.tables.curve import check_consistency
 from layerprobe.store.atomic import write_text
 from layerprobe.store.layout import FIGURES, REPORT, StudyLayout
 from layerprobe.store.manifest import renew_manifest
+from layerprobe.store.seals.study_seals import require_whole_study
 
 SECTIONS = (
     SectionEntry(answer_section),
@@ -63,6 +64,7 @@ def write_report(study: str | os.PathLike[str], out: str | os.PathLike[str] | No
     """
     folder = as_folder("study", study)
     layout = StudyLayout(folder)
+    require_whole_study(layout)
     report = make_report(read_study(folder))
     path = _write(report, layout.drawn if out is None else writable_folder("out", out))
     if layout.manifest.exists() and path.parent == folder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from layerprobe.arguments import checked, require_kind
 from layerprobe.data.batches import SequenceBatch, query_batch
 from layerprobe.data.splits import Split
-from layerprobe.errors import InputError
+from layerprobe.ranges import SEED, Range
 from layerprobe.recommender.model import Recommender
 
 Positions = Literal["last-item", "items", "all"]
@@ -36,22 +36,15 @@ class SampleOptions:
         InputError: a number is below its least value, or the position is not known.
     """
 
-    rows: int = 2048
+    rows: Annotated[int, Range(5, 1_000_000)] = 2048
     """Most users, a seeded sample of the evaluated ones; at least 5."""
     positions: Positions = "last-item"
     """Where states are read, once per user. `last-item`: at the readout, or before a prompt's suffix. `items`: at a
     random item. `all`: at a random position, tokens of the prompt included."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the sample and of the positions."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 256
     """Users per forward pass."""
-
-    def __post_init__(self) -> None:
-        if self.rows < 5 or self.batch_size < 1 or self.seed < 0:
-            raise InputError(
-                "rows must be at least 5, batch_size at least 1 and the seed not negative; got "
-                f"{self.rows}, {self.batch_size} and {self.seed}"
-            )
 
 
 @dataclass(frozen=True, eq=False)

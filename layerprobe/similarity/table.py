@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from layerprobe import columns
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.evaluation.uncertainty import mean_intervals
+from layerprobe.ranges import LEVEL, SEED, Range
 from layerprobe.similarity.measures import DEFAULT_MEASURES, Measure, measures_named
 from layerprobe.similarity.states import PairScores, States, layer_pairs
 
@@ -37,11 +38,11 @@ class Resampling:
     Users must be independent rows: several positions of one user make the intervals too narrow.
     """
 
-    n_boot: int = 1000
+    n_boot: Annotated[int, Range(100, 1_000_000)] = 1000
     """Resamples, at least 100."""
-    alpha: float = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     """1 - the intervals' nominal coverage, in (0, 1)."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the resamples; calls with equal users, resamples and seed share them."""
 
     def bounds(self, scores: PairScores, low: float = -np.inf, high: float = np.inf) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from layerprobe.recommender.baselines import floors
 from layerprobe.stages.planned import Planned
 from layerprobe.stages.ranks import ranked, write_ranks
 from layerprobe.store.layout import ITEM_TABLE
-from layerprobe.store.run_folder import hash_value, is_done
+from layerprobe.store.run_folder import add_file, hash_value, is_done
 from layerprobe.study.jobs.recommenders import shared_dependencies
 from layerprobe.study.jobs.sasrec import sasrec_job
 from layerprobe.study.study import Study
@@ -47,6 +47,7 @@ def _freeze_items(study: Study, sasrec: ModelJob) -> None:
     """Writes the item table beside the SASRec of one seed: its vectors, or vectors drawn at random."""
     spec, folder = study.spec.items, sasrec.folder
     if (folder / ITEM_TABLE).exists():
+        add_file(folder, ITEM_TABLE)  # a kill or an older version may have left it without a hash
         return
     if spec.kind == "random":
         n_items = study.data.catalogue.n_items
@@ -57,6 +58,7 @@ def _freeze_items(study: Study, sasrec: ModelJob) -> None:
     else:
         table = from_vectors(load_trained(folder, sasrec.build).item_vectors(), "sasrec", study.data_hash)
     table.save(folder)
+    add_file(folder, ITEM_TABLE)
 
 
 def _rank_floors(study: Study) -> None:

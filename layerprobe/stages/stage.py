@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from layerprobe.store.layout import StudyLayout
 
 if TYPE_CHECKING:
     from layerprobe.stages.planned import Planned
@@ -25,6 +28,8 @@ class Stage:
         module: the module with its functions.
         reads: stages whose files it reads; they run before it.
         renews: stages whose files depend on it; they run after it.
+        writes: properties of `StudyLayout` with its files that no `done.json` records; their hashes are written after
+            it.
         on_main: whether the main process of a launch does it alone, while the others wait.
         in_sweep: whether it trains models that an executor may train elsewhere.
     """
@@ -34,6 +39,7 @@ class Stage:
     module: str
     reads: tuple[str, ...] = ()
     renews: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
     on_main: bool = False
     in_sweep: bool = False
 
@@ -41,6 +47,11 @@ class Stage:
         """Brings the stage up to date: what is done is skipped, what was interrupted is resumed."""
         run = self._functions().run
         run(study, executor) if self.in_sweep else run(study)
+
+    def tables(self, layout: StudyLayout) -> list[Path]:
+        """Returns its files that no `done.json` records, there or not."""
+        found = [getattr(layout, name) for name in self.writes]
+        return [path for entry in found for path in (entry if isinstance(entry, list) else [entry])]
 
     def plan(self, study: Study) -> list[Planned]:
         """Returns the models it trains, for the dry run; nothing where it trains none."""

@@ -21,12 +21,14 @@ import pandas as pd
 import yaml
 from safetensors import SafetensorError
 
-from layerprobe.errors import NoSpace
+from layerprobe.errors import InputError, NoSpace
+from layerprobe.safe_yaml import read_limited
 
 if TYPE_CHECKING:
     import torch
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -37,9 +39,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         NoSpace: the disk is full, or a quota or size limit is reached.
+        InputError: nothing can be written there.
     """
     with disk_full_said(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # In the same folder: a rename is atomic only within one file system.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
@@ -52,16 +55,43 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def disk_full_said(path: Path) -> Iterator[None]:
-    """Turns the errors of a full disk while writing `path` into one line; other errors pass through.
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
 
     Raises:
         NoSpace: the disk is full, or a quota or size limit is reached.
+        InputError: a part of the path is a file or a link to nothing, or it cannot be made for another reason.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise _not_written(path, os.strerror(error.errno)) from error
+        blocking = next((part for part in (path, *path.parents) if os.path.lexists(part)), path)
+        why = os.strerror(error.errno or 0)
+        if blocking.is_symlink() and not blocking.exists():
+            why = f"{blocking} is a link to {os.readlink(blocking)}, which is not there"
+        elif not blocking.is_dir():
+            why = f"{blocking} is a file"
+        raise InputError(f"the folder {path} cannot be made: {why}; give another place") from error
+
+
+@contextmanager
+def disk_full_said(path: Path) -> Iterator[None]:
+    """Turns the errors of a full or read-only disk while writing `path` into one line; other errors pass through.
+
+    Raises:
+        NoSpace: the disk is full, or a quota or size limit is reached.
+        InputError: the file system or its rights allow no writing there.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in NO_RIGHTS:
+            raise InputError(
+                f"could not write {path}: {os.strerror(error.errno)}; an earlier version of it is unchanged: allow "
+                "writing there, or give another place"
+            ) from error
         if error.errno not in NO_SPACE:
             raise
         raise _not_written(path, os.strerror(error.errno)) from error
@@ -87,7 +117,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     this only for what can be made again.
     """
     with disk_full_said(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         old = temporary.with_name(f"{temporary.name}.old.tmp")
         try:
@@ -131,12 +161,21 @@ def read_json(path: Path) -> Any:
 
 def write_yaml(path: Path, value: Any) -> None:
     """Writes `value` as YAML, keys in the order given."""
-    write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml_text(value))
+
+
+def yaml_text(value: Any) -> str:
+    """Returns what `write_yaml` writes."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads one YAML file with the safe loader."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Reads one YAML file with a safe loader, within the limits of `layerprobe.safe_yaml`.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, or is larger, deeper or more repetitive than any study.
+    """
+    return read_limited(path)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

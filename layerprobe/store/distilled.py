@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerprobe.store.decision import BaselineRow
+from layerprobe.store.decision import BaselineRow, DecisionRecord
 from layerprobe.store.layout import StudyLayout
 from layerprobe.store.records import read_record, write_record
 
@@ -42,6 +42,10 @@ class DistilledRecord:
     sentence: str
     notes: tuple[str, ...]
     against_baselines: tuple[BaselineRow, ...] = ()
+
+    def agrees(self, decision: DecisionRecord) -> bool:
+        """Tells whether the student is compared by the metric and error level of the decision."""
+        return (self.metric, self.k, self.alpha) == (decision.metric, decision.k, decision.alpha)
 
 
 def read_distilled(study: Path) -> DistilledRecord:

@@ -15,7 +15,7 @@ WEIGHTS = f"{CHECKPOINT}/{MODEL}"
 LOG = "log.jsonl"
 RANKS = "ranks.parquet"
 METRICS = "metrics.json"
-FAILED, HALTED = "failed.json", "halted.json"
+FAILED, HALTED, REPLACED = "failed.json", "halted.json", "replaced.json"
 """Files of a model folder: one model trained, ranked and described."""
 
 INTERACTIONS, ITEMS, SEQUENCES = "interactions.parquet", "items.parquet", "sequences.safetensors"
@@ -56,6 +56,16 @@ class StudyLayout:
     def provenance(self) -> Path:
         """Versions, commit, machine and seeds."""
         return self.folder / "provenance.json"
+
+    @property
+    def tables_record(self) -> Path:
+        """Hashes of the files that lie in no folder with a `done.json`."""
+        return self.folder / "files.json"
+
+    @property
+    def checked(self) -> Path:
+        """Which files were read and hashed, with their sizes and times, so that they need not be read again."""
+        return self.folder / "checked.json"
 
     @property
     def data(self) -> Path:
@@ -156,6 +166,11 @@ class StudyLayout:
     def cuts(self, rows: int, seed: int) -> Path:
         """Quality of the teacher cut to sets of layers, on a sample of users."""
         return self.similarity / f"cuts-{rows}-{seed}.parquet"
+
+    @property
+    def every_cut(self) -> list[Path]:
+        """Looks for all such files, of any sample."""
+        return sorted(self.similarity.glob("cuts-*.parquet"))
 
     @property
     def student_similarity(self) -> Path:

@@ -61,6 +61,8 @@ def read_ledger(folder: Path) -> Ledger:
     path, decision = StudyLayout(folder).ledger, plain_decision(folder)
     decided = decision.get("look")
     known = decided.get("of", 0) if isinstance(decided, dict) else 0
+    if not isinstance(known, int):
+        raise InputError(f"{StudyLayout(folder).decision} must hold its look as a number; got {known!r}: {RESTORE}")
     if not path.exists() and not known:
         old = look_of(folder, decision)
         return Ledger() if old is None else Ledger(None, (old,), (sealed(old, ""),))
@@ -143,7 +145,7 @@ def append_look(folder: Path, asked: Asked, level: float, found: Found) -> int:
 def _read_lines(path: Path) -> Ledger:
     try:
         texts = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} is damaged, it is not text: {RESTORE}") from error
     plan, looks, before = None, [], ""
     for place, text in enumerate(texts, start=1):
@@ -151,10 +153,14 @@ def _read_lines(path: Path) -> Ledger:
             line = opened(text, before)
         except InputError as error:
             raise InputError(f"{path} was changed: line {place} does not fit, {error}; {RESTORE}") from error
-        if isinstance(line, LookLine):
+        expected = len(looks) + 1
+        if isinstance(line, LookLine) and line.number == expected:
             looks.append(line)
-        else:
+        elif place == 1 and not isinstance(line, LookLine):
             plan = line
+        else:
+            what = f"look {line.number}" if isinstance(line, LookLine) else "a plan"
+            raise InputError(f"{path} was changed: line {place} is {what}, not look {expected}; {RESTORE}")
         before = text
     return Ledger(plan, tuple(looks), tuple(texts))
 

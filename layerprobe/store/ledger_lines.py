@@ -167,11 +167,20 @@ def opened(text: str, before: str) -> PlanLine | LookLine:
         raise InputError(f"it is not JSON: {' '.join(str(error).split())}") from error
     is_plan = isinstance(plain, dict) and plain.get("kind") == PlanLine.kind
     line = from_plain(plain, PlanLine if is_plan else LookLine)
-    if line.content != _content(plain):
+    if not _is_finite(plain) or line.content != _content(plain):
         raise InputError("it was edited")
     if line.previous != (hash_text(before) if before else ""):
         raise InputError("the line before it was edited, removed or moved")
     return line
+
+
+def _is_finite(plain: Any) -> bool:
+    """Tells whether plain values are JSON, which has no NaN and no infinity."""
+    try:
+        json.dumps(plain, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _content(plain: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from layerprobe.errors import InputError
 from layerprobe.store.layout import StudyLayout
@@ -33,7 +33,21 @@ def read_manifest(folder: Path) -> ManifestRecord:
     Raises:
         InputError: there is none, or it is damaged.
     """
-    return read_record(StudyLayout(folder).manifest, ManifestRecord, AGAIN)
+    path = StudyLayout(folder).manifest
+    manifest = read_record(path, ManifestRecord, AGAIN)
+    require_inside(path, manifest.files)
+    return manifest
+
+
+def require_inside(path: Path, names: Iterable[str]) -> None:
+    """Makes sure that a file names only files of its own folder.
+
+    Raises:
+        InputError: a name is absolute or leads out of the folder.
+    """
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise InputError(f"{path} must name files of its own folder; got {name[:80]!r}: {AGAIN}")
 
 
 def write_manifest(folder: Path, study: str) -> None:
@@ -66,14 +80,3 @@ def changed_files(folder: Path, manifest: ManifestRecord) -> dict[str, str]:
     wrong |= {name: "added" for name in there if name not in manifest.files}
     known = {name: value for name, value in manifest.files.items() if name not in wrong}
     return wrong | {name: "changed" for name, value in known.items() if hash_file(folder / name) != value}
-
-
-def require_published(folder: Path) -> ManifestRecord:
-    """Returns the manifest of a published folder.
-
-    Raises:
-        InputError: it is no folder, or no published one.
-    """
-    if not folder.is_dir() or not StudyLayout(folder).manifest.exists():
-        raise InputError(f"{folder} must be a published folder, with a {StudyLayout(folder).manifest.name}: {AGAIN}")
-    return read_manifest(folder)

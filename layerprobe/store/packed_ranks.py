@@ -79,7 +79,8 @@ class PackedRecord:
         parts: the files, in the order of the rows of a ranks table.
         recency_unit: `s`, `ms` or "" for the column `recency`; None where no file has it.
         left_out: what did not travel.
-        sealed: SHA-256 of every file whose numbers were measured or trained, so that no ranks can give them again.
+        sealed: SHA-256 of every result, and of every file whose numbers were measured or trained, so that no ranks can
+            give them again.
     """
 
     parts: tuple[PartRow, ...]

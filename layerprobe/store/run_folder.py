@@ -5,39 +5,57 @@ It holds the hash of everything the stage's result depends on and the hash of ev
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from layerprobe.errors import InputError
-from layerprobe.store.atomic import read_json, write_json
+from layerprobe.store.seals.hashes import hash_file, known_hash
+from layerprobe.store.seals.seal import DONE, hash_value, read_seal, require_whole, write_plain, write_seal
 
-DONE = "done.json"
+__all__ = [
+    "ABSENT",
+    "DONE",
+    "add_file",
+    "differing_keys",
+    "drop_file",
+    "file_hash_of",
+    "hash_file",
+    "hash_value",
+    "is_done",
+    "mark_done",
+    "replaced_of",
+    "require_unchanged",
+]
+
 ABSENT = object()
 """The value of a missing key: equal to no value, not even null."""
 
 
-def hash_value(value: Any) -> str:
-    """Returns the SHA-256 of `value` as canonical JSON: equal values give equal hashes on every machine."""
-    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def mark_done(folder: Path, key: str, files: Iterable[Path], replaced: Iterable[str] = ()) -> None:
+    """Writes `done.json` into `folder`: the stage's `key`, and hash and size of each of its `files`."""
+    write_seal(folder / DONE, key, files, replaced)
 
 
-def hash_file(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def add_file(folder: Path, name: str) -> None:
+    """Adds a file that was written later to the record of a finished folder; does nothing where it is there."""
+    seal, path = read_seal(folder / DONE), folder / name
+    if name not in seal.files:
+        files, sizes = seal.files | {name: known_hash(path)}, seal.sizes | {name: path.stat().st_size}
+        write_plain(folder / DONE, replace(seal, files=dict(sorted(files.items())), sizes=sizes))
 
 
-def mark_done(folder: Path, key: str, files: Iterable[Path]) -> None:
-    """Writes `done.json` into `folder`: the stage's `key` and the hash of each of its `files`."""
-    hashes = {str(path.relative_to(folder)): hash_file(path) for path in sorted(files)}
-    write_json(folder / DONE, {"key": key, "files": hashes})
+def drop_file(folder: Path, name: str) -> None:
+    """Drops a file from the record of a finished folder, since it is to be made again."""
+    seal = read_seal(folder / DONE)
+    kept = {other: value for other, value in seal.files.items() if other != name}
+    write_plain(folder / DONE, replace(seal, files=kept))
+
+
+def replaced_of(folder: Path) -> tuple[str, ...]:
+    """Returns the hashes of weights that a folder held before they were damaged and trained again."""
+    return read_seal(folder / DONE).replaced if (folder / DONE).exists() else ()
 
 
 def is_done(folder: Path, key: str, derived: bool = False) -> bool:
@@ -55,12 +73,12 @@ def is_done(folder: Path, key: str, derived: bool = False) -> bool:
     marker = folder / DONE
     if not marker.exists():
         return False
-    done = read_json(marker)
-    if done["key"] != key:
-        if derived:
+    found = read_seal(marker).key
+    if found != key:
+        if derived or not found:  # without a key it is no stage's result: `prepare` was cut off before the stage ended
             return False
         raise InputError(
-            f"{folder} holds a finished result of another specification (key {done['key'][:12]}, now {key[:12]}); "
+            f"{folder} holds a finished result of another specification (key {found[:12]}, now {key[:12]}); "
             "nothing is overwritten: choose another --out or delete that folder"
         )
     require_unchanged(folder)
@@ -73,15 +91,19 @@ def require_unchanged(folder: Path) -> None:
     Raises:
         InputError: a file that `done.json` lists is missing or changed.
     """
-    for name, expected in read_json(folder / DONE)["files"].items():
-        path = folder / name
-        if not path.exists() or hash_file(path) != expected:
-            raise InputError(f"{path} is missing or was changed after it was written; delete {folder} to make it again")
+    require_whole(folder / DONE, f"run the study, which makes it again, or delete {folder}")
 
 
 def file_hash_of(folder: Path, name: str) -> str:
-    """Returns the stored hash of one file of a finished stage, for stages that depend on it."""
-    return read_json(folder / DONE)["files"][name]
+    """Returns the stored hash of one file of a finished stage, for stages that depend on it.
+
+    Raises:
+        InputError: the folder is not finished, or its record is damaged or lacks the file.
+    """
+    files = read_seal(folder / DONE).files
+    if name not in files:
+        raise InputError(f"{folder / DONE} must record {name}; it does not: delete {folder} to make it again")
+    return files[name]
 
 
 def differing_keys(old: Any, new: Any, defaults: Any = None, prefix: str = "") -> list[str]:

@@ -6,6 +6,7 @@ import copy
 
 from layerprobe import processes
 from layerprobe.backbone.load import backbone_config, composed
+from layerprobe.backbone.selection import LayerSelection
 from layerprobe.backbone.truncate import cut_config
 from layerprobe.data.splits import Split
 from layerprobe.distillation.mapping import block_map
@@ -13,6 +14,7 @@ from layerprobe.errors import InputError
 from layerprobe.probing.looks import check_looks
 from layerprobe.probing.variant import check_recipe, repeated_positions
 from layerprobe.similarity.measures import require_rows
+from layerprobe.study.spec_rules import NAME
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
 from layerprobe.training.options import train_batches
@@ -62,7 +64,17 @@ def check_inputs(study: Study) -> None:
         say(note)
     config = backbone_config(study.spec.backbone)
     for selection in study.selections:
+        _check_folder_name(selection)
         cut_config(copy.deepcopy(config), composed(study.spec.backbone, config.num_hidden_layers, selection))
+
+
+def _check_folder_name(selection: LayerSelection) -> None:
+    problem = NAME.problem(selection.folder)
+    if problem is not None:
+        raise InputError(
+            f"a selection becomes the name of a folder and {problem}; got {selection.folder[:20]}... with "
+            f"{len(selection.folder):,}: write runs of layers, such as keep:0-7"
+        )
 
 
 def check_steps(study: Study, split: Split) -> None:

@@ -5,17 +5,23 @@ Takes a study, writes `study.yaml` and `provenance.json`; refuses a folder that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from layerprobe import processes
+from layerprobe.arguments import writable_folder
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import is_rest, read_json, read_yaml, remove_rests, write_json, write_yaml
 from layerprobe.store.layout import DATA
 from layerprobe.store.provenance import provenance
 from layerprobe.store.run_folder import differing_keys
+from layerprobe.store.seals.hashes import remember
+from layerprobe.store.seals.lock import sole_writer
+from layerprobe.store.seals.study_seals import seal, unseal
 from layerprobe.study.defaults import defaults_of
+from layerprobe.study.repair import check_records, lost_spec, set_aside_damaged
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
 from layerprobe.training.engine import mixed_precision
@@ -40,14 +46,28 @@ FREE_KEYS = (
 """Keys that may change between runs: tables are computed again, and added variants are trained. All others may not."""
 
 
-def open_folder(study: Study) -> None:
-    """Makes sure the folder is new or holds this study, and removes temporary files of a killed run.
+@contextmanager
+def opened_folder(study: Study) -> Iterator[None]:
+    """Holds the study's folder while it is run: new or of this study, this run alone, and nothing damaged in it.
+
+    Temporary files of a killed run are removed, and damaged files are set aside. The hashes of whole files are kept at
+    the end, so that the next run need not read them.
 
     Raises:
-        InputError: as `check_folder`.
+        InputError: as `check_folder`, or another run holds the folder.
     """
     check_folder(study)
-    remove_rests(study.folder)
+    with sole_writer(study.folder):
+        check_folder(study)  # again: while the first look was taken another run may have ended here
+        remove_rests(study.folder)
+        set_aside_damaged(study.layout)
+        if study.layout.tables_record.exists() and not study.layout.spec.exists():
+            record(study)
+        try:
+            yield
+        finally:
+            if study.layout.tables_record.exists():
+                remember(study.layout.checked)
 
 
 def check_folder(study: Study) -> None:
@@ -56,9 +76,9 @@ def check_folder(study: Study) -> None:
     Raises:
         InputError: the folder holds another study (the differing keys are named) or something that is no study.
     """
-    if study.folder.exists() and not study.folder.is_dir():
-        raise InputError(f"--out must be a folder; {study.folder} is a file")
-    if study.layout.spec.exists():
+    writable_folder("--out", study.folder)
+    check_records(study.layout, to_plain(study.spec))
+    if study.layout.spec.exists() or lost_spec(study.layout) is not None:
         blocking = [name for name in _guarded_changes(study) if not _lies_in(name, _open_keys(study))]
         if blocking:
             raise InputError(
@@ -79,6 +99,8 @@ def is_recorded(study: Study) -> bool:
 
 def _guarded_changes(study: Study) -> list[str]:
     """Returns the keys that differ from the recorded study's, without those that may always change."""
+    if lost_spec(study.layout) is not None:  # by its hash it was this very study: `check_records`
+        return []
     recorded = read_yaml(study.layout.spec)
     differing = differing_keys(recorded, to_plain(study.spec), defaults_of(study.spec))
     return [name for name in differing if not _lies_in(name, FREE_KEYS)]
@@ -113,8 +135,11 @@ def _check_provenance(study: Study) -> None:
 
 def record(study: Study) -> None:
     """Records the study in its folder: once its data exist, and again when all stages have passed."""
+    written = [study.layout.spec, study.layout.provenance]
+    unseal(study.layout, written)
     write_yaml(study.layout.spec, to_plain(study.spec))
     _record_provenance(study)
+    seal(study.layout, written)
 
 
 def _record_provenance(study: Study) -> None:

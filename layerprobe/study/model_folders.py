@@ -13,6 +13,7 @@ from typing import Any
 
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.store.layout import StudyLayout, seed_folder
+from layerprobe.study.spec_rules import require_name
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ModelFolders:
         A key that an older version did not write means what that version did: one training of SASRec and student.
         """
         probe, distill = spec["probe"], spec["distill"]
+        require_name("distill.name", distill["name"])  # a folder that came by mail may name any place
         every_sasrec = spec["items"].get("every_seed", False)
         return ModelFolders(
             layout,

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from layerprobe.arguments import as_path, require_kind
+from layerprobe.arguments import as_path, hints_of, require_kind
 from layerprobe.errors import InputError
 from layerprobe.store.atomic import read_yaml
 from layerprobe.store.layout import StudyLayout
+from layerprobe.store.ledger import read_ledger
+from layerprobe.store.seals.study_seals import damaged_tables
+from layerprobe.study.key_rules import flag_pairs, keys_of, unknown_key, wrong_flag, wrong_value
 from layerprobe.study.spec import StudySpec
 
 CHANGED_DEFAULTS = ("probe.seeds", "items.every_seed", "distill.every_seed", "backbone.init_seed")
 """Keys whose default is another one than in older versions: a folder keeps what it was begun with."""
 
 
+@cache
 def spec_parser() -> ArgumentParser:
-    """Returns the parser of a study: one flag per key, `--config FILE` for YAML, `--print_config`."""
+    """Returns the parser of a study, made once: one flag per key, `--config FILE` for YAML, `--print_config`."""
     parser = ArgumentParser(
         prog="layerprobe run STUDY.yaml", exit_on_error=False, allow_abbrev=False, description="Keys of a study."
     )
@@ -51,14 +57,15 @@ def load_spec(
         raise InputError(f"a study is a YAML file; {path} is a folder: open the study in it with Study.load")
     if not path.is_file():
         raise InputError(f"a study is a YAML file; there is none at {path}")
-    _require_mapping(path)
+    _require_study(path)
     parser = spec_parser()
     flags = _flags(overrides)
+    _check_flags(flags)
     try:
         arguments = ["--config", str(path), *flags]
         namespace = parser.parse_args(arguments)
         spec = _instantiate(parser, namespace)
-        if folder is None or not StudyLayout(folder(spec.name)).spec.is_file():
+        if folder is None or not _is_older(folder(spec.name)):
             return spec
         given = parser.parse_args(arguments, defaults=False)
         begun = read_yaml(StudyLayout(folder(spec.name)).spec)
@@ -69,6 +76,16 @@ def load_spec(
         return _instantiate(parser, namespace)
     except (ArgumentError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _is_older(folder: Path) -> bool:
+    """Tells whether a study was begun in this folder by a version that recorded no plan.
+
+    A damaged `study.yaml` says nothing and is never read.
+    """
+    layout = StudyLayout(folder)
+    is_whole = layout.spec.is_file() and layout.spec.name not in damaged_tables(layout)
+    return is_whole and read_ledger(folder).plan is None
 
 
 def study_folder(out: Path | None, name: str) -> Path:
@@ -97,36 +114,35 @@ def _flags(overrides: Sequence[str]) -> list[str]:
     return list(overrides)
 
 
-def _require_mapping(path: Path) -> None:
-    import yaml
-
-    try:
-        value = read_yaml(path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be YAML: {_one_line(error)}") from error
+def _require_study(path: Path) -> None:
+    """Refuses what is no study in our own words; a file without any key of a study may be private and is not quoted."""
+    value = read_yaml(path)
     if not isinstance(value, dict):
-        got = "nothing" if value is None else repr(value)[:60]
-        raise InputError(f"{path} must hold keys and values of a study; got {got}")
-    unknown = _unknown_key(value, StudySpec)
+        kind = "nothing" if value is None else _kind(value)
+        raise InputError(f"{path} must hold keys and values of a study; got {kind}")
+    unknown = unknown_key(value, StudySpec)
     if unknown is not None:
-        raise InputError(f"{path}: {unknown}; `--print_config` prints every key")
+        is_study = any(name in hints_of(StudySpec) for name in value) or "did you mean" in unknown
+        told = unknown if is_study else "none of its keys is one of a study"
+        raise InputError(f"{path}: {told}; `--print_config` prints every key")
+    wrong = wrong_value(value, StudySpec)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong}")
 
 
-def _unknown_key(value: dict[str, Any], spec: type, prefix: str = "") -> str | None:
-    """Names the first key that is no field, with the nearest one; jsonargparse alone lets empty sections pass."""
-    types = get_type_hints(spec)
-    for name, entry in value.items():
-        if name not in types:
-            if isinstance(name, int):
-                return f'unknown key {prefix}{name}; a list of layers in a line needs quotes: "keep:0,3"'
-            near = get_close_matches(str(name), types, n=1)
-            return f"unknown key {prefix}{name}" + (f", did you mean {prefix}{near[0]}" if near else "")
-        inner = [kind for kind in (types[name], *get_args(types[name])) if hasattr(kind, "__dataclass_fields__")]
-        if inner and isinstance(entry, dict):
-            unknown = _unknown_key(entry, inner[0], f"{prefix}{name}.")
-            if unknown is not None:
-                return unknown
-    return None
+def _kind(value: object) -> str:
+    kinds = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def _check_flags(flags: Sequence[str]) -> None:
+    """Checks each `--key value` by the rules of the YAML, and every `--config` among them."""
+    for key, value in flag_pairs(flags):
+        if key == "config":
+            _require_study(as_path("--config", value))
+    wrong = wrong_flag(flags, dict(keys_of(StudySpec)))
+    if wrong is not None:
+        raise InputError(wrong)
 
 
 def _instantiate(parser: ArgumentParser, namespace: Namespace) -> StudySpec:
@@ -152,4 +168,8 @@ def spec_of(plain: dict[str, Any]) -> StudySpec:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """Returns the parser's message in one line; of an unknown flag with the nearest known one."""
+    text = " ".join(str(error).split())
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)", text)
+    near = get_close_matches(unknown[1], dict(keys_of(StudySpec)), n=1) if unknown else []
+    return f"{text}; did you mean --{near[0]}" if near else text

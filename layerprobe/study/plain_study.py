@@ -65,8 +65,8 @@ class PlainStudy:
             )
         try:
             spec = read_yaml(path)
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         parts = ("probe", "items", "distill", "decision", "evaluation")
         if not isinstance(spec, dict) or not all(isinstance(spec.get(part), dict) for part in parts):
             raise InputError(f"{path} must hold every option of a study; it lacks one of {', '.join(parts)}")
@@ -125,7 +125,10 @@ class PlainStudy:
     @cached_property
     def decision(self) -> DecisionOptions:
         """Metric, margin and error level."""
-        return DecisionOptions(**self.spec["decision"])
+        try:
+            return DecisionOptions(**self.spec["decision"])
+        except TypeError as error:
+            raise InputError(f"{self.layout.spec} must hold the options of a decision: {error}") from error
 
     @property
     def evaluation(self) -> Mapping[str, Any]:

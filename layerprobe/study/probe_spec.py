@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from layerprobe.arguments import checked
 from layerprobe.errors import InputError
 from layerprobe.probing.probe_heads import ProbeHeadOptions
 from layerprobe.probing.selections import Numbers, selection_texts
-from layerprobe.study.spec_rules import require_seeds
+from layerprobe.ranges import SEED, SHARE, Range
 
 
 @dataclass(frozen=True)
+@checked
 class HalvingOptions:
     """Successive halving: variants that are worst on validation users are stopped early."""
 
-    after: int = 1
+    after: Annotated[int, Range(1, 100_000)] = 1
     """Epochs until the first choice; the next ones come after 2, 4, 8, ... times as many."""
-    keep: float = 0.5
+    keep: Annotated[float, SHARE] = 0.5
     """Share of the selections that continue after each choice, in (0, 1), rounded up."""
-
-    def __post_init__(self) -> None:
-        if self.after < 1:
-            raise InputError(f"probe.halving.after must be at least 1 epoch; got {self.after}")
-        if not 0 < self.keep < 1:
-            raise InputError(f"probe.halving.keep must lie between 0 and 1; got {self.keep}")
 
 
 @dataclass(frozen=True)
+@checked
 class ProbeSpec:
     """Which selections of layers are fine-tuned as models of their own, and with which controls."""
 
-    depths: list[int] | Literal["all"] | None = None
+    depths: Annotated[list[int] | Literal["all"] | None, Range(0, 1000)] = None
     """Depths k, short for the selections `first:k`; `all` means every depth from 0 to the teacher's. So does null, if
     `selections` is null too. The full depth is always included."""
     selections: list[str | int] | dict[str, Numbers] | Literal["all"] | None = None
@@ -41,7 +38,7 @@ class ProbeSpec:
     `bi:k angular:k cka:k greedy:k` choose layers by measurements on the trained teacher."""
     controls: list[Literal["random-init"]] = field(default_factory=list)
     """Twins of every variant with layers. `random-init`: the same layers of the checkpoint with random weights."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    seeds: Annotated[list[int], SEED] = field(default_factory=lambda: [0, 1, 2])
     """Training seeds; the teacher is trained with the first. Each draws its own initial weights, batches and dropout.
     One seed is exploratory: nothing then tells training noise from a difference."""
     start: Literal["backbone", "teacher"] = "backbone"
@@ -58,7 +55,6 @@ class ProbeSpec:
             object.__setattr__(self, "selections", _rejoined(self.selections))
         if len(set(self.controls)) != len(self.controls):
             raise InputError(f"probe.controls must name each control once; got {', '.join(self.controls)}")
-        require_seeds("probe.seeds", *self.seeds)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"probe.seeds must hold at least one seed, each once; got {self.seeds}")
 

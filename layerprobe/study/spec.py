@@ -6,8 +6,9 @@ Only this folder, the stages and the commands know the spec; the functions below
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from layerprobe.arguments import checked, shown
 from layerprobe.backbone.load import BackboneOptions
 from layerprobe.backbone.prompt import PromptOptions
 from layerprobe.data.order import OrderOptions
@@ -19,22 +20,24 @@ from layerprobe.distillation.losses import DistillationWeights
 from layerprobe.errors import InputError
 from layerprobe.probing.budget import BudgetOptions
 from layerprobe.probing.decision_options import DecisionOptions
+from layerprobe.ranges import LEVEL, PATH, SEED, SET_TEXT, Range
 from layerprobe.recommender.model import RecommenderOptions
 from layerprobe.recommender.sasrec import SASRecOptions
 from layerprobe.similarity.measures import DEFAULT_MEASURES, MeasureName
 from layerprobe.study.probe_spec import ProbeSpec
-from layerprobe.study.spec_rules import require_name, require_seeds
+from layerprobe.study.spec_rules import NAME, require_name
 from layerprobe.training.adapters import TuningOptions
 from layerprobe.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
+@checked
 class DataSpec:
     """Which log, and how it becomes sequences."""
 
-    source: str = "synthetic"
+    source: Annotated[str, SET_TEXT] = "synthetic"
     """Format of the log; `layerprobe datasets` lists them. `prepared` reads a folder that `layerprobe prepare` made."""
-    path: str | None = None
+    path: Annotated[str | None, PATH] = None
     """File or folder of the log; `--path` on the command line sets it. Not used by `synthetic`."""
     read: SourceOptions = field(default_factory=SourceOptions)
     """How the files are read."""
@@ -44,13 +47,12 @@ class DataSpec:
     """How the rows of a user are ordered."""
     synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
     """Shape of the built-in data; used by `source: synthetic` alone."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the permutation that numbers the items."""
     split: SplitOptions = field(default_factory=SplitOptions)
     """How training, validation and test are told apart; `prepared` takes the split of its folder."""
 
     def __post_init__(self) -> None:
-        require_seeds("data.seed", self.seed)
         if self.source in ("synthetic", "prepared"):
             for name, default in (
                 ("read", SourceOptions()),
@@ -67,12 +69,13 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+@checked
 class ItemsSpec:
     """Where the frozen item vectors come from. SASRec is always trained: it is a baseline in every figure."""
 
     kind: Literal["sasrec", "random"] = "sasrec"
     """`sasrec`: its trained table. `random`: seeded unit vectors, a control without information from the log."""
-    random_dim: int = 64
+    random_dim: Annotated[int, Range(1, 100_000)] = 64
     """Width of random vectors."""
     sasrec: SASRecOptions = field(default_factory=SASRecOptions)
     """Shape of SASRec."""
@@ -86,8 +89,6 @@ class ItemsSpec:
     random vectors drawn with it). False: all read the first seed's, whose noise is then in no interval."""
 
     def __post_init__(self) -> None:
-        if self.random_dim < 1:
-            raise InputError(f"items.random_dim must be at least 1; got {self.random_dim}")
         if self.kind == "sasrec" and self.random_dim != 64:
             raise InputError(f"items.random_dim needs items.kind random; the kind is {self.kind}")
         if self.table_per_seed and not self.every_seed:
@@ -95,43 +96,36 @@ class ItemsSpec:
 
 
 @dataclass(frozen=True)
+@checked
 class EvaluationSpec:
     """How targets are ranked and metrics are averaged."""
 
-    sampled: int | None = 999
+    sampled: Annotated[int | None, Range(1, 10**7)] = 999
     """Negatives of the sampled protocol, reported beside the full ranking; null leaves it out."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the negatives: the same for every model and epoch."""
     remove_history: bool = True
     """Whether items of the user's history are removed from the candidates; set false where users repeat items."""
-    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
+    ks: Annotated[list[int], Range(1, 1_000_000)] = field(default_factory=lambda: [1, 5, 10, 20])
     """Cut-offs of HR and NDCG."""
-    alpha: float = 0.05
+    alpha: Annotated[float, LEVEL] = 0.05
     """Intervals cover 1 - alpha."""
-    n_boot: int = 1000
+    n_boot: Annotated[int, Range(100, 1_000_000)] = 1000
     """Bootstrap resamples of users."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 256
     """Users scored at a time."""
 
     def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1 or 10 not in self.ks:
-            raise InputError(f"evaluation.ks must be cut-offs of at least 1, 10 among them; got {self.ks}")
-        if not 0 < self.alpha < 1 or self.n_boot < 100:
-            raise InputError(
-                f"evaluation.alpha must lie in (0, 1) and n_boot be at least 100; got {self.alpha} and {self.n_boot}"
-            )
-        if self.sampled is not None and self.sampled < 1:
-            raise InputError(f"evaluation.sampled must be at least 1 or null; got {self.sampled}")
-        require_seeds("evaluation.seed", self.seed)
-        if self.batch_size < 1:
-            raise InputError(f"evaluation.batch_size must be at least 1; got {self.batch_size}")
+        if 10 not in self.ks:
+            raise InputError(f"evaluation.ks must be cut-offs, 10 among them; got {shown(self.ks)}")
 
 
 @dataclass(frozen=True)
+@checked
 class SimilaritySpec:
     """How layers are compared."""
 
-    rows: int = 2048
+    rows: Annotated[int, Range(5, 1_000_000)] = 2048
     """Number of validation users (a seeded sample) for comparing states and for ranking with layers left out."""
     measures: list[MeasureName] = field(default_factory=lambda: list(DEFAULT_MEASURES))
     """How states are compared. Cost with rows x rows: cka-rbf, rsa, mutual-knn, cknna; with the cube of the width:
@@ -141,48 +135,40 @@ class SimilaritySpec:
     random item. `all`: at a random position, tokens of the prompt included."""
     greedy: bool = False
     """Also remove layers greedily, one after the other, by NDCG@10; always done where a selection is `greedy:k`."""
-    n_permutations: int = 100
+    n_permutations: Annotated[int, Range(20, 100_000)] = 100
     """Shuffles of the rows that give each measure's value by chance."""
-    n_boot: int = 200
+    n_boot: Annotated[int, Range(100, 1_000_000)] = 200
     """Bootstrap resamples of the intervals."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the sample, the positions and the shuffles."""
 
     def __post_init__(self) -> None:
-        require_seeds("similarity.seed", self.seed)
-        if self.rows < 5 or self.n_boot < 100 or self.n_permutations < 20:
-            raise InputError(
-                "similarity.rows must be at least 5, n_boot at least 100 and n_permutations at least 20; got "
-                f"{self.rows}, {self.n_boot} and {self.n_permutations}"
-            )
         if not self.measures or len(set(self.measures)) < len(self.measures):
             got = ", ".join(self.measures) or "none"
             raise InputError(f"similarity.measures must name at least one measure, each once; got {got}")
 
 
 @dataclass(frozen=True)
+@checked
 class CostSpec:
     """How the costs of a study's models are measured."""
 
-    calls: int = 100
+    calls: Annotated[int, Range(20, 100_000)] = 100
     """Timed calls per model with one user; calls with 64 users are 0.3 times as many."""
-
-    def __post_init__(self) -> None:
-        if self.calls < 20:
-            raise InputError(f"cost.calls must be at least 20, since they give a p95; got {self.calls}")
 
 
 @dataclass(frozen=True)
+@checked
 class DistillSpec:
     """The student: its layers, its loss terms, its training."""
 
-    name: str = "student"
+    name: Annotated[str, NAME] = "student"
     """Folder of the run under `distillation/`."""
-    depth: int | None = None
+    depth: Annotated[int | None, Range(1, 1000)] = None
     """Layers of the student, short for the selection `first:depth`."""
-    selection: str | None = None
+    selection: Annotated[str | None, SET_TEXT] = None
     """Layers of the student as a selection. Null here and in `depth` uses the decided one, with at least one layer."""
-    blocks: int | None = None
+    blocks: Annotated[int | None, Range(1, 1000)] = None
     """Blocks aligned between teacher and student; null uses the largest number that divides both depths."""
     weights: DistillationWeights = field(default_factory=DistillationWeights)
     """Weights of the three terms."""
@@ -204,10 +190,11 @@ class DistillSpec:
 
 
 @dataclass(frozen=True)
+@checked
 class StudySpec:
     """A whole study. `layerprobe run STUDY.yaml --print_config` shows every key with its value."""
 
-    name: str = "study"
+    name: Annotated[str, NAME] = "study"
     """Name of the study; its folder is `runs/<name>` unless `--out` says otherwise."""
     data: DataSpec = field(default_factory=DataSpec)
     """The log."""

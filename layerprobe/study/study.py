@@ -22,6 +22,7 @@ from layerprobe.probing.selections import Family, asked_selections, every_number
 from layerprobe.probing.variant import RecipeOptions
 from layerprobe.store.atomic import read_json
 from layerprobe.store.layout import StudyLayout
+from layerprobe.store.seals.study_seals import require_whole_file
 from layerprobe.study.model_folders import ModelFolders, StudyModels
 from layerprobe.study.plain_study import read_measured
 from layerprobe.study.spec import StudySpec
@@ -58,7 +59,12 @@ class Study:
 
     @property
     def measured(self) -> Measured:
-        """Layers kept by the measured forms, as far as the similarity stage has measured them."""
+        """Layers kept by the measured forms, as far as the similarity stage has measured them.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        require_whole_file(self.layout, self.layout.selections)
         return read_measured(self.layout)
 
     @property

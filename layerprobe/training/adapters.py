@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -20,6 +20,7 @@ from layerprobe.arguments import checked
 from layerprobe.backbone.architecture import architecture_of, layers_of
 from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
+from layerprobe.ranges import DROPOUT, Range
 
 ROLES = {"mlp": ("mlp",), "attention": ("attention",), "all": ("attention", "mlp")}
 
@@ -32,11 +33,11 @@ class TuningOptions:
     method: Literal["full", "lora", "frozen"] = "full"
     """Train every layer weight, LoRA matrices only, or nothing of the backbone (input map and head are trained in any
     case)."""
-    rank: int = 16
+    rank: Annotated[int, Range(1, 100_000)] = 16
     """LoRA rank."""
-    alpha: int = 16
+    alpha: Annotated[int, Range(1, 1_000_000)] = 16
     """LoRA scale: the update is multiplied by alpha / rank."""
-    dropout: float = 0.05
+    dropout: Annotated[float, DROPOUT] = 0.05
     """LoRA dropout, in [0, 1)."""
     targets: str = "mlp"
     """Which linear maps get LoRA: `mlp` (the paper's choice), `attention` or `all`, in every family; or names inside a
@@ -45,11 +46,6 @@ class TuningOptions:
     def __post_init__(self) -> None:
         if self.method != "lora":
             self._refuse_lora_options()
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise InputError(
-                "tuning needs rank >= 1, alpha > 0 and dropout in [0, 1); "
-                f"got {self.rank}, {self.alpha} and {self.dropout}"
-            )
         if not all(re.fullmatch(r"\w[\w.]*", name) for name in self.targets.split(",")):
             raise InputError(f"tuning.targets must be a role or names, comma separated; got {self.targets!r}")
 

@@ -1,6 +1,8 @@
 """Training state on disk: one safetensors file, replaced atomically. A resumed training ends with the same bits.
 
-Nothing is pickled. Random numbers need no state: every step seeds its own generator from (seed, step).
+Each file holds checksums of what is in it, since a folder whose training has not ended has no hashes yet: a damaged one
+is never resumed. Nothing is pickled. Random numbers need no state: every step seeds its own generator from (seed,
+step).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from layerprobe import processes
 from layerprobe.errors import InputError, StudyError
@@ -19,6 +22,8 @@ from layerprobe.recommender.sequence_model import load_trainable_state, trainabl
 from layerprobe.store.atomic import read_metadata, read_tensors, write_tensors
 from layerprobe.store.layout import MODEL
 from layerprobe.store.run_folder import differing_keys
+from layerprobe.store.seals.sums import DamagedFile, read_checked, with_sums
+from layerprobe.training.log import say
 from layerprobe.training.sharding import gathered, like
 
 RESUME = "resume.safetensors"
@@ -50,7 +55,8 @@ def save_resume(
     """
     tensors = gathered(_state(model, optimizer))
     if processes.is_main():
-        write_tensors(folder / RESUME, tensors, {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)})
+        told = {"progress": json.dumps(asdict(progress)), "spec": json.dumps(spec)}
+        write_tensors(folder / RESUME, tensors, with_sums(tensors, told))
         # Only after the resume file names the new best epoch: until then a kill needs the old one.
         for path in folder.glob("best-*.safetensors"):
             if path != best_file(folder, progress.best_epoch):
@@ -94,6 +100,7 @@ def load_resume(
         StudyError: its parameters do not fit the model.
     """
     path = folder / RESUME
+    drop_damaged(folder)
     if not path.exists():
         return Progress()
     tensors, metadata = read_tensors(path)
@@ -112,6 +119,28 @@ def load_resume(
             state.setdefault(int(index), {})[entry] = like(value, parameters[int(index)])  # sliced as its parameter is
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**json.loads(metadata["progress"]))
+
+
+def drop_damaged(folder: Path) -> None:
+    """Deletes a half-trained model of which a file is damaged, and says so: its training starts from the beginning.
+
+    Every process calls it; the main process looks and deletes.
+    """
+
+    def look() -> None:
+        if not (folder / RESUME).exists():
+            return
+        try:
+            _, told = read_checked(folder / RESUME)
+            best = best_file(folder, json.loads(told["progress"])["best_epoch"])
+            if best.exists():  # renamed where the training has ended
+                read_checked(best)
+        except DamagedFile as error:
+            say(f"{error}: it is not resumed, and the training starts from its beginning")
+            for path in (folder / RESUME, *folder.glob("best-*.safetensors")):
+                path.unlink(missing_ok=True)
+
+    processes.on_main(look)
 
 
 def _refuse_other(
@@ -141,7 +170,10 @@ def saved_progress(
     """
     if not (folder / RESUME).exists():
         return Progress()
-    metadata = read_metadata(folder / RESUME)
+    try:
+        metadata = read_metadata(folder / RESUME)
+    except SafetensorError:  # found again, and said, where the training is taken up
+        return Progress()
     if spec is not None:
         _refuse_other(folder / RESUME, metadata, spec, defaults)
     return Progress(**json.loads(metadata["progress"]))
@@ -150,7 +182,7 @@ def saved_progress(
 def save_best(folder: Path, model: torch.nn.Module, epoch: int) -> None:
     """Writes the parameters of the best epoch so far; every process calls it."""
     tensors = gathered(trainable_state(model).items())
-    processes.on_main(lambda: write_tensors(best_file(folder, epoch), tensors))
+    processes.on_main(lambda: write_tensors(best_file(folder, epoch), tensors, with_sums(tensors)))
 
 
 def keep_best(folder: Path, epoch: int) -> None:

@@ -7,7 +7,7 @@ Written in this order: `log.jsonl`, `checkpoint/model.safetensors`, `spec.yaml`,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from layerprobe.evaluation.metrics import metric_table
 from layerprobe.evaluation.ranking import Ranking, metric_line, timed_ranks
 from layerprobe.recommender.losses import next_item_objective_with
 from layerprobe.recommender.sequence_model import SequenceModel
-from layerprobe.store.atomic import read_yaml, write_parquet, write_yaml
-from layerprobe.store.layout import CHECKPOINT, LOG, METRICS, RANKS, SPEC, WEIGHTS
-from layerprobe.store.model_record import ModelRecord, write_model_record
+from layerprobe.store.atomic import read_json, read_yaml, write_json, write_parquet, write_yaml
+from layerprobe.store.layout import CHECKPOINT, ITEM_TABLE, LOG, METRICS, RANKS, REPLACED, SPEC, WEIGHTS
+from layerprobe.store.model_record import ModelRecord, read_model_record, write_model_record
 from layerprobe.store.run_folder import DONE, differing_keys, hash_value, mark_done, require_unchanged
+from layerprobe.store.seals.seal import damage, read_seal
 from layerprobe.training.checkpoint import drop_resume, load_model, saved_progress
 from layerprobe.training.engine import Objective, available_device
-from layerprobe.training.log import say
+from layerprobe.training.log import VALID, say
 from layerprobe.training.loop import FitResult, Trainer
 from layerprobe.training.options import TrainingOptions, train_batches
 from layerprobe.training.tracking import UNTRACKED, Tracking
@@ -70,6 +71,8 @@ class ModelJob:
         objective: makes the loss terms of the built model; None is plain next-item training.
         ranked: returns the part of the built model that is ranked: all of it, except for a student with extra heads.
         defaults: defaults of the options in `spec`; an older model that does not name an option had its default.
+        earlier: by key of `spec` that holds the hash of another model's weights, its values before those weights were
+            damaged and trained again. A model made from them is trained again too.
     """
 
     point: Point
@@ -82,6 +85,7 @@ class ModelJob:
     objective: Callable[[TrainBatches], Objective] | None = None
     ranked: Callable[[SequenceModel], SequenceModel] = lambda model: model
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -102,6 +106,9 @@ def train_and_rank(job: ModelJob, ranking: Ranking, tracking: Tracking = UNTRACK
         StudyError: training diverged or a check failed.
     """
     if processes.agreed(lambda: is_finished(job)):
+        return
+    if processes.agreed(lambda: is_trained(job)):
+        _rank_again(job, ranking)
         return
     trainer = _trainer(job, ranking, tracking)
     model, result = trainer.model, trainer.run()
@@ -139,6 +146,8 @@ def has_reached(job: ModelJob, epochs: int) -> bool:
     Raises:
         InputError: it is a training of another specification.
     """
+    if is_trained(job):
+        return True
     progress = saved_progress(job.folder / CHECKPOINT, job.spec, job.defaults)
     return progress.stopped or progress.epoch >= epochs
 
@@ -163,15 +172,65 @@ def _trainer(job: ModelJob, ranking: Ranking, tracking: Tracking) -> Trainer:
 def is_finished(job: ModelJob) -> bool:
     """Tells whether the folder holds the finished model; removes the resume file that a killed process may have left.
 
+    A model made from weights that were damaged and have other bits now is unmarked: it follows from them.
+
     Raises:
         InputError: it holds the finished model of another specification, or one of its files is missing or changed.
     """
     refuse_other(job)
-    if not (job.folder / DONE).exists():
+    _reopen(job)
+    if not (job.folder / DONE).exists() or _lost(job.folder):
         return False
     require_unchanged(job.folder)
     drop_resume(job.folder / CHECKPOINT)
     return True
+
+
+def is_trained(job: ModelJob) -> bool:
+    """Tells whether the folder holds the whole trained weights of this job, but lost what they give again.
+
+    A damaged file is set aside when the study is opened (`study/repair.py`).
+    """
+    marker = job.folder / DONE
+    if not marker.exists() or not _lost(job.folder):
+        return False
+    is_this = (job.folder / SPEC).exists() or read_seal(marker).key == job.key
+    return is_this and not damage(marker, only=lambda name: name in (WEIGHTS, LOG))
+
+
+def _lost(folder: Path) -> list[str]:
+    """Returns which of the files that weights and log give again are missing in a finished folder."""
+    return [name for name in (SPEC, RANKS, METRICS) if not (folder / name).exists()]
+
+
+def _rank_again(job: ModelJob, ranking: Ranking) -> None:
+    """Ranks a trained model whose ranks or description are lost, and writes both; nothing is trained."""
+    lost = _lost(job.folder)
+    model = load_trained(job.folder, job.build)
+    ranked = job.ranked(model)
+    ranks, speed = timed_ranks(ranked, ranking)
+    if METRICS in lost:
+        result = _told_by_log(job.folder, ranking.ndcg_valid(model))
+        record = describe(job.point, result, job.parameters(ranked), ranks, speed, ranking.ks)
+    else:
+        record = read_model_record(job.folder)
+    processes.on_main(lambda: _finish(job, record, ranks))
+    say(f"{job.point.label}: ranked again, {metric_line(ranks)}; it was not trained again")
+
+
+def _told_by_log(folder: Path, best_valid: float) -> FitResult:
+    """Returns how a training went, from its log, whose seconds have six digits."""
+    rows = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    epochs = [row for row in rows if VALID in row]
+    best = max(epochs, key=lambda row: row[VALID])  # the first of equal ones, as in training
+    steps = [row["step"] for row in rows if "step" in row]
+    seconds = round(epochs[-1]["seconds"], 3)
+    return FitResult(best["epoch"], best_valid, epochs[-1]["epoch"], max(steps, default=-1) + 1, seconds)
+
+
+def note_replaced(folder: Path, weights: Sequence[str]) -> None:
+    """Writes down, by their hashes, which weights a folder held whose training is to be made again, until it is."""
+    write_json(folder / REPLACED, list(weights))
 
 
 def refuse_other(job: ModelJob) -> None:
@@ -183,13 +242,36 @@ def refuse_other(job: ModelJob) -> None:
     Raises:
         InputError: it does; the message names the keys that differ.
     """
-    if (job.folder / DONE).exists() and (job.folder / SPEC).exists():
-        differing = differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)), job.defaults)
-        if differing:
-            raise InputError(
-                f"{job.folder} holds a finished model of another specification; these keys differ: "
-                f"{', '.join(differing[:5])}; nothing is overwritten: choose another --out or delete that folder"
-            )
+    differing = _differing(job)
+    if differing and not _follows(job, differing):
+        raise InputError(
+            f"{job.folder} holds a finished model of another specification; these keys differ: "
+            f"{', '.join(differing[:5])}; nothing is overwritten: choose another --out or delete that folder"
+        )
+
+
+def _differing(job: ModelJob) -> list[str]:
+    if not ((job.folder / DONE).exists() and (job.folder / SPEC).exists()):
+        return []
+    return differing_keys(read_yaml(job.folder / SPEC), json.loads(json.dumps(job.spec)), job.defaults)
+
+
+def _follows(job: ModelJob, differing: Sequence[str]) -> bool:
+    """Tells whether a model differs only in weights it was made from, which were damaged and are others now."""
+    stored = read_yaml(job.folder / SPEC)
+    return all(name in job.earlier and stored.get(name) in job.earlier[name] for name in differing)
+
+
+def _reopen(job: ModelJob) -> None:
+    """Unmarks a finished model whose inputs were made again with other bits, so that it is trained again."""
+    differing, marker = _differing(job), job.folder / DONE
+    if differing:
+        say(f"{job.point.label}: made from weights that were damaged and are others now: it is trained again")
+        seal = read_seal(marker)
+        note_replaced(job.folder, [*seal.replaced, seal.files[WEIGHTS]])
+        marker.unlink()
+        for name in (RANKS, METRICS, ITEM_TABLE):
+            (job.folder / name).unlink(missing_ok=True)
 
 
 def _finish(job: ModelJob, record: ModelRecord, ranks: pd.DataFrame) -> None:
@@ -197,7 +279,10 @@ def _finish(job: ModelJob, record: ModelRecord, ranks: pd.DataFrame) -> None:
     write_parquet(job.folder / RANKS, ranks)
     write_model_record(job.folder, record)
     files = [SPEC, LOG, WEIGHTS, RANKS, METRICS]
-    mark_done(job.folder, job.key, [job.folder / name for name in files])
+    marker, earlier = job.folder / DONE, job.folder / REPLACED
+    replaced = read_json(earlier) if earlier.exists() else read_seal(marker).replaced if marker.exists() else ()
+    mark_done(job.folder, job.key, [job.folder / name for name in files], replaced)
+    earlier.unlink(missing_ok=True)
     drop_resume(job.folder / CHECKPOINT)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from layerprobe.arguments import checked
 from layerprobe.data.sampled_items import ItemSampler
 from layerprobe.data.splits import Split
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError
+from layerprobe.ranges import SHARE, Range
 from layerprobe.recommender.losses import LossOptions
 
 
@@ -19,59 +20,42 @@ from layerprobe.recommender.losses import LossOptions
 class TrainingOptions:
     """How one model is trained."""
 
-    epochs: int = 20
+    epochs: Annotated[int, Range(1, 100_000)] = 20
     """Passes over the training users; the cosine schedule ends with the last."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 256
     """Users per optimiser step, on average: steps hold about equal numbers of targets."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, SHARE] = 1e-3
     """Peak learning rate of AdamW."""
-    warmup_steps: int = 50
+    warmup_steps: Annotated[int, Range(0, 10**9)] = 50
     """Steps over which the rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What the rate does after the warm-up."""
-    final_rate: float = 0.0
+    final_rate: Annotated[float, Range(0, 1)] = 0.0
     """Where the cosine ends, as a share of the peak, in [0, 1]."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.01
     """AdamW weight decay of matrices; vectors (norms, biases) and embeddings are not decayed."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: Annotated[tuple[float, float], Range(0, 1, below=True)] = (0.9, 0.98)
     """AdamW betas."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Range(0, 10**12, above=True)] = 1.0
     """The gradient is scaled down to this norm."""
-    patience: int | None = 5
+    patience: Annotated[int | None, Range(1, 100_000)] = 5
     """Epochs without a better valid NDCG@10 before training stops; null never stops early."""
     supervision: Literal["all", "last"] = "all"
     """Targets: every next item (`all`), or the last training item only (`last`, the paper's)."""
     loss: LossOptions = field(default_factory=LossOptions)
     """What a target's score is compared with: all items, or a draw of them for very large catalogues."""
-    stride: int | None = None
+    stride: Annotated[int | None, Range(1, 100_000)] = None
     """Null trains on a user's newest `max_len` items only; a number slides windows back over older ones by that many
     items. With `all` every item is a target once; with `last` and 1 every prefix is an example of its own."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int | None, Range(1, 10**9)] = None
     """Most positions, padding and repeated prompt included, that one forward pass holds. A step that holds more is cut
     into several passes whose gradients are added up: same loss, less memory. Null: a step is one pass."""
     compile: bool = False
     """Whether layers go through torch.compile, which costs a minute at first and needs a compiler."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "stride", "max_tokens"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:  # None is allowed, 0 is not
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise InputError(
-                f"warmup_steps and weight_decay must not be negative; got {self.warmup_steps} and {self.weight_decay}"
-            )
-        if not 0 < self.learning_rate < 1:
-            raise InputError(f"learning_rate must lie in (0, 1); got {self.learning_rate}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas must lie in [0, 1); got {self.betas}")
         if self.schedule == "constant" and self.final_rate != 0:
             raise InputError(f"final_rate needs schedule cosine; got {self.final_rate} with constant")
-        if not 0 <= self.final_rate <= 1:
-            raise InputError(f"final_rate must lie in [0, 1]; got {self.final_rate}")
-        if self.max_grad_norm <= 0:
-            raise InputError(f"max_grad_norm must be above 0; got {self.max_grad_norm}")
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"patience must be at least 1 or null; got {self.patience}")
 
 
 def learning_rate_at(step: int, total_steps: int, options: TrainingOptions) -> float:

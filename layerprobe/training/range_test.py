@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 
 from layerprobe import columns, processes
+from layerprobe.arguments import checked
 from layerprobe.data.train_batches import TrainBatches
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.training.engine import GRAD_NORM, Engine, Objective
 from layerprobe.training.log import shown
@@ -35,6 +37,7 @@ fall to near 0, since a diverged model may stay below twice its start for a long
 
 
 @dataclass(frozen=True)
+@checked
 class RateRange:
     """Which learning rates are tried.
 
@@ -42,18 +45,16 @@ class RateRange:
         InputError: the range is empty or reaches 0, or there are too few steps.
     """
 
-    low: float = 1e-6
+    low: Annotated[float, Range(0, 1_000_000, above=True)] = 1e-6
     """The first rate."""
-    high: float = 1.0
+    high: Annotated[float, Range(0, 1_000_000, above=True)] = 1.0
     """The last rate."""
-    steps: int = 200
+    steps: Annotated[int, Range(FEWEST_STEPS, 1_000_000)] = 200
     """Optimiser steps; the rate grows by the same factor from each to the next."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise InputError(f"low and high must be rates with 0 < low < high; got {self.low:g} and {self.high:g}")
-        if self.steps < FEWEST_STEPS:
-            raise InputError(f"steps must be at least {FEWEST_STEPS}; got {self.steps}")
+        if self.low >= self.high:
+            raise InputError(f"low must be below high; got {self.low:g} and {self.high:g}")
 
     @property
     def rates(self) -> np.ndarray:

@@ -68,6 +68,22 @@ def test_decide_prints_the_new_decision_and_calls_the_report_older(
     assert older == f"older than this: report; {UP_TO_DATE} it up to date"
 
 
+def test_decide_by_another_metric_calls_the_student_s_comparison_older_and_the_report_says_so(
+    copied: Path, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *_, older = last_lines(capsys, "decide", spec, "--out", copied, "--decision.metric", "hr")
+    assert older.startswith("older than this: report and comparison of the student; ")
+    last_lines(capsys, "report", copied)
+    text = (copied / "report" / "report.md").read_text()
+    by = "This comparison is older than the decision: it is by NDCG@10 at 95 % confidence, the decision by HR@10"
+    assert by in text
+    assert main(["publish", str(copied), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "distilled.json must follow from the ranks and options of the study; it differs in metric: run" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_decide_calls_a_student_of_other_layers_older(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ def test_help_of_prepare_lists_every_data_key_with_its_meaning_and_default(capsy
         (text,) = [part for part in printed.split(" --")[1:] if part.split()[0] == name]
         assert f"default: {'null' if value is None else value})" in text, name
         assert len(text.split("(type:")[0].split()) > 4, name  # its name, its value and what it means
-    assert "Rows a user must have, at least 1." in printed
+    assert "Rows a user must have, at least 1. In [1, 1,000,000,000]." in printed
     assert printed.count("usage:") == 1
 
 

@@ -13,7 +13,7 @@ from layerprobe.cli.main import main
 from layerprobe.stages import teach
 from layerprobe.store.atomic import read_json, read_yaml
 
-FILES = {"range.csv", "range.json", "range.png", "range.svg"}
+FILES = {"done.json", "range.csv", "range.json", "range.png", "range.svg"}
 FEW = ["--low", "1e-5", "--high", "10", "--steps", "40"]
 
 
@@ -32,6 +32,7 @@ def test_a_test_writes_its_files_and_says_what_it_found(
     out = tmp_path / "study"
     assert main(["lr", str(write_study(tmp_path)), "--out", str(out), "--model", model, *FEW]) == 0
     assert {path.name for path in out.iterdir()} == needed | {
+        "files.json", "checked.json",
         "lr", "study.yaml", "provenance.json", "decisions.jsonl",  # the plan, recorded before anything is trained
     }  # fmt: skip
     assert {path.name for path in (out / "lr").iterdir()} == {folder}
@@ -109,12 +110,12 @@ def test_a_variant_that_starts_from_the_teacher_has_one_trained(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--low", "0.1", "--high", "0.1"], "0 < low < high; got 0.1 and 0.1"),
+        (["--low", "0.1", "--high", "0.1"], "low must be below high; got 0.1 and 0.1"),
         (["--low", "1", "--high", "0.1"], "got 1 and 0.1"),
-        (["--low", "0"], "got 0 and 1"),
-        (["--low", "-1"], "got -1 and 1"),
-        (["--low", "nan"], "got nan and 1"),
-        (["--high", "inf"], "and inf"),
+        (["--low", "0"], "--low must be above 0; got 0.0"),
+        (["--low", "-1"], "--low must be above 0; got -1.0"),
+        (["--low", "nan"], "--low must lie in (0, 1,000,000]; got nan"),
+        (["--high", "inf"], "--high must be at most 1,000,000; got inf"),
         (["--high", "much"], "invalid float value: 'much'"),
         (["--steps", "9"], "at least 10; got 9"),
         (["--steps", "1.5"], "invalid int value"),

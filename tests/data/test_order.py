@@ -93,7 +93,7 @@ def test_time_order_of_a_log_without_times_is_refused() -> None:
         ({"ties": "random"}, "OrderOptions.ties must be one of 'file', 'hash'"),
         ({"by": "file", "ties": "hash"}, "by = time"),
         ({"salt": 3}, "needs ties = hash"),
-        ({"ties": "hash", "salt": -1}, "salt must lie"),
+        ({"ties": "hash", "salt": -1}, "salt must be at least 0; got -1"),
     ],
 )
 def test_options_that_would_be_ignored_are_refused(options: dict, part: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from layerprobe import columns
-from layerprobe.data.order import OrderOptions
+from layerprobe.data.order import OrderOptions, order_rule
 from layerprobe.data.prepare import FILES, DataOptions, PreparedData, load_prepared, load_user_ids, prepare
 from layerprobe.data.preprocess import PreprocessOptions
 from layerprobe.data.sources.registry import SourceOptions
@@ -69,7 +69,7 @@ def test_sequences_are_in_time_order_of_users_in_file_order(options: DataOptions
 def test_folder_reads_back_the_same(options: DataOptions, tmp_path: Path) -> None:
     data = prepare(options, tmp_path / "data")
     assert_same(data, load_prepared(tmp_path / "data"))
-    assert {path.name for path in (tmp_path / "data").iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {*FILES, "done.json"}
 
 
 def test_preparing_twice_gives_the_same_bytes(options: DataOptions, tmp_path: Path) -> None:
@@ -166,12 +166,24 @@ def test_errors_leave_no_folder_behind(options: DataOptions, tmp_path: Path, cha
     assert not (tmp_path / "data").exists()
 
 
-def test_time_order_of_a_file_without_times_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "text", "read"),
+    [
+        ("sequences", "u c a b\n", SourceOptions()),
+        ("table", "user,item\nu,c\nu,a\nu,b\n", SourceOptions(declared_ordered=True)),
+    ],
+)
+def test_a_log_without_times_keeps_the_order_of_its_file(
+    tmp_path: Path, source: str, text: str, read: SourceOptions
+) -> None:
     path = tmp_path / "x.txt"
-    path.write_text("u a b c\n")
-    with pytest.raises(InputError, match="set order by = file"):
-        prepare(DataOptions("sequences", path), tmp_path / "data")
-    assert not (tmp_path / "data").exists()
+    path.write_text(text)
+    data = prepare(DataOptions(source, path, read), tmp_path / "data")
+    assert data.catalogue.item_ids[data.split.sequences.items - 1].tolist() == ["c", "a", "b"]
+    assert data.facts["order"] == order_rule(OrderOptions(by="file"))
+    with pytest.raises(InputError, match="by = file has no equal times"):
+        prepare(DataOptions(source, path, read, order=OrderOptions(ties="hash")), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -91,7 +91,7 @@ def test_the_command_says_progress_on_standard_error_alone(
     assert without_seconds(steps) == LEFT
     counts = ["read: 3 users, 4 items, 10 interactions", *LEFT[2:4]]
     assert printed.out.splitlines()[:3] == counts
-    assert len(printed.out.splitlines()) == len(counts) + 5  # order, two lines of the audit, repeats, the folder
+    assert len(printed.out.splitlines()) == len(counts) + 4  # order, two lines of the audit, the folder
 
 
 def test_the_command_says_what_it_generated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

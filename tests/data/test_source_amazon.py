@@ -95,13 +95,13 @@ BAD_LINES = [
     (f"{GOOD}\n\n{json.dumps(review('u', 'B', 'five', 1))}\n", "line 3: 'overall' must be a number; got 'five'"),  # type: ignore[arg-type]
     (f"{GOOD}\n{{'broken\n", "line 2: expected one JSON object per line"),
     (f"{GOOD}\n[1, 2]\n", "line 2: expected one JSON object per line; got '[1, 2]'"),
-    ("user,item,timestamp\n", "line 1: expected one JSON object per line; got 'user,item,timestamp'"),
+    ("user,item,timestamp\n", "line 1: expected one JSON object per line or the CSV"),
     (f"{GOOD}\n{json.dumps({'asin': 'B', 'overall': 5, 'unixReviewTime': 1})}\n", "line 2: an id must not be empty"),
     (f"{GOOD}\n\n{json.dumps(review('u', '', 5, 1))}\n", "line 3: an id must not be empty; column 'asin' is"),
     (f"{GOOD}\n{json.dumps({'reviewerID': 'u', 'asin': 'B', 'overall': 5})}\n", "line 2: 'unixReviewTime' must be"),
     ('{"asin": "B", "stars": 3}\n', "no key 'reviewerID'; keys of its first object: asin, stars"),
     ('{"user_id": "u", "asin": "B", "rating": 3}\n', "no key 'timestamp'"),
-    ("\n\n", "holds blank lines only"),
+    ("\n\n", "is empty"),
 ]
 
 

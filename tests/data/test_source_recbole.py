@@ -72,7 +72,7 @@ def test_rows_without_times_need_a_declaration(tmp_path: Path) -> None:
         ),
         (PLAIN.replace("item_id", "sku"), "no column 'item_id'"),
         (PLAIN.replace("4.5", "good"), "line 3: 'rating:float' must be a finite number; got 'good'"),
-        (PLAIN.replace("851", "nan"), "line 3: 'timestamp:float' must be a finite number; got 'nan'"),
+        (PLAIN.replace("851", "nan"), "line 3: 'timestamp:float' must be a finite number, or a date"),
         (PLAIN.replace("\t", ","), "no column 'user_id'"),
         (PLAIN.replace("v\tb\t", "v\tb "), "line 3: expected 4 columns split at '\\t'; got 3"),
     ],

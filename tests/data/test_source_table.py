@@ -11,6 +11,7 @@ import pytest
 
 from layerprobe.data.interactions import from_columns
 from layerprobe.data.sources import delimited
+from layerprobe.data.sources.dates import ACCEPTED
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
 from layerprobe.errors import InputError
@@ -152,10 +153,10 @@ BAD_FILES = [
     (TEXT, {"title_column": "title"}, "no column 'title'"),
     ("user,item,user,timestamp\nu,a,u,1\n", {}, "more than one column 'user'"),
     (HEAD + "u,a,1,2\nv,b,3\n", {}, "line 3: expected 4 columns split at ','; got 3"),
-    (HEAD + "u,a,1,2\n\nv,b,x9,2\n", {}, "line 4: 'timestamp' must be a finite number; got 'x9'"),
-    (HEAD + "u,a,1,2\nv,b,,2\n", {}, "line 3: 'timestamp' must be a finite number; got ''"),
-    (HEAD + "u,a,1,2\nv,b,1e30,2\n", {}, "line 3: 'timestamp' must be a finite number; got '1e30'"),
-    (HEAD + "u,a,2018-06-17,2\n", {}, "line 2: 'timestamp' must be a finite number; got '2018-06-17'"),
+    (HEAD + "u,a,1,2\n\nv,b,x9,2\n", {}, f"line 4: 'timestamp' must be {ACCEPTED}; got 'x9'"),
+    (HEAD + "u,a,1,2\nv,b,,2\n", {}, f"line 3: 'timestamp' must be {ACCEPTED}; got ''"),
+    (HEAD + "u,a,1,2\nv,b,1e30,2\n", {}, f"line 3: 'timestamp' must be {ACCEPTED}; got '1e30'"),
+    (HEAD + "u,a,17-06-2018,2\n", {}, f"line 2: 'timestamp' must be {ACCEPTED}; got '17-06-2018'"),
     (HEAD + 'u,"a\nb",1,2\nv,b,2,good\nw,c,3,bad\n', {}, "line 4: 'rating' must be a finite number; got 'good'"),
     (HEAD + "u,a,1,inf\n", {}, "line 2: 'rating' must be a finite number; got 'inf'"),
     (HEAD + "u,a,1,2\n,b,1,2\n", {}, "line 3: an id must not be empty; column 'user' is"),
@@ -206,8 +207,8 @@ def test_damaged_gz_and_wrong_encoding_are_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(TEXT.encode() * 500)[:-40])
     with pytest.raises(InputError, match="could not be read"):
         read_source("table", path, NONE)
-    path.write_bytes(b"plain text")
-    with pytest.raises(InputError, match="could not be read"):
+    path.write_bytes(b"plain text")  # the first bytes decide, not the suffix
+    with pytest.raises(InputError, match="no column 'user'; columns found, split at ',': 'plain text'"):
         read_source("table", path, NONE)
     latin = tmp_path / "log.csv"
     latin.write_bytes((HEAD + "\xe9,a,1,2\n").encode("latin-1"))

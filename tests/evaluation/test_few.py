@@ -59,6 +59,35 @@ def test_with_enough_users_that_differ_the_bootstrap_counts_alone() -> None:
     assert few.alone < few.mean - few.critical_alone * few.standard_error
 
 
+def test_where_few_of_many_lose_nearly_all_that_is_lost_the_size_of_the_loss_is_bounded() -> None:
+    values = column(1000, 30, 30, size=0.01)
+    values[60:63] = -1.0
+    lost = (30 * 0.01 + 3 * 1.0) / 1000
+    bounds = bounds_of(values, column(1000, 30, 30, size=0.01))
+    assert bounds.differing.tolist() == [3, 60]  # 1 / skewness ** 2 is a little above three
+    (exact, even) = bounds.alone
+    assert exact < bounds.mean[0] - bounds.critical_alone[0] * bounds.standard_error[0]
+    # Chernoff: a mean of values in [0, 1] lies so far below the true one with probability exp(-n KL) at most.
+    assert 1000 * (lost * np.log(lost / -exact) + (1 - lost) * np.log((1 - lost) / (1 + exact))) == pytest.approx(
+        np.log(1 / 0.05)
+    )
+    assert even == pytest.approx(bounds.mean[1] - bounds.critical_alone[1] * bounds.standard_error[1])
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_rare_full_losses_among_small_swaps_pass_no_more_often_than_alpha(n_seeds: int) -> None:
+    # A twentieth of the users swap .012; three in a thousand lose all. A bootstrap alone fails in 19 %.
+    generator = np.random.default_rng(n_seeds)
+    failed = 0
+    for _ in range(400):
+        drawn, values = generator.random(1000), np.zeros((n_seeds, 1000))
+        swapped = drawn < 0.05
+        values[:, swapped] = 0.012 * generator.choice([-1, 1], size=(n_seeds, swapped.sum()))
+        values[:, drawn > 0.997] = -1.0
+        failed += simultaneous_bounds(values[:, :, None], 0.05, 200, seed=0).alone[0] > -0.003
+    assert failed / 400 < 0.05 + 2.6 * (0.05 * 0.95 / 400) ** 0.5
+
+
 def test_every_user_may_lose() -> None:
     assert bounds_of(column(20, 20, 0)).lower == pytest.approx([-1.0])
 

@@ -81,7 +81,7 @@ def test_all_unmet_items_can_be_asked_for_and_one_more_is_refused() -> None:
     split = Split(Sequences(np.array([1, 2, 3, 4, 4, 2, 1]), np.array([0, 4, 7]), 9))
     drawn = sampled_negatives(split, "test", 5, seed=0, rows=np.array([0]))
     assert sorted(drawn[0].tolist()) == [5, 6, 7, 8, 9]
-    with pytest.raises(InputError, match="user row 0 met 4 of 9 items; sample at most 5 negatives"):
+    with pytest.raises(InputError, match="met 4 of 9 items; set evaluation.sampled to at most 5, or to null"):
         sampled_negatives(split, "test", 6, seed=0, rows=np.array([0]))
 
 

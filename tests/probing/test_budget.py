@@ -90,7 +90,7 @@ def test_the_pick(budget: dict[str, Any], decided: str | None, picked: str, is_d
             "highest within the budget), takes 2 ms per request (p95); the decided first:2 takes 4 ms per "
             "request (p95). ",
             "first:1 has an NDCG@10 of 0.1900, compared with 0.2000 for the full model: a difference of -0.0100 "
-            "[-0.0200, +0.0000] (95 % for all together). It is undecided whether it is worse by more than the margin "
+            "[-0.0200, 0.0000] (95 % for all together). It is undecided whether it is worse by more than the margin "
             "of 2 %.",
         ]),
         ({"latency_ms": 1.5}, "first:2", ["together). It is worse by more than the margin of 2 %."]),
@@ -171,5 +171,5 @@ def test_a_measured_selection_needs_a_validation_value(lost: dict[str, float]) -
 @pytest.mark.parametrize("wrong", [{"latency_ms": 0.0}, {"latency_ms": math.nan}, {"latency_ms": math.inf},
                                    {"parameters": 0}, {"parameters": -3, "latency_ms": 1.0}])  # fmt: skip
 def test_limits_are_numbers_above_0(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"budget\.(latency_ms|parameters) must be a number above 0; got"):
+    with pytest.raises(InputError, match=r"(latency_ms|parameters) must (be|lie)"):
         BudgetOptions(**wrong)

@@ -195,15 +195,15 @@ def test_ndcg_at_ten_is_the_default() -> None:
     [
         ({"metric": "recall"}, "metric must be one of hr, ndcg, mrr; got 'recall'"),
         ({"margin": 0.0}, "margin must lie between 0 and 1.*got 0.0"),
-        ({"margin": 2}, "margin must lie between 0 and 1 .a share: .02 means 2 %.; got 2"),
-        ({"alpha": 1.0}, "alpha must lie between 0 and 1"),
+        ({"margin": 2}, "margin must lie between 0 and 1; got 2"),
+        ({"alpha": 1.0}, r"alpha must lie in \[1e-12, 1\); got 1.0"),
         ({"k": 0}, "at least 1 for hr and ndcg and 0 for mrr; got ndcg with k = 0"),
         ({"metric": "mrr"}, "0 for mrr; got mrr with k = 10"),
-        ({"k": -1}, "at least 1 for hr and ndcg"),
-        ({"prior_noise": -0.01}, r"prior_noise must lie in \[0, 1\), a share: .01 means 1 %; got -0.01"),
+        ({"k": -1}, "k must be at least 0; got -1"),
+        ({"prior_noise": -0.01}, r"prior_noise must lie in \[0, 1\); got -0.01"),
         ({"prior_noise": 1}, r"prior_noise must lie in \[0, 1\).*got 1"),
         ({"prior_noise": 0.01, "cover": "users"}, "training noise, which cover users leaves out; drop one"),
-        ({"planned_seeds": 1}, "planned_seeds must be at least 2, or null for one look; got 1"),
+        ({"planned_seeds": 1}, "planned_seeds must be at least 2, or null; got 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:

@@ -127,7 +127,7 @@ def test_notes_name_larger_ones_that_failed_equal_ones_that_are_worse_and_better
     decision = decided(keep_0_7=0.5, last_2=0.2, first_4=0.3, last_6=0.6, first_8=0.5)
     assert decision.notes[0].startswith("Each selection was trained 2 times. ")
     assert decision.notes[1].startswith(
-        "Fewer than 30 users have another HR@1 than with the full model, too few for a "
+        "Fewer than 30 users make up the difference in HR@1 from the full model, too few for a "
     )
     assert decision.notes[2:] == (
         "Selection first:4 is larger than keep:0,7 but did not pass the test: more layers are not always better here.",

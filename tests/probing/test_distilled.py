@@ -190,7 +190,7 @@ def test_the_student_is_compared_with_every_baseline_by_bounds_for_all_together(
         (
             2,
             hits(1, 0.5, 0, 0),
-            "The student is not shown to be better than the best baseline, SASRec (0.3750): +0.0 %",
+            "The student is not shown to be better than the best baseline, SASRec (0.3750): 0.0 %",
         ),
     ],
 )

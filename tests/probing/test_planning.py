@@ -150,12 +150,12 @@ def test_one_user_has_three_columns() -> None:
         ({"user_noise": "1"}, "user_noise must be int or float; got '1'"),
         ({"training_noise": -0.01}, "training_noise must be a number of at least 0"),
         ({"training_noise": float("inf")}, "training_noise must be a number of at least 0"),
-        ({"alpha": 0}, "alpha must lie between 0 and 1, usually .05; got 0"),
-        ({"alpha": 1.5}, "alpha must lie between 0 and 1"),
+        ({"alpha": 0}, "Aim.alpha must lie in [1e-12, 1); got 0"),
+        ({"alpha": 1.5}, "Aim.alpha must lie in [1e-12, 1); got 1.5"),
         ({"power": 0.03}, "power must lie between alpha, 0.05, and 1, usually .8; got 0.03"),
         ({"power": 1.0}, "power must lie between"),
         ({"power": "high"}, "Aim.power must be a number; got 'high'"),
-        ({"difference": -1}, "difference must lie between -1 and 1"),
+        ({"difference": -1}, "difference must be above -1; got -1"),
     ],
 )
 def test_a_number_outside_its_range_is_one_line(changed: dict, message: str) -> None:
@@ -167,5 +167,5 @@ def test_a_number_outside_its_range_is_one_line(changed: dict, message: str) -> 
 
 @pytest.mark.parametrize("parts", [(-1.0, 0.0, 0.0), (0.0, 0.0, 0.1), (1.0, float("nan"), 0.0)])
 def test_variances_are_checked(parts: tuple[float, float, float]) -> None:
-    with pytest.raises(InputError, match="variances must be at least 0"):
+    with pytest.raises(InputError, match="must be at least 0|must lie in|variances of users must be above 0"):
         DifferenceNoise(*parts)

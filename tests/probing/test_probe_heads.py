@@ -284,9 +284,9 @@ def test_probed_exits_need_a_head_for_every_depth(heads: ProbeHeads | None, mode
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "probe.heads.epochs must be at least 1; got 0"),
-        ({"least_steps": 0}, "probe.heads.least_steps must be at least 1; got 0"),
-        ({"step_size": 0.0}, r"probe.heads.step_size must lie in \(0, 100\] logits; got 0.0"),
+        ({"epochs": 0}, "ProbeHeadOptions.epochs must be at least 1; got 0"),
+        ({"least_steps": 0}, "ProbeHeadOptions.least_steps must be at least 1; got 0"),
+        ({"step_size": 0.0}, "step_size must be above 0; got 0.0"),
         ({"step_size": float("nan")}, r"step_size must lie in"),
     ],
 )

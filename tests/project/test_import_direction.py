@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-BASE = {"columns", "errors", "processes", "arguments", "html", "kinds", "wording"}
+BASE = {"columns", "errors", "processes", "ranges", "arguments", "safe_yaml", "html", "kinds", "wording"}
 COMPUTE = BASE | {"store", "data", "items", "backbone", "recommender", "evaluation", "training"}
 MEASURE = COMPUTE | {"similarity", "probing", "distillation"}
 ALLOWED = {
@@ -13,7 +13,9 @@ ALLOWED = {
     "kinds": set(),
     "wording": set(),
     "html": set(),
-    "arguments": {"errors"},
+    "ranges": set(),
+    "arguments": {"errors", "ranges"},
+    "safe_yaml": {"errors", "ranges", "arguments"},
     "processes": {"errors"},
     "store": BASE,
     "data": BASE | {"store"},

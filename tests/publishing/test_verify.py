@@ -249,7 +249,7 @@ def remove(name: str) -> Callable[[Path], object]:
         (remove("manifest.json"), "manifest.json is missing"),
         (write("manifest.json", "{"), "manifest.json cannot be read"),
         (write("study.yaml", "name: tiny"), "must hold every option"),
-        (remove("study.yaml"), "has no study.yaml"),
+        (remove("study.yaml"), "study.yaml is missing: give a whole folder"),
         (remove("curve.csv"), "curve.csv"),
         (write("decision.json", "[]"), "decision.json"),
         (remove("teacher/metrics.json"), "metrics.json is missing"),

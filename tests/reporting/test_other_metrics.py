@@ -92,7 +92,7 @@ def test_both_tables_hold_every_metric(study: StudyFiles) -> None:
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[0] for row in cells] == ["depth 1", "depth 2"]
     assert cells[0][1] == "-7.0 % [-8.0 %, -6.0 %]"
-    assert cells[1][1:] == ["+0.0 % [-1.0 %, +1.0 %]"] * 4
+    assert cells[1][1:] == ["0.0 % [-1.0 %, +1.0 %]"] * 4
 
 
 def test_one_selection_represents_each_depth() -> None:

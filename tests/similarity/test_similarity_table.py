@@ -302,9 +302,6 @@ REFUSED = [
     (walk(3, 4, 4), {}, "at least 5 rows; got 4"),
     (walk(3, 0, 4), {}, "at least 5 rows; got 0"),
     (walk(3, 20, 4) * float("nan"), {}, "state 0 holds 80 NaN or infinite values of 80"),
-    (walk(3, 20, 4), {"resampling": Resampling(alpha=0.0)}, "alpha must lie between 0 and 1"),
-    (walk(3, 20, 4), {"resampling": Resampling(alpha=1.0)}, "got 1.0"),
-    (walk(3, 20, 4), {"resampling": Resampling(n_boot=0)}, "n_boot of at least 100 resamples; got 0"),
     (walk(3, 20, 4), {"measures": ["ckaa"]}, "got ckaa"),
 ]
 
@@ -315,6 +312,19 @@ def test_refuses_with_the_numbers(hidden: torch.Tensor, options: dict[str, Any],
         similarity_table(hidden, "readout", **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.0}, r"alpha must lie in \[1e-12, 1\); got 0.0"),
+        ({"alpha": 1.0}, "got 1.0"),
+        ({"n_boot": 0}, "n_boot must be at least 100; got 0"),
+    ],
+)
+def test_resampling_out_of_range_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Resampling(**options)
 
 
 def test_too_few_shuffles_are_refused() -> None:

@@ -38,7 +38,7 @@ REFUSED = [
     ({"similarity": {**SIMILARITY, "measures": ["cka", "cka"]}}, "each once; got cka, cka"),
     ({"similarity": {**SIMILARITY, "rows": 8, "measures": ["svcca"]}}, "svcca needs at least 9 rows for states of 8"),
     ({"similarity": {**SIMILARITY, "rows": 11, "measures": ["mutual-knn"]}}, "mutual-knn needs at least 12 rows"),
-    ({"similarity": {**SIMILARITY, "n_permutations": 10}}, "n_permutations at least 20"),
+    ({"similarity": {**SIMILARITY, "n_permutations": 10}}, "n_permutations must be at least 20; got 10"),
     ({"similarity": {**SIMILARITY, "positions": "prompt"}}, "prompt"),
     ({"probe": {"selections": ["bi:5"]}}, "depth must lie in 0 to 4"),
     ({"probe": {"selections": ["influence:2"]}}, "bi:K angular:K cka:K greedy:K"),

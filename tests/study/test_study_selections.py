@@ -57,7 +57,7 @@ def test_a_study_of_selections_writes_exactly_its_files(selected: Path) -> None:
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "similarity",
         "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json", "decisions.jsonl",
         "robustness.csv", "predictiveness.csv", "predicted.csv",
-        "distillation", "student", "costs", "distilled.json", "report",
+        "distillation", "student", "costs", "distilled.json", "report", "files.json", "checked.json",
     }  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def test_kill_at_any_write_and_resume_ends_with_the_same_curve_and_files(
     study, folder = write_study(tmp_path, **CHANGES), tmp_path / "study"
     real, seen = os.replace, iter(range(10**6))
 
-    def dying(source: object, target: object) -> None:
+    def dying(source: Path, target: Path) -> None:
         if next(seen) == writes:
             raise Killed
         real(source, target)

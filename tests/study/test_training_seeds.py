@@ -19,6 +19,7 @@ from layerprobe.probing.variant import RecipeOptions, build_recommender
 from layerprobe.recommender.model import Recommender
 from layerprobe.store.atomic import read_tensors, write_yaml
 from layerprobe.store.layout import ITEM_TABLE
+from layerprobe.store.ledger import append_plan
 from layerprobe.study.jobs.recommenders import build_variant, variant_job
 from layerprobe.study.jobs.sasrec import sasrec_job
 from layerprobe.study.parser import CHANGED_DEFAULTS, load_spec
@@ -198,6 +199,8 @@ def test_a_folder_keeps_what_it_was_begun_with_and_a_new_one_has_the_defaults(be
     assert kept.training == load_spec(path, []).training  # and nothing else
     for folder in (None, lambda _: tmp_path / "new"):
         assert {key: valued(load_spec(path, [], folder), key) for key in BEGUN} == DEFAULTS
+    append_plan(begun, {}, (0, 1), ("first:4",))  # begun by this version, with other seeds on the command line
+    assert {key: valued(load_spec(path, [], lambda _: begun), key) for key in BEGUN} == DEFAULTS
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,9 @@ def test_values_are_the_best_so_far_and_equal_ones_go_to_fewer_layers(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"after": 0}, "probe.halving.after must be at least 1 epoch; got 0"),
-        ({"keep": 0.0}, "probe.halving.keep must lie between 0 and 1; got 0.0"),
-        ({"keep": 1.0}, "probe.halving.keep must lie between 0 and 1; got 1.0"),
+        ({"after": 0}, "after must be at least 1; got 0"),
+        ({"keep": 0.0}, "keep must lie between 0 and 1; got 0.0"),
+        ({"keep": 1.0}, "keep must lie between 0 and 1; got 1.0"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:

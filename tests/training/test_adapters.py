@@ -217,9 +217,9 @@ def test_a_name_that_matches_no_map_is_refused_with_the_maps_there_are(family: s
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TuningOptions("lora", rank=0), "rank >= 1"),
-        (lambda: TuningOptions("lora", alpha=0), "alpha > 0"),
-        (lambda: TuningOptions("lora", dropout=1.0), r"dropout in \[0, 1\)"),
+        (lambda: TuningOptions("lora", rank=0), "rank must be at least 1; got 0"),
+        (lambda: TuningOptions("lora", alpha=0), "alpha must be at least 1; got 0"),
+        (lambda: TuningOptions("lora", dropout=1.0), r"dropout must lie in \[0, 1\)"),
         (lambda: TuningOptions("lora", targets=""), "must be a role or names, comma separated; got ''"),
         (lambda: TuningOptions("lora", targets="q_proj, v_proj"), "comma separated"),
         (lambda: TuningOptions("lora", targets="q_proj,"), "comma separated"),

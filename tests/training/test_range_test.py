@@ -220,12 +220,12 @@ def test_where_no_turn_was_seen_nothing_is_suggested_or_called_slow(rate: float,
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((1.0, 1e-3, 50), "0 < low < high; got 1 and 0.001"),
-        ((1e-3, 1e-3, 50), "low < high"),
-        ((0.0, 1.0, 50), "0 < low"),
-        ((-1.0, 1.0, 50), "0 < low"),
+        ((1.0, 1e-3, 50), "low must be below high; got 1 and 0.001"),
+        ((1e-3, 1e-3, 50), "low must be below high"),
+        ((0.0, 1.0, 50), "RateRange.low must be above 0"),
+        ((-1.0, 1.0, 50), "RateRange.low must be above 0"),
         ((math.nan, 1.0, 50), "got nan"),
-        ((1e-3, math.inf, 50), "and inf"),
+        ((1e-3, math.inf, 50), "got inf"),
         ((1e-3, 1.0, 9), "at least 10; got 9"),
     ],
 )

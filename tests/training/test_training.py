@@ -353,8 +353,8 @@ def test_schedule_rises_then_falls_to_zero() -> None:
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"learning_rate": 0.0}, r"learning_rate must lie in \(0, 1\)"),
-        ({"learning_rate": 3.0}, r"learning_rate must lie in \(0, 1\)"),
+        ({"learning_rate": 0.0}, "learning_rate must lie between 0 and 1"),
+        ({"learning_rate": 3.0}, "learning_rate must lie between 0 and 1"),
         ({"warmup_steps": -1}, "warmup_steps"),
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"max_grad_norm": 0.0}, "max_grad_norm"),

@@ -1,159 +1,130 @@
-"""`Repeats`: how many held-out targets their user had met before, and how many rows say the same thing twice.
+"""Repeats in a log: targets that a user met before, rows that are there twice, users that hold much of the log.
 
-Where met items are no candidates, a target that was met before is the only met item left among them, so it is nearly
-given away. Takes a split and the times of its rows; the counts go into `facts.json`, onto the screen and the report.
+Takes the split and the rows in sequence order, hands on counts and notes. Where targets were met before and met items
+are removed from the candidates, the target is the only one of them left: a model that scores met items highly is then
+right without knowing which.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from layerprobe.data.splits import PARTS, Part, Queries, Split
+from layerprobe.data.interactions import Interactions
+from layerprobe.data.sequences import Sequences
+from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
 
 MOST_MET = 0.01
-"""Largest share of the test targets that may be met before where met items are removed from the candidates."""
-PART_NAMES: dict[Part, str] = {"valid": "validation", "test": "test"}
-PREPARE_OPTION = "--preprocess.drop_repeats true"
+"""Share of test targets that may have been met before where met items are removed from the candidates."""
+LARGE_SHARE, LARGE_FACTOR = 0.05, 20
+"""A user is noted who holds this share of all rows, and so many times the rows of the mean user."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """Counts of rows and held-out targets; the keys of the three tables are the parts, `valid` and `test`."""
+    """Counts.
 
+    Attributes:
+        targets: test targets.
+        met_before: of these, items that the user has earlier in the sequence.
+        same_as_last: of these, the very item before it.
+        rows: rows of the log.
+        identical: rows that equal an earlier one in user, item and time; None where the log has no times.
+    """
+
+    targets: int
+    met_before: int
+    same_as_last: int
+    rows: int
     identical: int | None
-    """Rows that equal an earlier one in user, item and time; None where the log has no times."""
-    targets: dict[str, int]
-    """Held-out targets."""
-    met: dict[str, int]
-    """Targets that are in their user's history, so were met before."""
-    same: dict[str, int]
-    """Targets that are the item right before them."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON."""
-        return asdict(self)
+    @property
+    def share_met(self) -> float:
+        """Share of the test targets that were met before, in [0, 1]."""
+        return self.met_before / self.targets if self.targets else 0.0
 
-    def share_met(self, part: Part = "test") -> float:
-        """Returns the share of the targets of a part that were met before."""
-        return self.met[part] / max(1, self.targets[part])
-
-    def lines(self) -> list[str]:
-        """Returns the counts as text, one finding per line."""
-        parts = ", ".join(f"{_of(self.met, self.targets, part)} {PART_NAMES[part]} targets" for part in PARTS)
-        same = ", ".join(f"{_of(self.same, self.targets, part)} {PART_NAMES[part]} targets" for part in PARTS)
-        lines = [f"targets that their user met before: {parts}"]
-        if any(self.same.values()):
-            lines.append(f"note: targets that are the item right before them: {same}")
+    def notes(self) -> list[str]:
+        """Returns what a reader should know, one sentence each."""
+        notes = []
         if self.identical:
-            lines.append(
-                f"note: {self.identical:,} rows equal an earlier one in user, item and time; preprocess.drop_identical "
-                "true drops them"
+            notes.append(
+                f"{self.identical:,} of {self.rows:,} rows equal an earlier row in user, item and time: drop them with "
+                "preprocess.drop_identical unless they are true"
             )
-        return lines
+        if self.same_as_last:
+            notes.append(f"{self.same_as_last:,} of {self.targets:,} test targets are the item right before them")
+        if self.met_before:
+            notes.append(
+                f"{self.met_before:,} of {self.targets:,} test targets were met before by their user "
+                f"({100 * self.share_met:.1f} %)"
+            )
+        if self.share_met > MOST_MET:
+            notes.append(
+                "a study with evaluation.remove_history true refuses this log: set it to false, or drop repeats with "
+                "preprocess.drop_repeats"
+            )
+        return notes
 
-    def note_of_run(self) -> list[str]:
-        """Returns what a study will say of these data, for those who only prepare them; nothing where it takes them."""
-        if self.share_met() <= MOST_MET:
-            return []
-        return [
-            f"note: with evaluation.remove_history true, the default, `run` refuses these data, since "
-            f"{100 * self.share_met():.1f} % of the test targets were met before: set it false there, or prepare with "
-            f"{PREPARE_OPTION}"
-        ]
-
-    def require_new_targets(self, drop: str) -> None:
-        """Makes sure that targets stay hidden where the items a user met are taken out of the candidates.
-
-        Args:
-            drop: what drops repeats, in the user's words.
+    def require_few_met(self) -> None:
+        """Makes sure that removing met items from the candidates takes no target's rivals away.
 
         Raises:
             InputError: more than `MOST_MET` of the test targets were met before.
         """
-        if self.share_met() > MOST_MET:
+        if self.share_met > MOST_MET:
             raise InputError(
-                "evaluation.remove_history true leaves, of the items a user met, the target alone a candidate; "
-                f"{self.met['test']:,} of {self.targets['test']:,} test targets ({100 * self.share_met():.1f} %) were "
-                f"met before, so it gives them away: set evaluation.remove_history false, or drop repeats with {drop}"
+                f"{self.met_before:,} of {self.targets:,} test targets ({100 * self.share_met:.1f} %) were met before "
+                "by their user, and evaluation.remove_history removes all other met items from the candidates: set "
+                "evaluation.remove_history to false, or drop repeats with data.preprocess.drop_repeats true"
             )
 
 
 def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
-    """Counts the repeats of a split.
+    """Counts the repeats of a log.
 
     Args:
-        split: where targets and histories come from.
-        times: of each row of its sequences, whatever they mean; None where the log has none.
+        split: its sequences and targets.
+        times: of every item of the sequences; None where the log has none.
     """
-    asked = {part: split.queries(part) for part in PARTS}
-    sequences, users = split.sequences, np.repeat(np.arange(split.sequences.n_users), split.sequences.lengths)
-    identical = None if times is None else identical_rows(users, sequences.items, times)
+    items, targets = split.sequences.items, split.queries("test").ends
+    pair = _users(split.sequences) * (split.sequences.n_items + 1) + items  # one number per (user, item), [rows]
+    again = pd.Series(pair).duplicated().to_numpy()  # rows are in the order of the sequence, so the first is no repeat
+    identical = None
+    if times is not None:
+        places = np.flatnonzero(again)  # only a pair that is there twice can be identical, and they are few as a rule
+        often = np.isin(pair, pair[places]) if len(places) else again
+        identical = int(pd.DataFrame({"pair": pair[often], "time": times[often]}).duplicated().sum())
     return Repeats(
-        identical=None if identical is None else int(np.count_nonzero(identical)),
-        targets={part: len(queries) for part, queries in asked.items()},
-        met={part: int(np.count_nonzero(_met_before(split, queries))) for part, queries in asked.items()},
-        same={part: int(np.count_nonzero(_same_as_last(split, queries))) for part, queries in asked.items()},
+        targets=len(targets),
+        met_before=int(again[targets].sum()),
+        same_as_last=int((items[targets] == items[targets - 1]).sum()),
+        rows=len(items),
+        identical=identical,
     )
 
 
-def identical_rows(user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Tells which rows equal an earlier one in user, item and time.
-
-    Args:
-        user: codes of each row, grouped by user.
-        item: codes of each row.
-        time: of each row, in any order.
-
-    >>> identical_rows(np.array([0, 0, 0, 1]), np.array([5, 7, 5, 5]), np.array([1, 1, 1, 1])).tolist()
-    [False, False, True, False]
-    """
-    rows = np.arange(len(user))
-    if np.any((time[1:] < time[:-1]) & (user[1:] == user[:-1])):  # a log in file order
-        rows = np.lexsort((time, user))  # stable: of equal rows the earlier one stays in front
-        user, item, time = user[rows], item[rows], time[rows]
-    ties = (time[1:] == time[:-1]) & (user[1:] == user[:-1])  # a row and the one before it
-    tied = np.flatnonzero(np.r_[ties, False] | np.r_[False, ties])  # no other row can equal one
-    moment = np.cumsum(~np.r_[False, ties])[tied]  # numbers user and time together
-    pairs = pd.Series(moment * (int(item.max()) + 1) + item[tied])  # one number per user, time and item
-    identical = np.zeros(len(user), dtype=bool)
-    identical[rows[tied]] = pairs.duplicated().to_numpy()
-    return identical
+def repeats_of(facts: Mapping[str, Any]) -> Repeats:
+    """Returns the counts that facts hold."""
+    return Repeats(**facts["repeats"])
 
 
-def repeated_rows(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Tells which rows have an item that an earlier row of the same user has.
-
-    >>> repeated_rows(np.array([0, 0, 0, 1]), np.array([5, 7, 5, 5])).tolist()
-    [False, False, True, False]
-    """
-    # One number per (user, item), so that repeats are found in a single column.
-    return pd.Series(user * (int(item.max()) + 1) + item).duplicated().to_numpy()
-
-
-def _met_before(split: Split, queries: Queries) -> np.ndarray:
-    """Tells which targets are in their histories, bool [queries]."""
-    sequences = split.sequences
-    if np.any(queries.users[1:] == queries.users[:-1]):  # several targets per user: rows that repeat an item are marked
-        users = np.repeat(np.arange(sequences.n_users), sequences.lengths)
-        return repeated_rows(users, sequences.items)[queries.ends]  # a history begins with its user's first row
-    target, place = np.zeros(sequences.n_users, dtype=np.int64), np.zeros(sequences.n_users, dtype=np.int64)
-    target[queries.users], place[queries.users] = queries.targets, queries.ends
-    same = np.flatnonzero(sequences.items == np.repeat(target, sequences.lengths))  # few rows
-    owner = np.searchsorted(sequences.offsets, same, side="right") - 1
-    met = np.zeros(sequences.n_users, dtype=bool)
-    met[owner[same < place[owner]]] = True
-    return met[queries.users]
+def large_users(log: Interactions) -> list[str]:
+    """Returns a note where one user holds a large share of all rows."""
+    rows = np.bincount(log.user)
+    largest = int(rows.argmax())
+    share, mean = rows[largest] / len(log), len(log) / np.count_nonzero(rows)
+    if share < LARGE_SHARE or rows[largest] < LARGE_FACTOR * mean:
+        return []
+    return [
+        f"user {str(log.user_ids[largest])[:40]!r} has {100 * share:.1f} % of all rows, {rows[largest]:,}: a robot, a "
+        "shared account or a mark for unknown users?"
+    ]
 
 
-def _same_as_last(split: Split, queries: Queries) -> np.ndarray:
-    return split.sequences.items[queries.ends - 1] == queries.targets
-
-
-def _of(counts: dict[str, int], targets: dict[str, int], part: Part) -> str:
-    share = counts[part] / max(1, targets[part])
-    return f"{counts[part]:,} of {targets[part]:,} ({100 * share:.1f} %)"
+def _users(sequences: Sequences) -> np.ndarray:
+    return np.repeat(np.arange(sequences.n_users), sequences.lengths)

@@ -1,4 +1,4 @@
-"""Reads text tables (CSV, TSV, `|`, `::`; plain or gz) with Arrow's reader into a `RawTable`.
+"""Reads text tables (CSV, TSV, `|`, `::`; plain or compressed) with Arrow's reader into a `RawTable`.
 
 All columns are read as text: casting afterwards costs little and lets a message name the line of a bad value.
 """
@@ -6,9 +6,12 @@ All columns are read as text: casting afterwards costs little and lets a message
 from __future__ import annotations
 
 import csv
-import gzip
+import io
+import lzma
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,12 +20,23 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from layerprobe.data.sources.raw_table import RawTable, require_columns
+from layerprobe.data.sources.opening import byte_stream, open_bytes, require_file, text_encoding
+from layerprobe.data.sources.raw_table import RawTable, require_columns, shown
 from layerprobe.errors import InputError
 
 BLOCK_BYTES = 1 << 24
 UNIT_SEPARATOR = "\x1f"  # stands for `::`, since Arrow splits at single bytes only
-UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowInvalid)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    csv.Error,
+    UnicodeError,
+    pa.ArrowInvalid,
+)
+SPELT_TABS = ("\\t", "tab")  # what a shell hands over where a tabulator was meant
 
 
 @dataclass(frozen=True)
@@ -54,21 +68,6 @@ class Layout:
         return len(self.delimiter.encode()) == 1
 
 
-def require_file(path: Path) -> Path:
-    """Returns `path` if it is a file with content.
-
-    Raises:
-        InputError: it does not exist, is a folder, or is empty.
-    """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the path of an existing file")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the path of the file in it")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty; expected a file with at least one row")
-    return path
-
-
 def header(path: Path, layout: Layout) -> list[str]:
     """Returns the column names of a text table.
 
@@ -79,7 +78,8 @@ def header(path: Path, layout: Layout) -> list[str]:
     if layout.names is not None:
         return list(layout.names)
     try:
-        fields = next(_rows(path, layout), None)
+        with closing(_rows(path, layout)) as rows:
+            fields = next(rows, None)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     if fields is None:
@@ -96,23 +96,7 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
     names = header(path, layout)
     require_columns(path, wanted, names, layout.delimiter)
     try:
-        table = arrow_csv.read_csv(
-            _stream(path, layout),
-            arrow_csv.ReadOptions(
-                column_names=names,
-                skip_rows_after_names=0 if layout.names else 1,
-                encoding=layout.encoding,
-                block_size=BLOCK_BYTES,
-            ),
-            arrow_csv.ParseOptions(
-                delimiter=layout.delimiter if layout.is_single else UNIT_SEPARATOR,
-                quote_char='"' if layout.quoted else False,
-                newlines_in_values=layout.quoted,
-            ),
-            arrow_csv.ConvertOptions(
-                include_columns=list(wanted), column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
-            ),
-        )
+        table = _parsed(path, layout, names, wanted)
     except UNREADABLE as error:
         raise _diagnosis(path, layout, len(names), error) from error
     if table.num_rows == 0:
@@ -122,31 +106,66 @@ def read_delimited(path: Path, layout: Layout, wanted: Sequence[str]) -> RawTabl
             else f"{path} holds blank lines only; expected at least one row"
         )
     # The line number is looked up only for a message: blank lines and quoted line ends make it differ from the row.
-    return RawTable(path, table, lambda row: f"line {_line(path, layout, row)}")
+    return RawTable(path, table, lambda row: _place(path, layout, row))
+
+
+def _parsed(path: Path, layout: Layout, names: list[str], wanted: Sequence[str]) -> pa.Table:
+    encoding, types = text_encoding(path, layout.encoding), dict.fromkeys(wanted, pa.string())
+    reading = arrow_csv.ReadOptions(
+        column_names=names,
+        skip_rows_after_names=0 if layout.names else 1,
+        encoding=encoding,
+        block_size=BLOCK_BYTES,
+    )
+    parsing = arrow_csv.ParseOptions(
+        delimiter=layout.delimiter if layout.is_single else UNIT_SEPARATOR,
+        quote_char='"' if layout.quoted else False,
+        newlines_in_values=layout.quoted,
+    )
+    converting = arrow_csv.ConvertOptions(include_columns=list(types), column_types=types, strings_can_be_null=False)
+    with _stream(path, layout, encoding) as stream:
+        return arrow_csv.read_csv(stream, reading, parsing, converting)
 
 
 def open_text(path: Path, encoding: str) -> IO[str]:
-    """Opens a plain or gz text file; a byte order mark is skipped."""
+    """Opens a text file, plain or compressed; a byte order mark is skipped.
+
+    Raises:
+        InputError: the file holds no text, or is a zip of several files.
+    """
+    encoding = text_encoding(path, encoding)
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding=encoding, errors="replace", newline="")
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding, errors="replace", newline="")
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
     """Returns the error for a file that could not be read at all."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = (error.strerror or reason) if isinstance(error, OSError) else reason  # the path is said already
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:100])
     return InputError(f"{path} could not be read: {reason}; check that the file is complete and in the stated format")
 
 
-def _stream(path: Path, layout: Layout) -> pa.NativeFile:
-    source = pa.input_stream(str(path), compression="detect")
+def separator(delimiter: str) -> str:
+    """Returns the delimiter that a user means.
+
+    >>> separator("tab") == chr(9), separator(";")
+    (True, ';')
+    """
+    return "\t" if delimiter in SPELT_TABS else delimiter
+
+
+def _stream(path: Path, layout: Layout, encoding: str) -> pa.NativeFile:
     if layout.is_single:
-        return source
-    with source:  # read whole: a delimiter may lie across the border of two blocks
-        return pa.BufferReader(source.read().replace(layout.delimiter.encode(layout.encoding), UNIT_SEPARATOR.encode()))
+        return byte_stream(path)
+    with open_bytes(path) as source:  # read whole: a delimiter may lie across the border of two blocks
+        content = source.read()
+    if encoding == "utf-16":
+        return pa.BufferReader(content.decode(encoding).replace(layout.delimiter, UNIT_SEPARATOR).encode(encoding))
+    return pa.BufferReader(content.replace(layout.delimiter.encode(encoding), UNIT_SEPARATOR.encode()))
 
 
-def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, layout: Layout) -> Generator[tuple[int, list[str]]]:
     """Yields line number and fields of every row that is not blank. Slow; for the header and for messages."""
     with open_text(path, layout.encoding) as lines:
         if layout.quoted:
@@ -157,9 +176,11 @@ def _rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             yield from ((number, line.split(layout.delimiter)) for number, line in bare if line)
 
 
-def _line(path: Path, layout: Layout, row: int) -> int:
+def _place(path: Path, layout: Layout, row: int) -> str:
     skipped = 0 if layout.names else 1
-    return next(islice(_rows(path, layout), row + skipped, None))[0]
+    with closing(_rows(path, layout)) as rows:
+        found = next(islice(rows, row + skipped, None), None)
+    return f"row {row + 1}" if found is None else f"line {found[0]}"  # Arrow ends a line at a lone carriage return
 
 
 def _diagnosis(path: Path, layout: Layout, n_columns: int, error: BaseException) -> InputError:
@@ -168,7 +189,7 @@ def _diagnosis(path: Path, layout: Layout, n_columns: int, error: BaseException)
         for number, fields in _rows(path, layout):
             if len(fields) != n_columns:
                 return InputError(
-                    f"{path} line {number}: expected {n_columns} columns split at {layout.delimiter!r}; "
+                    f"{path} line {number}: expected {n_columns} columns split at {shown(layout.delimiter)}; "
                     f"got {len(fields)}; check the delimiter and the source name"
                 )
     except UNREADABLE as damage:

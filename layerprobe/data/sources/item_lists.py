@@ -1,4 +1,4 @@
-"""From one list of items per user to `Interactions` without times: the rows are ordered by nature."""
+"""From one list of items per user to a `RawLog` without times: the rows are ordered by nature."""
 
 # pyright: reportAttributeAccessIssue=false
 # Arrow makes its compute functions at import time, so no type checker sees them.
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from layerprobe.data.interactions import Interactions
-from layerprobe.data.sources.raw_table import encode
+from layerprobe.data.sources.ids import coded
+from layerprobe.data.sources.raw import RawLog
 
 
 def split_tokens(column: pa.ChunkedArray, delimiter: str | None = None) -> tuple[pa.Array, np.ndarray]:
@@ -28,7 +29,7 @@ def split_tokens(column: pa.ChunkedArray, delimiter: str | None = None) -> tuple
     return lists.flatten(), lengths
 
 
-def interactions_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray) -> Interactions:
+def log_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray) -> RawLog:
     """Gives user u the next `lengths[u]` of the items, in that order.
 
     Args:
@@ -36,6 +37,6 @@ def interactions_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray)
         items: the items of all lists, one list after the other.
         lengths: items per list.
     """
-    user, user_ids = encode(pa.chunked_array([users]))
-    item, item_ids = encode(pa.chunked_array([items]))
-    return Interactions(np.repeat(user, lengths), item, None, None, user_ids, item_ids)
+    user, item = coded(pa.chunked_array([users]), "user"), coded(pa.chunked_array([items]), "item")
+    log = Interactions(np.repeat(user.codes, lengths), item.codes, None, None, user.ids, item.ids)
+    return RawLog(log, None, ordered=True, notes=(*user.notes, *item.notes))

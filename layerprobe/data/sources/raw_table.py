@@ -1,4 +1,4 @@
-"""`RawTable`: named columns as read from a file, still text, and their checked conversion to `Interactions`.
+"""`RawTable`: named columns as read from a file, still text, and their checked conversion to a `RawLog`.
 
 Every message names the file and the line (text), object (JSON) or row (Parquet) of the first bad value.
 """
@@ -8,9 +8,10 @@ Every message names the file and the line (text), object (JSON) or row (Parquet)
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,10 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from layerprobe.data.interactions import Interactions
+from layerprobe.data.sources import column_types
+from layerprobe.data.sources.dates import ACCEPTED
+from layerprobe.data.sources.ids import Coded, coded
+from layerprobe.data.sources.raw import RawLog
 from layerprobe.errors import InputError
 
-MICROSECONDS = 1e6
 LARGEST_TIME = 2.0**62
+NUMBER = "a finite number"
+VALUE = re.compile(r"\s*(\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)")
+MOST_LETTERS = 80  # of all these names together
+MOST_SHOWN = 6  # columns that a message lists
 
 
 @dataclass(frozen=True)
@@ -53,21 +61,28 @@ class RawTable:
     table: pa.Table
     place: Callable[[int], str]
 
-    def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Codes a column of ids by first appearance.
-
-        Returns:
-            int64 codes [rows] and the ids they point to, as strings.
+    def codes(self, name: str, kind: str) -> Coded:
+        """Codes a column of ids by first appearance; `kind`, user or item, is what notes call them.
 
         Raises:
-            InputError: an id is empty or null.
+            InputError: an id is empty or null, or the column holds something else than text and whole numbers.
         """
-        column = as_text(self.table[name])
-        absent = pc.or_kleene(column.is_null(), pc.equal(column, ""))
-        first = pc.index(absent, True).as_py()
-        if first >= 0:
-            raise InputError(f"{self.path} {self.place(first)}: an id must not be empty; column {name!r} is")
-        return encode(column)
+        found = coded(self.texts(name), kind)
+        empty = np.flatnonzero(found.ids == "")
+        if len(empty):
+            self._refuse_empty(name, int(np.argmax(found.codes == empty[0])))
+        return found
+
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """Returns a column of ids as strings.
+
+        Raises:
+            InputError: an id is null, or the column holds something else than text and whole numbers.
+        """
+        column = self._column(name, column_types.holds_ids, "ids: text or whole numbers")
+        if column.null_count:
+            self._refuse_empty(name, pc.index(column.is_null(), True).as_py())
+        return self._converted(name, column, column_types.id_text, "an id, text or an exact whole number")
 
     def numbers(self, name: str) -> np.ndarray:
         """Returns a column as float64.
@@ -75,62 +90,103 @@ class RawTable:
         Raises:
             InputError: a value is empty, not a number, or not finite.
         """
-        values = self._cast(name, pa.float64()).to_numpy()
-        finite = np.isfinite(values)  # Arrow reads "nan" and "inf" as numbers
-        if not finite.all():
-            self._refuse(name, int(np.argmin(finite)))
-        return values
+        column = self._column(name, column_types.holds_numbers, "numbers")
+        values = self._converted(name, column, column_types.number_values, NUMBER).to_numpy()
+        return self._finite(name, values, NUMBER)
 
     def times(self, name: str) -> np.ndarray:
         """Returns a column of times as int64; fractional times are kept as microseconds, so that they do not tie.
 
         Raises:
-            InputError: a value is empty, not a number, or not finite.
+            InputError: a value is empty, neither a number nor an ISO date, or not finite.
         """
-        column = self.table[name]
-        if pa.types.is_temporal(column.type) and not column.null_count:
-            column = column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
-            return column.cast(pa.int64()).to_numpy()
-        if not column.null_count:
-            try:
-                return _trimmed(column).cast(pa.int64()).to_numpy()
-            except pa.ArrowInvalid:
-                pass  # the conversion to float below takes 1.5e9 and 17.25, and names what is not a number at all
-        return self._whole(name, self.numbers(name))
-
-    def _whole(self, name: str, values: np.ndarray) -> np.ndarray:
-        scaled = values if np.array_equal(values, np.rint(values)) else np.rint(values * MICROSECONDS)
-        too_large = np.abs(scaled) > LARGEST_TIME
+        column = self._column(name, column_types.holds_times, "times: numbers or dates")
+        values = self._converted(name, column, column_types.time_values, ACCEPTED).to_numpy()
+        if values.dtype == np.int64:
+            return values
+        values = column_types.whole_times(self._finite(name, values, ACCEPTED))
+        too_large = np.abs(values) > LARGEST_TIME
         if too_large.any():
-            self._refuse(name, int(np.argmax(too_large)))
-        return scaled.astype(np.int64)
+            self.refuse(name, int(np.argmax(too_large)), ACCEPTED)
+        return values.astype(np.int64)
 
-    def _cast(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-        column = _trimmed(self.table[name])
-        if column.null_count:
-            self._refuse(name, pc.index(column.is_null(), True).as_py())
+    def refuse(self, name: str, row: int, expected: str) -> NoReturn:
+        """Refuses the value of a row.
+
+        Raises:
+            InputError: always; the message names file, place, column and value.
+        """
+        value = shown(self.table[name][row].as_py())
+        raise InputError(f"{self.path} {self.place(row)}: {name!r} must be {expected}; got {value}")
+
+    def rows(self, mask: pa.ChunkedArray) -> RawTable:
+        """Returns the rows that a mask keeps; their places are still those of the file."""
+        kept = np.flatnonzero(mask.to_numpy())
+        return RawTable(self.path, self.table.filter(mask), lambda row: self.place(int(kept[row])))
+
+    def _finite(self, name: str, values: np.ndarray, expected: str) -> np.ndarray:
+        finite = np.isfinite(values)  # Arrow reads "nan" and "inf" as numbers
+        if not finite.all():
+            self.refuse(name, int(np.argmin(finite)), expected)
+        return values
+
+    def _column(self, name: str, holds: Callable[[pa.DataType], bool], what: str) -> pa.ChunkedArray:
+        column = self.table[name]
+        if pa.types.is_null(column.type):
+            raise InputError(f"{self.path}: column {name!r} holds nulls alone; expected {what}")
         try:
-            return column.cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            self._refuse(name, _first_bad(column, kind))
+            plain = column_types.unwrapped(column)
+        except column_types.FAILS:
+            self.refuse(name, column_types.first_fault(column, column_types.unwrapped), "text in UTF-8")
+        if not holds(plain.type):
+            kind = str(column.type)[:60]
+            raise InputError(f"{self.path}: column {name!r} is of type {kind}; expected {what}: name another column")
+        return plain
 
-    def _refuse(self, name: str, row: int) -> NoReturn:
-        value = self.table[name][row].as_py()
-        raise InputError(f"{self.path} {self.place(row)}: {name!r} must be a finite number; got {value!r}")
+    def _converted(
+        self,
+        name: str,
+        column: pa.ChunkedArray,
+        convert: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+        expected: str,
+    ) -> pa.ChunkedArray:
+        if column.null_count:
+            self.refuse(name, pc.index(column.is_null(), True).as_py(), expected)
+        try:
+            return convert(column)
+        except column_types.FAILS:
+            self.refuse(name, column_types.first_fault(column, convert), expected)
+
+    def _refuse_empty(self, name: str, row: int) -> NoReturn:
+        raise InputError(f"{self.path} {self.place(row)}: an id must not be empty; column {name!r} is")
 
 
-def to_interactions(table: RawTable, names: LogColumns) -> Interactions:
-    """Checks and codes the columns of a log.
+def to_raw_log(table: RawTable, names: LogColumns, ordered: bool = False) -> RawLog:
+    """Checks and codes the columns of a log; titles are added by those who know them.
 
     Raises:
-        InputError: an id is empty, or a rating or timestamp is not a number.
+        InputError: an id is empty, a rating or timestamp is not a number, or there are no times and no order.
     """
     timestamp = None if names.timestamp is None else table.times(names.timestamp)
     rating = None if names.rating is None else table.numbers(names.rating)
-    user, user_ids = table.codes(names.user)
-    item, item_ids = table.codes(names.item)
-    place = lambda row: f"{table.path} {table.place(row)}"  # noqa: E731 - bound to this table
-    return Interactions(user, item, timestamp, rating, user_ids, item_ids, place)
+    user, item = table.codes(names.user, "user"), table.codes(names.item, "item")
+    log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids)
+    return RawLog(log, None, ordered, (*user.notes, *item.notes, *(_order_notes(log) if ordered else ())))
+
+
+def _order_notes(log: Interactions) -> list[str]:
+    """Says where the times of a log contradict the declaration that its rows are in sequence order."""
+    if log.timestamp is None:
+        return []
+    rows = np.argsort(log.user, kind="stable")
+    user, time = log.user[rows], log.timestamp[rows]
+    n_back = np.count_nonzero((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
+    if not n_back:
+        return []
+    return [
+        f"rows are declared to be in sequence order, and {n_back:,} of them are older than the row of the same user "
+        "before: order.by time sorts them by time, order.by file keeps them as they are"
+    ]
 
 
 def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], delimiter: str | None = None) -> None:
@@ -143,35 +199,37 @@ def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str], del
     for name in wanted:
         if found.count(name) != 1:
             fault = "has no column" if name not in found else "has more than one column"
-            raise InputError(
-                f"{path} {fault} {name!r}; columns found{split}: {', '.join(map(repr, found))}; "
-                "check the source name and its column and delimiter options"
-            )
+            advice = "check the source name and its column and delimiter options"
+            if are_values(found):
+                advice = (
+                    "its first line looks like a row: name the columns by read.columns, as in user,item,-,timestamp"
+                )
+            raise InputError(f"{path} {fault} {name!r}; columns found{split}: {listed_columns(found)}; {advice}")
 
 
-def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns ids of any type as strings."""
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+def listed_columns(names: Sequence[str]) -> str:
+    """Returns the first names of a list as a message shows them."""
+    few = names[: max(1, sum(length < MOST_LETTERS for length in accumulate(len(name) for name in names)))]
+    return ", ".join(shown(name) for name in few[:MOST_SHOWN]) + ", ..." * (len(names) > len(few[:MOST_SHOWN]))
 
 
-def encode(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes text by first appearance: int64 codes [rows] and the texts they point to."""
-    coded = column.dictionary_encode().combine_chunks()
-    texts = coded.dictionary.to_numpy(zero_copy_only=False).astype(object)
-    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), texts
+def are_values(names: Sequence[str]) -> bool:
+    """Tells whether some of these names of columns are numbers or dates, as in a row of a file without a header line.
+
+    >>> are_values(["196", "242", "3"]), are_values(["user", "item"]), are_values(["", "0", "1"])
+    (True, False, False)
+    """
+    numbers = [name for name in names if VALUE.fullmatch(name)]
+    return bool(numbers) and numbers != [
+        str(place) for place in range(len(numbers))
+    ]  # 0, 1, 2 are names that tools give
 
 
-def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.utf8_trim_whitespace(column) if pa.types.is_string(column.type) else column
+def shown(value: object, most: int = 40) -> str:
+    """Returns a value as a message shows it: short, and without control characters.
 
-
-def _first_bad(column: pa.ChunkedArray, kind: pa.DataType) -> int:
-    # Arrow does not say which value failed, so the shortest beginning that fails is found by bisection.
-    def fails(n_rows: int) -> bool:
-        try:
-            column.slice(0, n_rows).cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return True
-        return False
-
-    return bisect_left(range(len(column) + 1), True, key=fails) - 1
+    >>> shown("abcdefgh", 4), len(shown(chr(7)))
+    ("'abc...", 6)
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
 
 from layerprobe.arguments import checked
 from layerprobe.errors import InputError
+from layerprobe.ranges import Range
 
 Target = Literal["last", "first", "all"]
 NewUsers = Literal["drop", "keep"]
@@ -28,9 +29,9 @@ class SplitOptions:
     kind: Literal["leave-one-out", "global-time"] = "leave-one-out"
     """`leave-one-out`: a user's last item is the test target, the one before it the validation target; training reads
     later times than most targets. `global-time`: training ends at `valid_cut`, validation at `cut`, for all users."""
-    cut: int | float | str = 0.9
+    cut: Annotated[int | float | str, Range(-(2**63), 2**63 - 1)] = 0.9
     """Where test begins: share, date, or time in the log's unit."""
-    valid_cut: int | float | str = 0.8
+    valid_cut: Annotated[int | float | str, Range(-(2**63), 2**63 - 1)] = 0.8
     """Where validation begins and training ends; it must lie before `cut`."""
     target: Target = "last"
     """Which of a user's items behind a cut are targets. The history of a target is everything of its user before it."""

@@ -27,6 +27,9 @@ from layerprobe.probing.per_user import PerUser, RankTables, paired
 ModelKey: TypeAlias = "LayerSelection | str"
 """A selection, or the name of a floor."""
 
+MOST_TIMES = 16
+"""Times as many resamples as `n_boot` at most, where the level of a look is a small part of alpha."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -130,16 +133,20 @@ class Evidence:
             return self.full
         return self.floors[key] if isinstance(key, str) else self.smaller[key]
 
-    def _noisy(self, key: ModelKey, n_seeds: int) -> bool:
-        """Tells whether a model brings training noise into a difference: where it is known, or stated."""
-        if n_seeds > 1:
-            return self.model(key).seeds > 1
-        return bool(self.prior) and (not isinstance(key, str) or key == SASREC)
+    def _noisy(self, key: ModelKey, n_seeds: int) -> int:
+        """Returns how many trainings' noise a model brings into a difference, in parts of the mean over seeds.
+
+        It is known from several seeds, or stated. One training that is compared with every seed counts as often.
+        """
+        if self.model(key).seeds > 1:
+            return 1
+        is_stated = bool(self.prior) and (not isinstance(key, str) or key == SASREC)
+        return n_seeds if is_stated else 0
 
     @property
     def _n_boot(self) -> int:
         """Resamples: more where a look has a part of alpha, so that as many of them lie in the smaller tail."""
-        return self.options.n_boot * max(1, ceil(round(self.options.alpha / self.level, 6)))
+        return self.options.n_boot * min(MOST_TIMES, max(1, ceil(round(self.options.alpha / self.level, 6))))
 
     @cached_property
     def _moved(self) -> np.ndarray:

@@ -61,8 +61,8 @@ def _few_notes(answer: Answer) -> list[str]:
         return []
     names = wording.listed([f"{called(selection, answer.comparisons)} ({count})" for selection, count in few.items()])
     return [
-        f"Fewer than {LEAST_DIFFERING} users have another {answer.options.label} than with the full model, too few for "
-        f"a variance: {names}. Their bounds allow for as many users who lose as such a sample can hide."
+        f"Fewer than {LEAST_DIFFERING} users make up the difference in {answer.options.label} from the full model, too "
+        f"few for a variance: {names}. Their bounds allow for as many users who lose as such a sample can hide."
     ]
 
 
@@ -105,9 +105,10 @@ def _outside_notes(
     ]
     if not others or not order:
         return []
+    also = "not worse" if chosen is None else "smaller than what is kept and also not worse"
     return [
-        f"{are(others, comparisons)} smaller than what is kept and also not worse, by bounds for all selections "
-        "together. Only one selection per depth could be chosen; decision.rule simultaneous allows all."
+        f"{are(others, comparisons)} {also}, by bounds for all selections together. Only one selection per depth could "
+        "be chosen; decision.rule simultaneous allows all."
     ]
 
 

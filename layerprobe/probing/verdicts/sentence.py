@@ -115,9 +115,11 @@ def _keep(answer: Answer) -> str:
 
 def _undecided(answer: Answer) -> str:
     comparisons, margin = answer.comparisons, wording.level(answer.options.margin)
+    beyond = any(row.not_worse for selection, row in comparisons.items() if selection != answer.full)
+    which = f"{noun(comparisons)}{' that the test reached' if beyond else ''}"
     text = (
-        f"Undecided: no smaller {noun(comparisons)} is shown to be within {margin} of the full model's "
-        f"{answer.options.label} of {wording.four_digits(comparisons[answer.full].value)}, and not all are shown to be "
+        f"Undecided: no smaller {which} is shown to be within {margin} of the full model's {answer.options.label} of "
+        f"{wording.four_digits(comparisons[answer.full].value)}, and not all are shown to be "
         f"worse ({_sure(answer)}). {_stopped(answer)}"
     )
     worse = [selection for selection, row in comparisons.items() if row.verdict == "worse"]
@@ -154,7 +156,10 @@ def _stopped(answer: Answer) -> str:
     if power.minimal_detectable_relative_difference is None:
         return text
     if row.relative <= -margin:
-        return f"{text} Its loss lies beyond the margin: more users or seeds are not expected to show it to be enough."
+        return (
+            f"{text} This loss is larger than the margin: if it is the true one, no number of users or seeds will show "
+            "it to be enough."
+        )
     users, seeds, so = power.users_needed_for_margin, power.seeds_needed_for_margin, "it truly equals the full model"
     if users is not None and users <= power.n_users:  # an equal depth would have passed: what is observed takes more
         users, seeds, so = power.users_needed_at_observed, power.seeds_needed_at_observed, "that is its true loss"
@@ -180,10 +185,12 @@ def _beside_baselines(answer: Answer, subject: LayerSelection) -> str:
     if pair.verdict == "worse":
         return f" But the baseline {shown} is better than {name}, which differs from it by {_relative(pair, value)}."
     beaten = any(answer.baselines.pairs[selection, best].verdict == "better" for selection in answer.comparisons)
+    told = _relative(pair, value)
+    if pair.difference < 0:
+        none = "" if beaten else f" No {noun(answer.comparisons)} is shown to be better than it."
+        return f" {_starting(name)} lies below the best baseline, {shown}: {told}, not shown to be worse.{none}"
     nor = "" if beaten else f", nor is any other {noun(answer.comparisons)}"
-    return (
-        f" {_starting(name)} is not shown to be better than the best baseline, {shown}: {_relative(pair, value)}{nor}."
-    )
+    return f" {_starting(name)} is not shown to be better than the best baseline, {shown}: {told}{nor}."
 
 
 def _relative(pair: AgainstBaseline, value: float) -> str:

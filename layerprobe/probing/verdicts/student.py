@@ -52,7 +52,7 @@ def against_baselines(
         stacked = stacked.mean(axis=0, keepdims=True)  # [1, users, baselines]: bounds then cover users alone
     alike = [floor for floor in floors.values() if floor.seeds == student.seeds]
     noise = shared_noise([paired(student, other) for other in (plain, *alike)])
-    trained = np.array([1 + _is_noisy(name, floor, options) for name, floor in floors.items()])
+    trained = np.array([1 + _noisy(name, floor, student.seeds, options) for name, floor in floors.items()])
     prior = options.prior_noise * plain.value
     known = TrainingNoise(noise, trained, prior)
     bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, known)
@@ -76,9 +76,11 @@ def against_baselines(
     return tuple(rows)
 
 
-def _is_noisy(name: str, floor: PerUser, options: DecisionOptions) -> bool:
-    """Tells whether another training would change a baseline: where its seeds show it, or noise is stated."""
-    return floor.seeds > 1 or (bool(options.prior_noise) and name == SASREC)
+def _noisy(name: str, floor: PerUser, n_seeds: int, options: DecisionOptions) -> int:
+    """Returns how many trainings' noise a baseline brings in; one that is compared with every seed counts as often."""
+    if floor.seeds > 1:
+        return 1
+    return n_seeds if options.prior_noise and name == SASREC else 0
 
 
 def baselines_sentence(rows: Sequence[BaselineRow], value: float, seeds: int, options: DecisionOptions) -> str:

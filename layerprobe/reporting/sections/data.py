@@ -43,7 +43,7 @@ def data_section(study: StudyFiles) -> Section:
     table = markdown.table(["After step", "Users", "Items", "Interactions"], rows)
     return Section(
         title,
-        [size, table, spread, *_split(facts.get("split")), *_repeats(facts.get("repeats")), *_audit(facts["audit"])],
+        [size, table, spread, *_repeats(facts.get("repeats")), *_split(facts.get("split")), *_audit(facts["audit"])],
     )
 
 
@@ -54,6 +54,19 @@ def _evaluated(counts: dict[str, Any], split: dict[str, Any] | None) -> str:
         f"{count(counts['evaluated_users'])} users are evaluated: the last item of a user is the test target, the one "
         "before it the validation target."
     )
+
+
+def _repeats(repeats: dict[str, Any] | None) -> list[str]:
+    """How many targets were met before; older folders did not count them."""
+    if repeats is None:
+        return []
+    text = (
+        f"{count(repeats['met_before'])} of {count(repeats['targets'])} test targets were met before by their user, "
+        f"{count(repeats['same_as_last'])} of them right before."
+    )
+    if repeats["identical"] is not None:
+        text += f" {count(repeats['identical'])} rows equal an earlier one in user, item and time."
+    return [text]
 
 
 def _split(split: dict[str, Any] | None) -> list[str]:
@@ -77,31 +90,13 @@ def _split(split: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _repeats(repeats: dict[str, Any] | None) -> list[str]:
-    """Targets that were met before and rows that say the same twice; older folders stored no counts of them."""
-    if repeats is None:
-        return []
-    rows = [
-        [name, count(repeats["targets"][part]), *(_with_share(repeats, kind, part) for kind in ("met", "same"))]
-        for part, name in (("valid", "validation"), ("test", "test"))
-    ]
-    identical = repeats["identical"]
-    twice = [f"**{count(identical)} rows equal an earlier one in user, item and time.**"] if identical else []
-    return [*twice, markdown.table(["Part", "Targets", "Met before by their user", "Equal to the item before"], rows)]
-
-
-def _with_share(repeats: dict[str, Any], kind: str, part: str) -> str:
-    counted, whole = repeats[kind][part], repeats["targets"][part]
-    return f"{count(counted)} ({percent(counted / max(1, whole))})"
-
-
 def _future(split: dict[str, Any]) -> list[str]:
     return [
         f"**Leave-one-out reads the future:** {percent(split['later'], 0)} of the training rows are later than a test "
         f"target, averaged over {count(split['targets'])} targets. A recommender in use has no such rows, so these "
-        "metrics are higher than what it will reach, and not equally for all models. The baseline Markov-1 (past), "
-        "counts nothing that is later than its target: compare it with Markov-1. A split by time trains on nothing "
-        "that is later than a target: `data.split.kind global-time`."
+        "metrics are usually higher than what it will reach, and not equally for all models. The baseline Markov-1 "
+        "(past) counts nothing that is later than its target: compare it with Markov-1. A split by time trains on "
+        "nothing that is later than a target: `data.split.kind global-time`."
     ]
 
 

@@ -11,6 +11,7 @@ from layerprobe.reporting.sections.section import Section, absent
 from layerprobe.reporting.tables.teacher_and_student import SIDES, compare
 from layerprobe.reporting.words import markdown
 from layerprobe.reporting.words.formats import confidence, seconds
+from layerprobe.store.decision import DecisionRecord
 from layerprobe.store.distilled import DistilledRecord
 from layerprobe.wording import UNKNOWN, count, four_digits, interval, keeps_first, level, metric_label, percent
 
@@ -50,8 +51,9 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     comparison = compare(teacher, student, alpha)
     text = student.metrics.selection
     selection = "" if keeps_first(text) else f" ({text})"
+    kept = f"{_number_of_layers(student.metrics.depth)}{selection}"
     lead = (
-        f"### {student.name}: {student.metrics.depth} layers{selection}, distilled from {teacher.metrics.depth}\n\n"
+        f"### {student.name}: {kept}, distilled from {teacher.metrics.depth}\n\n"
         f"Test targets of {count(comparison[columns.N_USERS].iloc[0])} users, full ranking, {confidence(alpha)}. "
         f"The difference is student minus teacher, user by user.{_seeds(study, student)}{_not_kept(study, student)}"
     )
@@ -60,6 +62,10 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     ]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
+
+
+def _number_of_layers(depth: int) -> str:
+    return "1 layer" if depth == 1 else f"{depth} layers"
 
 
 def _not_kept(study: StudyFiles, student: ModelFiles) -> str:
@@ -106,8 +112,18 @@ def _gain(study: StudyFiles, student: ModelFiles) -> list[str]:
         f"The difference is distilled minus plain, user by user; interval: {level(1 - gain.alpha)}. "
         f"{' '.join(gain.notes)}"
     )
-    lead = f"**Was the distillation worth it?** {gain.sentence}"
+    lead = f"**Was the distillation worth it?** {gain.sentence}{_other_options(gain, study.decision)}"
     return [lead, markdown.table(GAIN_HEADERS, [row], left=2), note, *_against_baselines(gain)]
+
+
+def _other_options(gain: DistilledRecord, decision: DecisionRecord | None) -> str:
+    """Says so where the comparison is by other options than the decision, as after a decision by another metric."""
+    if decision is None or gain.agrees(decision):
+        return ""
+    ours, theirs = (
+        f"{metric_label(one.metric, one.k)} at {level(1 - one.alpha)} confidence" for one in (gain, decision)
+    )
+    return f" This comparison is older than the decision: it is by {ours}, the decision by {theirs}. {AGAIN}"
 
 
 def _against_baselines(gain: DistilledRecord) -> list[str]:

@@ -14,7 +14,7 @@ from layerprobe.recommender.model import Recommender
 from layerprobe.recommender.sequence_model import SequenceModel
 from layerprobe.store.atomic import read_tensors
 from layerprobe.store.layout import WEIGHTS
-from layerprobe.store.run_folder import file_hash_of, hash_value
+from layerprobe.store.run_folder import file_hash_of, hash_value, replaced_of
 from layerprobe.study.defaults import model_defaults
 from layerprobe.study.spec import to_plain
 from layerprobe.study.study import Study
@@ -45,6 +45,7 @@ def _job(study: Study, selection: LayerSelection, seed: int, folder: Path, from_
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
         defaults=model_defaults(study.spec),
+        earlier=earlier_weights(study, seed),
     )
 
 
@@ -65,6 +66,7 @@ def control_job(study: Study, control: str, selection: LayerSelection, seed: int
         max_len=study.spec.recommender.max_len,
         parameters=_recommender_parameters,
         defaults=model_defaults(study.spec),
+        earlier=earlier_weights(study, seed),
     )
 
 
@@ -117,7 +119,7 @@ def teacher_key(study: Study, **more: object) -> str:
 
 
 def _depends(study: Study, recipe: RecipeOptions, selection: LayerSelection, seed: int) -> dict[str, object]:
-    table = {"kind": study.spec.items.kind, "sasrec": file_hash_of(study.table_folder(seed), WEIGHTS)}
+    table = _table(study, file_hash_of(study.table_folder(seed), WEIGHTS))
     return {
         "selection": selection.text,
         **({} if measured_form(selection.text, study.n_layers) is None else {"layers": list(selection.layers)}),
@@ -127,6 +129,17 @@ def _depends(study: Study, recipe: RecipeOptions, selection: LayerSelection, see
         **shared_dependencies(study),
         "items": hash_value(table),
     }
+
+
+def earlier_weights(study: Study, seed: int) -> dict[str, list[str]]:
+    """Returns what the keys of a model's inputs were before these were damaged and trained again."""
+    teacher = list(replaced_of(study.layout.teacher))
+    tables = [hash_value(_table(study, weights)) for weights in replaced_of(study.table_folder(seed))]
+    return {"items": tables, "start": teacher, "teacher": teacher}
+
+
+def _table(study: Study, sasrec: str) -> dict[str, str]:
+    return {"kind": study.spec.items.kind, "sasrec": sasrec}
 
 
 def _recommender_parameters(model: SequenceModel) -> dict[str, int]:

@@ -93,6 +93,7 @@ def distill_job(study: Study, selection: LayerSelection, seed: int) -> ModelJob:
         objective=lambda batches: _objective(study, blocks, batches),
         ranked=student_of,
         defaults=plain.defaults,
+        earlier=plain.earlier,
     )
 
 

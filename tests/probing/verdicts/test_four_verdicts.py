@@ -42,7 +42,7 @@ def test_keep_no_layer() -> None:
     assert (decision.verdict, decision.depth) == (KEEP, 0)
     assert decision.sentence == (
         "Keep no layer (depth 0 of 4): item vectors and head alone have an HR@1 of 0.5000, compared with 0.5000 for "
-        f"the full model (+0.0 %). Any loss is within the margin of 2 % ({SURE})."
+        f"the full model (0.0 %). Any loss is within the margin of 2 % ({SURE})."
     )
 
 
@@ -78,12 +78,13 @@ def test_the_best_baseline_may_be_beaten_by_none_or_by_another_depth() -> None:
     none = decide({8: twice(0.5), 2: twice(0.499)}, {"sasrec": even}, HR_1)
     shown = f"-0.2 % {bracket(pair(none, 'first:2'), 0.5)}"
     assert none.sentence.endswith(
-        f" Depth 2 is not shown to be better than the best baseline, SASRec (0.5000): {shown}, nor is any other depth."
+        f" Depth 2 lies below the best baseline, SASRec (0.5000): {shown}, not shown to be worse. No depth is shown to "
+        "be better than it."
     )
     other = decide({8: twice(0.5), 4: twice(0.6), 2: twice(0.499)}, {"sasrec": even}, HR_1)
     assert pair(other, "first:4").verdict == "better"
-    assert ", nor is any other depth" not in other.sentence
-    assert "Depth 2 is not shown to be better than the best baseline, SASRec (0.5000): -0.2 % [" in other.sentence
+    assert "Depth 2 lies below the best baseline, SASRec (0.5000): -0.2 % [" in other.sentence
+    assert other.sentence.endswith("], not shown to be worse.")
 
 
 def test_use_the_baseline() -> None:
@@ -149,7 +150,7 @@ def test_undecided_says_which_depth_stopped_the_test_and_what_it_takes() -> None
     assert 10_000 < needed < 20_000
     assert decision.sentence == (
         "Undecided: no smaller depth is shown to be within 2 % of the full model's HR@1 of 0.5000, and not all are "
-        "shown to be worse (95 % confidence, 300 users, 2 seeds). Depth 2, tested first, differs by +0.0 % "
+        "shown to be worse (95 % confidence, 300 users, 2 seeds). Depth 2, tested first, differs by 0.0 % "
         f"{bracket(decision.depths[2], 0.5)}. To show a margin of 2 %, if it truly equals the full model, takes about "
         f"{two_digits:,} users. Depth 1 is significantly worse, by more than 2 %."
     )
@@ -174,8 +175,8 @@ def test_undecided_beyond_the_margin_promises_nothing_of_more_users() -> None:
     decision = decide({4: twice(0.5, 300), 2: twice(0.48, 300, flipped=0.2)}, {}, TOGETHER)
     assert decision.verdict == UNDECIDED
     assert decision.sentence.endswith(
-        f"Depth 2 differs by -4.0 % {bracket(decision.depths[2], 0.5)}. Its loss lies beyond the margin: more users or "
-        "seeds are not expected to show it to be enough."
+        f"Depth 2 differs by -4.0 % {bracket(decision.depths[2], 0.5)}. This loss is larger than the margin: "
+        "if it is the true one, no number of users or seeds will show it to be enough."
     )
     assert (decision.power.users_needed_at_observed, decision.power.seeds_needed_at_observed) == (None, None)
 
@@ -184,7 +185,7 @@ def test_undecided_names_the_full_model_beside_the_best_baseline() -> None:
     ranks = {4: twice(0.5, 300), 2: twice(0.5, 300, flipped=0.2)}
     decision = decide(ranks, {"sasrec": twice(0.5, 300, flipped=0.1, seed=1)}, HR_1)
     assert decision.sentence.endswith(
-        " The full model is not shown to be better than the best baseline, SASRec (0.5000): +0.0 % "
+        " The full model is not shown to be better than the best baseline, SASRec (0.5000): 0.0 % "
         f"{bracket(pair(decision, 'first:4'), 0.5)}, nor is any other depth."
     )
 

@@ -73,7 +73,12 @@ def _cells(row: SelectionRow) -> list[str]:
 
 
 def _share(margin: float | None) -> str:
-    """Returns a proven margin; a small one keeps a second digit, since margins of half a per cent are asked for."""
+    """Returns a proven margin; a small one keeps a second digit, since margins of half a per cent are asked for.
+
+    No loss is larger than all there is, so a margin of 100 % and more is no statement.
+    """
+    if margin is not None and margin >= 1:
+        return "none"
     return percent(margin, 2 if margin is not None and margin < 0.0995 else 1)
 
 
@@ -86,8 +91,8 @@ def _brought(decision: DecisionRecord) -> str:
     )
     if decision.sequence:
         text += (
-            f" The study's margin of {level(decision.margin)} was fixed beforehand and is tested by the tighter bounds "
-            "of *fixed beforehand*."
+            f" The study's margin of {level(decision.margin)} is tested by the tighter bounds of *fixed beforehand*, "
+            "which hold only for a margin that was set before the test ranks were read."
         )
     return text
 
@@ -116,6 +121,8 @@ def _best(decision: DecisionRecord) -> str:
     given = "For these trained models" if is_exploratory(decision) else sure
     if len(rows) == 1:
         return f"{given}, the best {word} is {called(rows[0], decision)}: every other one is ruled out."
+    if len(rows) == len(decision.depths):
+        return f"{given}, every {word} could be the best: none is shown to be better than another (Hsu 1996)."
     return (
         f"{given}, the best {word} is one of {all_of(rows, decision)}: no other one is shown to be better than any of "
         "these (multiple comparisons with the best, Hsu 1996)."
