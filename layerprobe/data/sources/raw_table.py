@@ -170,7 +170,7 @@ def to_raw_log(table: RawTable, names: LogColumns, ordered: bool = False) -> Raw
     timestamp = None if names.timestamp is None else table.times(names.timestamp)
     rating = None if names.rating is None else table.numbers(names.rating)
     user, item = table.codes(names.user, "user"), table.codes(names.item, "item")
-    log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids)
+    log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids, table.place)
     return RawLog(log, None, ordered, (*user.notes, *item.notes, *(_order_notes(log) if ordered else ())))
 
 
