@@ -142,7 +142,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     options = _ordered(raw, options)
     if not options.read.null_ids:
         require_ids(raw.interactions)
-    require_one_unit(raw.interactions)
+    noted = [*raw.notes, *require_one_unit(raw.interactions.timestamp)]
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.
     ordered = raw.interactions.take(sort_rows(raw.interactions, options.order))
     steps.done(f"ordered: {len(ordered):,} interactions")
@@ -161,7 +161,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
     facts = _facts(options, log, counts, split, catalogue)
     repeats = count_repeats(split, log.timestamp)
     facts["repeats"] = asdict(repeats)
-    facts["audit"]["notes"] = [*raw.notes, *large_users(log), *repeats.notes(), *facts["audit"]["notes"]]
+    facts["audit"]["notes"] = [*noted, *large_users(log), *repeats.notes(), *facts["audit"]["notes"]]
     data = PreparedData(split, catalogue, facts | {"split": split_facts(split, cut.cold, options.split)})
     steps.done(f"audited: {data.facts['audit']['n_pairs']:,} neighbouring pairs")
     return data, log
@@ -196,7 +196,9 @@ def _loaded(folder: Path) -> PreparedData:
         )
     facts = read_json(folder / FACTS)
     if "repeats" not in facts:  # older versions did not count them
-        facts["repeats"] = asdict(count_repeats(split, stored_times))
+        repeats = count_repeats(split, stored_times)
+        facts["repeats"] = asdict(repeats)
+        facts["audit"]["notes"] = [*repeats.notes(), *facts["audit"]["notes"]]
     return PreparedData(split, load_catalogue(folder / ITEMS), facts)
 
 

@@ -48,6 +48,8 @@ class PreprocessOptions:
     """True keeps only the first of a user's rows with the same item at the same time."""
 
     def __post_init__(self) -> None:
+        if self.drop_identical and self.drop_repeats:
+            raise InputError("drop_identical has no effect beside drop_repeats, which drops such rows too: set one")
         has_bound = max(self.min_user, self.min_item) > 1
         if self.filter == "none" and has_bound:
             raise InputError("min_user and min_item need filter = k-core or one-pass; filter = none would ignore them")

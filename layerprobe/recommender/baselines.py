@@ -21,6 +21,11 @@ from layerprobe.data.splits import Split
 from layerprobe.errors import InputError
 from layerprobe.kinds import SCORED_FLOORS
 
+WORDLESS = (
+    "the titles must hold words of two or more characters, which the TF-IDF baseline compares; none does: name their "
+    "column (read.title_column), or read the log without titles: leave read.items_path out, or take the items file out "
+    "of its folder"
+)
 WORD = re.compile(r"\w\w+")
 
 
@@ -184,7 +189,7 @@ class TfIdf:
 
     def __init__(self, split: Split, catalogue: Catalogue) -> None:
         if catalogue.titles is None:
-            raise InputError("TF-IDF needs item titles; this catalogue has none; leave out the tfidf floor")
+            raise InputError("TF-IDF needs item titles; this catalogue has none")
         if catalogue.n_items != split.sequences.n_items:
             raise InputError(f"the catalogue must hold {split.sequences.n_items} items; it holds {catalogue.n_items}")
         self._rows = _tfidf_rows(catalogue.titles)
@@ -196,6 +201,16 @@ class TfIdf:
         last, row = np.unique(_last_items(batch), return_inverse=True)
         cosines = (self._rows[last] @ self._columns).astype(np.float32).toarray()  # [different last items, n_items + 1]
         yield torch.from_numpy(cosines)[torch.from_numpy(row)]  # [batch, n_items + 1]
+
+
+def require_words(catalogue: Catalogue) -> None:
+    """Makes sure that the titles of a catalogue, where it has any, can be compared.
+
+    Raises:
+        InputError: no title holds a word.
+    """
+    if catalogue.titles is not None and not any(WORD.search(title) for title in catalogue.titles):
+        raise InputError(WORDLESS)
 
 
 def _last_items(batch: SequenceBatch) -> np.ndarray:
@@ -222,7 +237,7 @@ def _tfidf_rows(titles: np.ndarray) -> sp.csr_array:
     """Returns rows of length 1 (or 0 without words), row i + 1 for title i, row 0 (padding) empty."""
     words = pd.Series(list(map(str, titles)), dtype=str).str.lower().map(WORD.findall).explode().dropna()
     if words.empty:
-        raise InputError("TF-IDF needs words of two or more characters; no title holds one; leave out the tfidf floor")
+        raise InputError(WORDLESS)
     codes, vocabulary = pd.factorize(words)
     shape = (len(titles) + 1, len(vocabulary))
     ones = np.ones(len(codes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from layerprobe.data.audit import OrderAudit
@@ -11,13 +12,19 @@ from layerprobe.data.prepare import FILES, Check, DataOptions, PreparedData, loa
 from layerprobe.data.progress import Steps
 from layerprobe.data.synthetic import generate
 from layerprobe.data.times.facts import split_lines
+from layerprobe.errors import InputError
 from layerprobe.evaluation.negatives import require_enough
-from layerprobe.store.atomic import replacing
+from layerprobe.recommender.baselines import require_words
+from layerprobe.store.atomic import replacing, write_json
+from layerprobe.store.layout import FACTS
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
 from layerprobe.study.defaults import hashed_options
 from layerprobe.study.spec import DataSpec, StudySpec
 from layerprobe.study.study import Study
 from layerprobe.training.log import say
+
+LEAST_CUTOFF = 10
+"""The cut-off that every study has."""
 
 
 def run(study: Study) -> None:
@@ -47,20 +54,32 @@ def data_key(spec: DataSpec) -> str:
 
 
 def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
-    """Brings a study's data into a folder, as they were prepared or from the log.
+    """Brings a study's data into a folder, as they were prepared or from the log; nothing is written if they do not do.
 
     Raises:
-        InputError: the log or an option is wrong, a user has too few items for the sampled protocol, or
-            test targets were met before while met items are removed.
+        InputError: the log or an option is wrong, or the rest of the study cannot use the data (`require_use`).
     """
+    return _prepared(study.data, folder, partial(require_use, study))
 
-    def check(data: PreparedData) -> None:
-        if study.evaluation.remove_history:
-            repeats_of(data.facts).require_few_met()
-        if study.evaluation.sampled is not None:
-            require_enough(data.split, study.evaluation.sampled)
 
-    return _prepared(study.data, folder, check)
+def require_use(study: StudySpec, data: PreparedData) -> None:
+    """Makes sure that what comes after the data can use them, before anything is trained.
+
+    Raises:
+        InputError: test targets were met before while met items are removed, a user has too few items for the sampled
+            protocol, a cut-off takes in the whole catalogue, or no title holds a word.
+    """
+    if study.evaluation.remove_history:
+        repeats_of(data.facts).require_few_met()
+    if study.evaluation.sampled is not None:
+        require_enough(data.split, study.evaluation.sampled)
+    largest, n_items = max(study.evaluation.ks), data.catalogue.n_items
+    if largest >= n_items:
+        raise InputError(
+            f"cut-offs must be smaller than the catalogue, else every target is a hit; got {largest} in evaluation.ks "
+            f"and {n_items:,} items: " + ("leave it out" if n_items > LEAST_CUTOFF else "a study needs more than 10")
+        )
+    require_words(data.catalogue)
 
 
 def _prepared(spec: DataSpec, folder: Path, check: Check) -> PreparedData:
@@ -71,6 +90,7 @@ def _prepared(spec: DataSpec, folder: Path, check: Check) -> PreparedData:
         for name in FILES:
             with replacing(folder / name) as temporary:
                 shutil.copyfile(Path(spec.path or "") / name, temporary)
+        write_json(folder / FACTS, data.facts)  # with what an older version did not count
         steps.done(f"taken over from {spec.path}: {len(data.split.sequences.items):,} interactions")
         return data
     options = DataOptions(spec.source, spec.path or "", spec.read, spec.preprocess, spec.order, spec.seed, spec.split)

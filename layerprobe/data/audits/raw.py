@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from layerprobe.data.interactions import Interactions
+from layerprobe.data.times.cuts import TICKS, YEAR_1980, YEAR_2100, calendar_unit
 from layerprobe.errors import InputError
 
 NULL_MARKS = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "none", "nil", "nat", "\\n", "undefined")
 """What programs write for a missing value, in small letters."""
-UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-FIRST_YEAR, LAST_YEAR = 631_152_000, 4_102_444_800
-"""1990 and 2100 in seconds since 1970: times of all units in between are told apart by their size."""
+UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+FEW = 0.01
+"""Share of the rows that may be of a second unit by mistake, or of none, such as a missing time written as 0."""
 
 
 def require_ids(log: Interactions) -> None:
@@ -33,19 +34,30 @@ def require_ids(log: Interactions) -> None:
             )
 
 
-def require_one_unit(log: Interactions) -> None:
-    """Makes sure that times that look like dates have one unit. Small numbers, such as those of an order, always may.
+def require_one_unit(times: np.ndarray | None) -> list[str]:
+    """Makes sure that times that look like dates have one unit. Numbers that only give an order always may.
+
+    Times that also lie between the units' ranges are counted from some start of their own, and of one unit.
+
+    Args:
+        times: of each row, any order; None where the log has none.
+
+    Returns:
+        A sentence where at most 1 % of the rows look like another unit, else nothing.
 
     Raises:
-        InputError: some look like seconds and others like milliseconds, or the like.
+        InputError: more of them do.
     """
-    if log.timestamp is None:
-        return
-    found = {}
-    for unit, times in UNITS.items():
-        fits = (log.timestamp >= FIRST_YEAR * times) & (log.timestamp < LAST_YEAR * times)
-        if fits.any():
-            found[unit] = log.timestamp[fits]
-    if len(found) > 1:
-        shown = [f"{len(one):,} rows look like {unit} ({one.min()} to {one.max()})" for unit, one in found.items()]
-        raise InputError(f"all times must have one unit; {', '.join(shown)}: convert them to one")
+    if times is None or times.max() < YEAR_1980 or calendar_unit(times):
+        return []
+    inside = {unit: times[(YEAR_1980 * ticks <= times) & (times <= YEAR_2100 * ticks)] for unit, ticks in TICKS.items()}
+    found = {unit: values for unit, values in inside.items() if len(values)}
+    if len(found) < 2 or len(times) - sum(map(len, found.values())) > FEW * len(times):
+        return []
+    shown = ", ".join(
+        f"{len(values):,} rows look like {UNITS[unit]} ({values.min()} to {values.max()})"
+        for unit, values in found.items()
+    )
+    if len(times) - max(map(len, found.values())) > FEW * len(times):
+        raise InputError(f"all times must have one unit; {shown}: convert them to one")
+    return [f"times of several units: {shown}; the few are in a wrong place of the order"]

@@ -17,7 +17,7 @@ from layerprobe.errors import InputError
 from layerprobe.pipeline.dry_run.estimate import Estimator, Need
 from layerprobe.pipeline.dry_run.machine import Machine, this_machine
 from layerprobe.pipeline.dry_run.step_costs import shallow_depths
-from layerprobe.stages.data import data_key, prepared_data
+from layerprobe.stages.data import data_key, prepared_data, require_use
 from layerprobe.stages.planned import Planned
 from layerprobe.stages.registry import STAGES
 from layerprobe.store.run_folder import is_done
@@ -128,7 +128,9 @@ def _data(study: Study) -> PreparedData:
         return study.data
     say("reading the log for the estimate; nothing is written to the study's folder")
     if study.spec.data.source == "prepared":
-        return load_prepared(Path(study.spec.data.path or ""))
+        data = load_prepared(Path(study.spec.data.path or ""))
+        require_use(study.spec, data)
+        return data
     with TemporaryDirectory(prefix="layerprobe-plan-") as folder:
         return prepared_data(study.spec, Path(folder))
 
