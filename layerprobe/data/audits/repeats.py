@@ -22,7 +22,7 @@ from layerprobe.errors import InputError
 MOST_MET = 0.01
 """Share of test targets that may have been met before where met items are removed from the candidates."""
 LARGE_SHARE, LARGE_FACTOR = 0.05, 20
-"""A user is noted who holds this share of all rows, and so many times the rows of the mean user."""
+"""A user is noted who holds this share of all rows, and so many times the rows of the median of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,10 @@ def repeats_of(facts: Mapping[str, Any]) -> Repeats:
 def large_users(log: Interactions) -> list[str]:
     """Returns a note where one user holds a large share of all rows; it stands in reports, so it names nobody."""
     rows = np.bincount(log.user)
-    largest = int(rows.max())
-    share, mean = largest / len(log), len(log) / np.count_nonzero(rows)
-    if share < LARGE_SHARE or largest < LARGE_FACTOR * mean:
+    largest, share = int(rows.max()), float(rows.max()) / len(log)
+    others = np.delete(rows[rows > 0], rows[rows > 0].argmax())
+    # The median, not the mean: among few users one who holds nearly all rows raises the mean itself.
+    if share < LARGE_SHARE or not len(others) or largest < LARGE_FACTOR * np.median(others):
         return []
     return [
         f"one user has {100 * share:.1f} % of all rows, {largest:,}: a robot, a shared account or a mark for unknown "
