@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from layerprobe.arguments import checked
+from layerprobe.data.audits.repeats import identical_rows
 from layerprobe.data.interactions import Interactions
 from layerprobe.errors import InputError
 from layerprobe.ranges import Range
@@ -163,10 +164,10 @@ def _mask(log: Interactions, rows: np.ndarray, step: Step, options: PreprocessOp
         return _often(user, options.min_user) & _often(item, options.min_item)
     if step in ("repeats", "identical"):
         # One number per (user, item), so that repeats are found in a single column.
-        pair = pd.Series(user * len(log.item_ids) + item)
+        pair = user * len(log.item_ids) + item
         if step == "repeats" or log.timestamp is None:
-            return ~pair.duplicated().to_numpy()
-        return ~pd.DataFrame({"pair": pair, "time": log.timestamp[rows]}).duplicated().to_numpy()
+            return ~pd.Series(pair).duplicated().to_numpy()
+        return ~identical_rows(pair, log.timestamp[rows])
     return k_core_rows(user, item, options.min_user, options.min_item)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,10 @@ from layerprobe.errors import InputError
 
 NULL_MARKS = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "none", "nil", "nat", "\\n", "undefined")
 """What programs write for a missing value, in small letters."""
+SPELLINGS = sorted({
+    "".join(letters) for mark in NULL_MARKS for letters in product(*zip(mark, mark.upper(), strict=True))
+})  # fmt: skip
+"""The same in all cases: whole texts are found among millions of ids in a tenth of the time of folding each."""
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FEW = 0.01
 """Share of the rows that may be of a second unit by mistake, or of none, such as a missing time written as 0."""
@@ -23,7 +29,7 @@ def require_ids(log: Interactions) -> None:
         InputError: there is one; the message has the number of its rows and the place of the first.
     """
     for kind, codes, ids in (("user", log.user, log.user_ids), ("item", log.item, log.item_ids)):
-        is_mark = pd.Series(ids, dtype=object).str.strip().str.lower().isin(NULL_MARKS).to_numpy()  # [ids]
+        is_mark = pd.Series(ids, dtype=object).isin(SPELLINGS).to_numpy()  # [ids]; readers cut spaces off
         if is_mark.any():
             found = np.flatnonzero(is_mark[codes])
             first = str(ids[codes[found[0]]])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from layerprobe.data.interactions import Interactions
 from layerprobe.data.sequences import Sequences
@@ -93,12 +92,14 @@ def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
     """
     items, targets = split.sequences.items, split.queries("test").ends
     pair = _users(split.sequences) * (split.sequences.n_items + 1) + items  # one number per (user, item), [rows]
-    again = pd.Series(pair).duplicated().to_numpy()  # rows are in the order of the sequence, so the first is no repeat
+    order = np.argsort(pair, kind="stable")  # far faster than hashing; equal pairs stay in the order of the sequence
+    same = pair[order[1:]] == pair[order[:-1]]
+    again = np.zeros(len(pair), dtype=bool)
+    again[order[1:][same]] = True
     identical = None
     if times is not None:
-        places = np.flatnonzero(again)  # only a pair that is there twice can be identical, and they are few as a rule
-        often = np.isin(pair, pair[places]) if len(places) else again
-        identical = int(pd.DataFrame({"pair": pair[often], "time": times[often]}).duplicated().sum())
+        often = order[np.r_[False, same] | np.r_[same, False]]  # only a pair that is there twice can be identical
+        identical = int(identical_rows(pair[often], times[often]).sum())
     return Repeats(
         targets=len(targets),
         met_before=int(again[targets].sum()),
@@ -106,6 +107,22 @@ def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
         rows=len(items),
         identical=identical,
     )
+
+
+def identical_rows(pair: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Tells which rows equal an earlier one in user, item and time, bool [rows].
+
+    Args:
+        pair: one number per user and item, int64 [rows].
+        times: of each row, int64 [rows].
+
+    >>> identical_rows(np.array([7, 7, 8, 7]), np.array([1, 2, 1, 1])).tolist()
+    [False, False, False, True]
+    """
+    order = np.lexsort((times, pair))  # stable, so the first of equal rows is the earliest
+    found = np.zeros(len(pair), dtype=bool)
+    found[order[1:]] = (pair[order[1:]] == pair[order[:-1]]) & (times[order[1:]] == times[order[:-1]])
+    return found
 
 
 def repeats_of(facts: Mapping[str, Any]) -> Repeats:
