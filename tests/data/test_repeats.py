@@ -139,7 +139,9 @@ def test_marks_of_missing_values_are_no_ids(tmp_path: Path, capsys, kind: str, m
     command = ["prepare", "--source", "table", "--path", str(tmp_path / "log.csv"), "--out", str(tmp_path / "data")]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert f"every row must have a {kind} id; 3 of 800 have a mark for a missing value, first {mark!r} in line 9:" in said
+    assert (
+        f"every row must have a {kind} id; 3 of 800 have a mark for a missing value, first {mark!r} in line 9:" in said
+    )
     assert not (tmp_path / "data").exists()
     assert main([*command, "--read.null_ids", "true"]) == 0
 

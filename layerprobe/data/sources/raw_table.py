@@ -121,8 +121,8 @@ class RawTable:
 
     def rows(self, mask: pa.ChunkedArray) -> RawTable:
         """Returns the rows that a mask keeps; their places are still those of the file."""
-        kept = np.flatnonzero(mask.to_numpy())
-        return RawTable(self.path, self.table.filter(mask), lambda row: self.place(int(kept[row])))
+        kept, place = np.flatnonzero(mask.to_numpy()), self.place  # not `self`: a log would keep the columns in memory
+        return RawTable(self.path, self.table.filter(mask), lambda row: place(int(kept[row])))
 
     def _finite(self, name: str, values: np.ndarray, expected: str) -> np.ndarray:
         finite = np.isfinite(values)  # Arrow reads "nan" and "inf" as numbers
