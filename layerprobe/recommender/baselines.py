@@ -22,9 +22,9 @@ from layerprobe.errors import InputError
 from layerprobe.kinds import SCORED_FLOORS
 
 WORDLESS = (
-    "the titles must hold words of two or more characters, which the TF-IDF baseline compares; none does: name their "
-    "column (read.title_column), or read the log without titles: leave read.items_path out, or take the items file out "
-    "of its folder"
+    "the titles must hold words of two or more characters, which the TF-IDF baseline compares; no title holds one: "
+    "name their column (read.title_column), or read the log without titles: leave read.items_path out, or take the "
+    "items file out of its folder"
 )
 WORD = re.compile(r"\w\w+")
 

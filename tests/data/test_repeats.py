@@ -50,8 +50,9 @@ def raw_log(log: pd.DataFrame) -> RawLog:
     return RawLog(from_columns(log["user"], log["item"], times), None, ordered=times is None)
 
 
-def repeats_in(log: pd.DataFrame, **options: bool) -> Repeats:
-    return Repeats(**prepare(raw_log(log), PreprocessOptions(**options)).facts["repeats"])
+def repeats_in(log: pd.DataFrame, drop_repeats: bool = False, drop_identical: bool = False) -> Repeats:
+    options = PreprocessOptions(drop_repeats=drop_repeats, drop_identical=drop_identical)
+    return Repeats(**prepare(raw_log(log), options).facts["repeats"])
 
 
 def test_targets_that_were_met_before_are_counted() -> None:

@@ -119,7 +119,10 @@ def test_ids_are_trimmed_and_spellings_of_one_number_are_noted(tmp_path: Path) -
 
 
 def test_notes_reach_the_facts_and_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log, notes = dirty_log(tmp_path), ["2 user ids had spaces around them, which were cut off", ALIKE.format("user")]
+    log = dirty_log(tmp_path)
+    with log.open("a") as opened:  # a study needs more items than its largest cut-off
+        opened.writelines(f"collector,x{place},{place}\n" for place in range(20))
+    notes = ["2 user ids had spaces around them, which were cut off", ALIKE.format("user")]
     facts = prepare(DataOptions("table", log), tmp_path / "python").facts
     assert facts["audit"]["notes"][:2] == notes
     assert read_json(tmp_path / "python" / "facts.json")["audit"]["notes"] == facts["audit"]["notes"]

@@ -103,7 +103,7 @@ def test_a_floor_scores_every_item_and_does_not_depend_on_the_batch(make: Callab
     ("titles", "message"),
     [
         (None, "needs item titles; this catalogue has none"),
-        (["", "a", "5", "!", "", ""], "no title holds one"),
+        (["", "a", "5", "!", "", ""], "baseline compares; no title holds one"),
         (["ab", "cd"], "must hold 6 items; it holds 2"),
     ],
 )

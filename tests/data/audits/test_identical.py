@@ -62,7 +62,7 @@ def test_copies_are_gone_before_a_core_is_counted() -> None:
 
 
 def test_it_needs_times_and_is_refused_beside_drop_repeats() -> None:
-    without = Interactions(*(np.zeros(3, dtype=np.int64),) * 2, None, None, np.array(["u"]), np.array(["i"]))
+    without = from_columns(np.array(list("aaa")), np.array(list("xxx")))
     with pytest.raises(InputError, match="drop_identical compares times, and the log has none"):
         preprocess(without, PreprocessOptions(drop_identical=True))
     with pytest.raises(InputError, match="drop_identical has no effect beside drop_repeats"):
