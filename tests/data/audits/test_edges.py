@@ -113,6 +113,8 @@ def test_one_user_with_200_000_interactions_is_prepared_and_ranked() -> None:
         same_as_last=int(items[-1] == items[-2]),
         rows=N_ROWS,
         identical=0,
+        valid_targets=1,
+        valid_met_before=int(items[-2] in items[:-2]),
     )
     assert not any("of all rows" in note for note in data.facts["audit"]["notes"])  # there is no other user
     trained = pd.Series(items[:-2])
@@ -141,7 +143,7 @@ def test_one_item_is_prepared_and_told_as_what_it_is() -> None:
     assert data.catalogue.item_ids.tolist() == ["i"]
     assert data.split.sequences.items.tolist() == [1] * 120
     assert Repeats(**data.facts["repeats"]) == Repeats(
-        targets=20, met_before=20, same_as_last=20, rows=120, identical=0
+        targets=20, met_before=20, same_as_last=20, rows=120, identical=0, valid_targets=20, valid_met_before=20
     )
     assert data.facts["audit"]["chance"] == 1
     assert not data.facts["audit"]["catalogue_order"]
