@@ -140,7 +140,7 @@ def prepared_log(raw: RawLog, options: DataOptions, steps: Steps) -> tuple[Prepa
         InputError: as `prepare_log`.
     """
     options = _ordered(raw, options)
-    if not options.read.null_ids:
+    if not (options.read.null_ids or raw.ids_are_names):
         require_ids(raw.interactions)
     noted = [*raw.notes, *require_one_unit(raw.interactions.timestamp)]
     # Ordered before anything is dropped: which of two repeats comes first depends on the order.

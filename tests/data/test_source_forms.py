@@ -263,7 +263,7 @@ def test_paths_that_cannot_be_are_one_line(tmp_path: Path, source: str, name: st
         read_source(source, Path(name) if name.startswith("~") else tmp_path / name, SourceOptions())
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) <= 300
-    with pytest.raises(InputError, match=r"does not exist|could not be read"):
+    with pytest.raises(InputError, match=r"does not exist|could not be read|items_path must"):
         read_source("table", tmp_path / "log.csv", SourceOptions(items_path=str(tmp_path / name)))
 
 

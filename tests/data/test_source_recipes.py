@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from layerprobe.cli.main import main
+from layerprobe.data.log import prepare
 from layerprobe.data.sources import opening
 from layerprobe.data.sources.raw import RawLog
 from layerprobe.data.sources.registry import SOURCES, SourceOptions, read_source
@@ -351,6 +352,20 @@ def test_the_command_prepares_a_set(tmp_path: Path, source: str) -> None:
         "users": 6, "items": 5, "interactions": 24, "evaluated_users": 6, "density": 24 / 30,
     }  # fmt: skip
     assert facts["items_with_title"] == (5 if source == "hm" else None)
+
+
+@pytest.mark.parametrize("artist", ["None", "NA", "Nil"])
+def test_artists_may_be_called_like_a_missing_value(tmp_path: Path, artist: str) -> None:
+    plays = "".join(
+        f"u{u}\t2009-05-04T23:08:0{t}Z\t\t{(artist, 'Air', 'Moby')[t]}\t\tx\n" for u in (1, 2) for t in range(3)
+    )
+    path = tmp_path / "userid-timestamp-artid-artname-traid-traname.tsv"
+    path.write_text(plays)
+    data = prepare(read_source("lastfm-1k", tmp_path, SourceOptions()))
+    assert data.facts["counts"]["items"] == 3
+    bare = SourceOptions(columns="user,timestamp,-,item,-,-")
+    with pytest.raises(InputError, match="mark for a missing value"):
+        prepare(read_source("table", path, bare))
 
 
 def test_all_events_are_kept_with_a_note_unless_some_are_named(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_delimiter_may_have_several_bytes(tmp_path: Path, delimiter: str) -> N
 
 @pytest.mark.parametrize("source", ["table", "sequences"])
 def test_an_empty_delimiter_is_refused(tmp_path: Path, source: str) -> None:
-    with pytest.raises(InputError, match="at least one character"):
+    with pytest.raises(InputError, match="delimiter must not be empty"):
         read_source(source, write(tmp_path / "log.csv", TEXT), SourceOptions(delimiter=""))
 
 

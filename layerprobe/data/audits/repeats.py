@@ -97,7 +97,7 @@ def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
     """
     items, targets, valid = split.sequences.items, split.queries("test").ends, split.queries("valid").ends
     pair = _users(split.sequences) * (split.sequences.n_items + 1) + items  # one number per (user, item), [rows]
-    order = np.argsort(pair, kind="stable")  # far faster than hashing; equal pairs stay in the order of the sequence
+    order = np.argsort(pair, kind="stable")  # equal pairs stay in the order of the sequence
     same = pair[order[1:]] == pair[order[:-1]]
     again = np.zeros(len(pair), dtype=bool)
     again[order[1:][same]] = True

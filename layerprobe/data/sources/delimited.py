@@ -48,19 +48,12 @@ class Layout:
         names: column names of a file without a header line; None where the first line is the header.
         encoding: of the bytes.
         quoted: True where a value may stand in double quotes; not with a delimiter of more than one byte.
-
-    Raises:
-        InputError: the delimiter is empty.
     """
 
     delimiter: str
     names: tuple[str, ...] | None = None
     encoding: str = "utf-8"
     quoted: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.delimiter:
-            raise InputError("the delimiter of a text file must hold at least one character; got none")
 
     @property
     def is_single(self) -> bool:

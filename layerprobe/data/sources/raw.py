@@ -55,6 +55,7 @@ class RawLog:
         titles: raw item id -> title, only items of the log that have one; None where the source has no titles.
         ordered: True when a user's rows are in sequence order by the nature of the format or by declaration.
         notes: what a reader should know of how the files were read, one sentence each.
+        ids_are_names: True when ids are names that people or artists chose, so that `None` is one and no missing value.
 
     Raises:
         InputError: there are no timestamps and the rows are not ordered.
@@ -64,6 +65,7 @@ class RawLog:
     titles: dict[str, str] | None
     ordered: bool
     notes: tuple[str, ...] = ()
+    ids_are_names: bool = False
 
     def __post_init__(self) -> None:
         if self.interactions.timestamp is None and not self.ordered:

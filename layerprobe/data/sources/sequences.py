@@ -29,8 +29,6 @@ def read_sequences(path: Path, options: SourceOptions) -> RawLog:
         InputError: the file is missing, empty or damaged, a line has no item, an id is empty, or a user has two lines.
     """
     table = read_delimited(path, Layout(UNIT_SEPARATOR, (LINE,)), (LINE,))
-    if options.delimiter == "":
-        raise InputError("the delimiter of sequences must hold at least one character; got none")
     delimiter = None if options.delimiter is None else separator(options.delimiter)
     tokens, n_tokens = split_tokens(table.table[LINE], delimiter)
     users = _user_positions(table, tokens, n_tokens)

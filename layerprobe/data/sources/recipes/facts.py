@@ -39,6 +39,7 @@ class Recipe:
         layout: how the text is written; None is JSON lines.
         items: where its titles lie; None where it has none, or none that can be read.
         event_column: says what a row is; `read.events` picks.
+        ids_are_names: whether ids are names, among them some, such as `None`, that elsewhere stand for a missing value.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Recipe:
     layout: Layout | None = CSV
     items: ItemFile | None = None
     event_column: str | None = None
+    ids_are_names: bool = False
 
 
 GROUPLENS = "https://grouplens.org/datasets/movielens/"
@@ -107,6 +109,7 @@ RECIPES = (
         LogColumns("username", "product_id", "date"),
         None,
         ItemFile(("steam_games.json",), "id", "app_name", None),
+        ids_are_names=True,
     ),
     Recipe(
         "yelp",
@@ -138,6 +141,7 @@ RECIPES = (
                 "track-name",
             ),
         ),
+        ids_are_names=True,
     ),
     Recipe(
         "lastfm-2k",

@@ -40,7 +40,7 @@ def read_recipe(recipe: Recipe, path: Path, options: SourceOptions) -> RawLog:
         table, note = keep_events(table, recipe.event_column, options.events)
         notes = (note,)
     raw = to_raw_log(table, recipe.columns)
-    raw = replace(raw, notes=(*notes, *raw.notes))
+    raw = replace(raw, notes=(*notes, *raw.notes), ids_are_names=recipe.ids_are_names)
     return with_titles(raw, log.parent, recipe.items, options, recipe.columns.item)
 
 
