@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from layerprobe.backbone.architecture import ARCHITECTURES, layers_of
 from layerprobe.backbone.checkpoint import first_line
+from layerprobe.backbone.config_rules import NONSENSE
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.selection import LayerSelection
 from layerprobe.backbone.truncate import cut_config, truncate
@@ -92,7 +93,7 @@ def model_without_weights(config: PretrainedConfig, options: BackboneOptions) ->
         raise InputError("backbone.attention flex_attention trains on a GPU only, and there is none: use auto")
     try:
         return AutoModel.from_config(config, **attention_arguments(options))
-    except (ImportError, ValueError, KeyError, AttributeError) as error:
+    except (ImportError, ValueError, KeyError, AttributeError, TypeError, *NONSENSE) as error:
         cause = f"{type(error).__name__}: {first_line(error)}"
         if options.attention != "auto":
             raise InputError(f"backbone.attention {options.attention} cannot be used here ({cause})") from error

@@ -28,6 +28,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 
 from layerprobe.backbone.architecture import ARCHITECTURES, Architecture, architecture_named
+from layerprobe.backbone.config_rules import NONSENSE, check_numbers, check_shape, drop_token_ids
+from layerprobe.backbone.foreign import other_weights, refuse_pointer, refuse_wrapper, tied_head
 from layerprobe.backbone.keys import in_layers, kept_names, layer_numbers
 from layerprobe.backbone.quiet import quiet
 from layerprobe.errors import InputError
@@ -102,17 +104,17 @@ class Checkpoint:
                 f"backbone.checkpoint must be a folder or hub id with config.json and safetensors; none at {self.where}"
                 f"{extra}"
             )
+        refuse_pointer(path)
+        check_numbers(self.where, path)
         try:
             config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)  # code of a hub repo is never run
-        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError, *NONSENSE) as error:
             raise InputError(f"{self.where}/config.json cannot be read: {first_line(error)}") from error
+        drop_token_ids(config)
         if config.model_type not in ARCHITECTURES:  # built without memory only to show its module tree in the error
             architecture_named(config, _empty_model(config))
         architecture_named(config)
-        if config.num_hidden_layers < 0:
-            raise InputError(
-                f"{self.where}/config.json must have num_hidden_layers of at least 0; got {config.num_hidden_layers}"
-            )
+        check_shape(self.where, config)
         return config
 
 
@@ -167,12 +169,14 @@ def kept_weights(checkpoint: Checkpoint, config: PretrainedConfig, layers: Seque
     architecture = architecture_named(config)
     files = _weight_files(checkpoint)
     _check_depth(checkpoint.where, files, architecture, config.num_hidden_layers)
+    tied = tied_head(files, config, architecture)
     left_out = architecture.dropped
     names = [name for name in files if not name.startswith(left_out) and not name.endswith(STALE_BUFFERS)]
+    names += tied
     _refuse_twins(checkpoint.where, names, architecture)
     renamed = kept_names(names, architecture, layers)
     opened = {shard: _open_shard(checkpoint, shard, files) for shard in sorted({files[name] for name in renamed})}
-    return {new: opened[files[old]].get_slice(old) for old, new in renamed.items()}
+    return {tied.get(old, new): opened[files[old]].get_slice(old) for old, new in renamed.items()}
 
 
 def _refuse_twins(where: str, names: Sequence[str], architecture: Architecture) -> None:
@@ -219,6 +223,7 @@ def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     """Returns the file of each weight, by the index or from the one file's header."""
     index = checkpoint.find(INDEX)
     if index is not None:
+        refuse_pointer(index)
         damaged = f"{checkpoint.where}/{INDEX} must hold a weight_map of names to files; it is damaged: copy it again"
         try:
             files = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
@@ -230,7 +235,7 @@ def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     if checkpoint.find(SINGLE) is None:
         raise InputError(
             f"backbone.checkpoint must hold its weights as safetensors; {checkpoint.where} has neither {SINGLE} nor "
-            f"{INDEX}: save it with model.save_pretrained of transformers 5, which writes them"
+            f"{INDEX}{other_weights(checkpoint)}"
         )
     return dict.fromkeys(_open_file(checkpoint, SINGLE).keys(), SINGLE)
 
@@ -255,6 +260,7 @@ def _shard_path(checkpoint: Checkpoint, name: str) -> Path:
 
 def _open_file(checkpoint: Checkpoint, name: str) -> Any:
     path = _shard_path(checkpoint, name)
+    refuse_pointer(path)
     try:
         # Read, not mapped: weights that stayed views of the file would change if it was overwritten.
         return safe_open(path, framework="pt", backend="pread")  # pyright: ignore
@@ -263,6 +269,7 @@ def _open_file(checkpoint: Checkpoint, name: str) -> Any:
 
 
 def _check_depth(where: str, files: dict[str, str], architecture: Architecture, depth: int) -> None:
+    refuse_wrapper(where, files)
     numbers = sorted(layer_numbers(files, architecture))
     if not numbers and depth:
         raise InputError(

@@ -21,7 +21,7 @@ from layerprobe.backbone.build import (
 from layerprobe.backbone.checkpoint import Checkpoint, check_weights, fingerprint
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.quiet import quiet
-from layerprobe.backbone.read import check_layers, quantization, read_layers
+from layerprobe.backbone.read import check_layers, check_values, quantization, read_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
 from layerprobe.backbone.truncate import cut_config
 from layerprobe.errors import InputError
@@ -130,6 +130,22 @@ def empty_backbone(options: BackboneOptions) -> PreTrainedModel:
     cut_config(config, kept)
     with torch.device("meta"):  # shapes without memory
         return model_without_weights(config, options)
+
+
+def check_stored_values(options: BackboneOptions) -> None:
+    """Makes sure that the weights of a local checkpoint's kept layers are finite; reads each of them once.
+
+    A hub checkpoint is not downloaded for this; `load_backbone` checks it as well.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    if options.checkpoint is None or options.init == "random":
+        return
+    checkpoint = Checkpoint(options.checkpoint, options.revision)
+    if checkpoint.is_local:
+        config = checkpoint.config()
+        check_values(checkpoint, config, composed(options, config.num_hidden_layers, None))
 
 
 def _prepared(model: PreTrainedModel, options: BackboneOptions) -> PreTrainedModel:

@@ -7,7 +7,7 @@ local checkpoint, down to the last name and shape, without reading data.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,7 +43,33 @@ def read_layers(
     if options.quantize is not None:
         extra |= quantization(options.quantize)
     weights = kept_weights(checkpoint, config, kept.layers)
-    return _loaded(checkpoint, _cut(config, kept, options), weights, kept, extra)
+    model = _loaded(checkpoint, _cut(config, kept, options), weights, kept, extra)
+    _require_finite(checkpoint, model.named_parameters(), config, kept)
+    return model
+
+
+def check_values(checkpoint: Checkpoint, config: PretrainedConfig, kept: LayerSelection) -> None:
+    """Reads the weights of kept layers once, one after the other, and makes sure that all are numbers.
+
+    Raises:
+        InputError: one is NaN or infinite, or as `kept_weights`.
+    """
+    weights = kept_weights(checkpoint, config, kept.layers)
+    _require_finite(checkpoint, ((name, part[:]) for name, part in weights.items()), config, kept)
+
+
+def _require_finite(
+    checkpoint: Checkpoint, weights: Iterable[tuple[str, torch.Tensor]], config: PretrainedConfig, kept: LayerSelection
+) -> None:
+    architecture = architecture_named(config)
+    for name, values in weights:
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            count = int((~torch.isfinite(values)).sum())
+            stored = stored_name(name, architecture, kept.layers)
+            raise InputError(
+                f"the weights of {checkpoint.where} must be finite; {stored} has {count:,} of {values.numel():,} "
+                "values that are NaN or infinite: copy the checkpoint again, or use another"
+            )
 
 
 def check_layers(

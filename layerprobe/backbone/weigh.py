@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from layerprobe.backbone.architecture import architecture_of, final_norm_of, layers_of, unread_parts
 from layerprobe.backbone.build import model_without_weights
 from layerprobe.backbone.checkpoint import INDEX, SINGLE, Checkpoint, check_weights
+from layerprobe.backbone.foreign import other_weights
 from layerprobe.backbone.options import BackboneOptions
 from layerprobe.backbone.read import check_layers
 from layerprobe.backbone.selection import LayerSelection, parse_selection
@@ -66,6 +67,8 @@ def weigh_checkpoint(where: str, revision: str | None = None) -> Weights:
     config = checkpoint.config()
     if not checkpoint.is_local:
         check_weights(checkpoint, config)
+    elif other_weights(checkpoint) and not any(checkpoint.find(name) is not None for name in (SINGLE, INDEX)):
+        check_weights(checkpoint, config)  # refuses: there are weights, but none that could be read
     elif any(checkpoint.find(name) is not None for name in (SINGLE, INDEX)):
         everything = parse_selection(f"first:{config.num_hidden_layers}", config.num_hidden_layers)
         check_layers(checkpoint, config, BackboneOptions(), everything)

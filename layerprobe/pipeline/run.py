@@ -6,11 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from layerprobe import processes
+from layerprobe.backbone.load import check_stored_values
 from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline.dry_run.plan import require_room
 from layerprobe.stages.data import require_use
 from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
+from layerprobe.store.run_folder import DONE
 from layerprobe.store.seals.study_seals import seal, unseal
 from layerprobe.study.checks import check_similarity, check_steps, check_study
 from layerprobe.study.guard import is_recorded, opened_folder, record
@@ -90,6 +92,11 @@ def _run_stage(stage: Stage, study: Study, executor: Executor) -> None:
         _after_data(study)
 
 
+def is_trained(study: Study) -> bool:
+    """Tells whether the teacher is trained, so that the stored weights have been read and checked."""
+    return (study.layout.teacher / DONE).exists()
+
+
 def _say_processes() -> None:
     if processes.count() > 1:
         precision = "bfloat16 passes" if mixed_precision() == "bf16" else "float32"
@@ -102,6 +109,8 @@ def _after_data(study: Study) -> None:
     if is_new:  # the data may lie there from a run with other options, which was refused
         processes.on_main(lambda: require_use(study.spec, study.data))
     processes.on_main(lambda: check_steps(study, study.data.split))
+    if not is_trained(study):
+        processes.on_main(lambda: check_stored_values(study.spec.backbone))
     processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has
     if is_new:

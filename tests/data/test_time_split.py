@@ -146,7 +146,7 @@ def test_a_folder_of_an_older_version_is_leave_one_out(tmp_path: Path) -> None:
     stored = read_json(path)
     del stored["kind"]
     write_json(path, stored)
-    (tmp_path / "data" / "done.json").unlink()  # older versions wrote no hashes
+    (tmp_path / "data" / "done.json").unlink()  # older versions wrote none
     assert load_prepared(tmp_path / "data").split.cuts is None
 
 

@@ -21,3 +21,8 @@ def test_a_bar_in_a_cell_does_not_end_the_cell() -> None:
 def test_folded_text_is_a_code_block_behind_a_summary() -> None:
     lines = markdown.folded("All", "a: 1\n", "yaml").splitlines()
     assert lines == ["<details><summary>All</summary>", "", "```yaml", "a: 1", "```", "", "</details>"]
+
+
+def test_backticks_in_folded_text_do_not_end_its_block() -> None:
+    lines = markdown.folded("All", "path: a```b\n```\n</details>", "yaml").splitlines()
+    assert lines[2:] == ["````yaml", "path: a```b", "```", "</details>", "````", "", "</details>"]
