@@ -64,7 +64,7 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
 
 
-def _number_of_layers(depth: int) -> str:
+def _number_of_layers(depth: int | None) -> str:
     return "1 layer" if depth == 1 else f"{depth} layers"
 
 
