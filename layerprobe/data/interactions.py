@@ -5,6 +5,7 @@ Users and items are integer codes into id arrays, so every later step is array a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ class Interactions:
         rating: float64, or None where the source has no ratings.
         user_ids: raw ids as strings, in order of first appearance.
         item_ids: raw ids as strings, in order of first appearance.
+        place: row position -> the words a message uses for it, such as "line 7"; None where the rows are not those of
+            a file.
 
     Raises:
         InputError: lengths differ, a code lies outside its id array, or there is no row.
@@ -36,6 +39,7 @@ class Interactions:
     rating: np.ndarray | None
     user_ids: np.ndarray
     item_ids: np.ndarray
+    place: Callable[[int], str] | None = None
 
     def __post_init__(self) -> None:
         n_rows = len(self.user)
@@ -62,8 +66,12 @@ class Interactions:
         """Number of items that have at least one row."""
         return len(np.unique(self.item))
 
+    def place_of(self, row: int) -> str:
+        """Returns where a row comes from: its line or row in the file, else its number in the log."""
+        return f"row {row + 1:,} of the log" if self.place is None else self.place(row)
+
     def take(self, rows: np.ndarray) -> Interactions:
-        """Returns the rows given by a boolean mask or by positions; ids and codes stay as they are."""
+        """Returns the rows given by a boolean mask or by positions; ids and codes stay, places do not."""
         return Interactions(
             user=self.user[rows],
             item=self.item[rows],

@@ -9,6 +9,7 @@ from layerprobe import processes
 from layerprobe.backbone.load import check_stored_values
 from layerprobe.errors import BudgetNotMet, NothingToDistil
 from layerprobe.pipeline.dry_run.plan import require_room
+from layerprobe.stages.data import require_use
 from layerprobe.stages.registry import STAGES, stages_until
 from layerprobe.stages.stage import Stage
 from layerprobe.store.run_folder import DONE
@@ -104,11 +105,14 @@ def _say_processes() -> None:
 
 def _after_data(study: Study) -> None:
     """Refuses what cannot be trained on these data or this machine, then records the study in its folder."""
+    is_new = not processes.agreed(lambda: is_recorded(study))
+    if is_new:  # the data may lie there from a run with other options, which was refused
+        processes.on_main(lambda: require_use(study.spec, study.data))
     processes.on_main(lambda: check_steps(study, study.data.split))
     if not is_trained(study):
         processes.on_main(lambda: check_stored_values(study.spec.backbone))
     processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has
-    if not processes.agreed(lambda: is_recorded(study)):
+    if is_new:
         processes.on_main(lambda: record(study))
     processes.on_main(lambda: write_plan(study))  # before a model is trained, so that nothing is chosen by its result

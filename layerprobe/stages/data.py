@@ -18,6 +18,7 @@ from layerprobe.recommender.baselines import require_words
 from layerprobe.store.atomic import replacing, write_json
 from layerprobe.store.layout import FACTS
 from layerprobe.store.run_folder import hash_value, is_done, mark_done
+from layerprobe.study.checks import check_similarity, check_steps
 from layerprobe.study.defaults import hashed_options
 from layerprobe.study.spec import DataSpec, StudySpec
 from layerprobe.study.study import Study
@@ -33,7 +34,7 @@ def run(study: Study) -> None:
     key = data_key(spec)
     if is_done(folder, key):
         return
-    data = prepared_data(study.spec, folder)
+    data = _prepared(study.spec.data, folder, partial(check_data, study))
     counts = data.facts["counts"]
     say(f"data: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions")
     for line in [*OrderAudit(**data.facts["audit"]).lines(), *split_lines(data.facts.get("split"))]:
@@ -51,6 +52,17 @@ def data_key(spec: DataSpec) -> str:
         for name in ("share_lagged", "lag", "lagged_items"):
             del plain["synthetic"][name]
     return hash_value(plain)
+
+
+def check_data(study: Study, data: PreparedData) -> None:
+    """Makes sure that a study can train, rank and compare on these data, before they are written or a model is trained.
+
+    Raises:
+        InputError: as `require_use`, `check_steps` and `check_similarity`.
+    """
+    require_use(study.spec, data)
+    check_steps(study, data.split)
+    check_similarity(study, len(data.split.users("valid")))
 
 
 def prepared_data(study: StudySpec, folder: Path) -> PreparedData:
@@ -78,6 +90,11 @@ def require_use(study: StudySpec, data: PreparedData) -> None:
         raise InputError(
             f"cut-offs must be smaller than the catalogue, else every target is a hit; got {largest} in evaluation.ks "
             f"and {n_items:,} items: " + ("leave it out" if n_items > LEAST_CUTOFF else "a study needs more than 10")
+        )
+    if study.decision.k >= n_items:
+        raise InputError(
+            f"decision.k must be smaller than the catalogue, else every target is a hit; got {study.decision.k} and "
+            f"{n_items:,} items"
         )
     require_words(data.catalogue)
 

@@ -36,13 +36,22 @@ def replayed(n_users: int = 300, n_plays: int = 20, share: float = 0.7, seed: in
 
 def counted(log: pd.DataFrame) -> Repeats:
     """The counts, by lists and sets, user by user."""
-    met = same = identical = 0
+    met = same = identical = valid = 0
     for _, rows in log.groupby("user"):
         items = rows.sort_values("timestamp", kind="stable")["item"].tolist()
         met += items[-1] in items[:-1]
+        valid += items[-2] in items[:-2]
         same += items[-1] == items[-2]
         identical += len(rows) - len(set(zip(rows["item"], rows["timestamp"], strict=True)))
-    return Repeats(targets=log["user"].nunique(), met_before=met, same_as_last=same, rows=len(log), identical=identical)
+    return Repeats(
+        targets=log["user"].nunique(),
+        met_before=met,
+        same_as_last=same,
+        rows=len(log),
+        identical=identical,
+        valid_targets=log["user"].nunique(),
+        valid_met_before=valid,
+    )
 
 
 def raw_log(log: pd.DataFrame) -> RawLog:
@@ -97,6 +106,7 @@ def test_prepare_says_what_a_study_will_do_and_the_facts_hold_it(
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert f"note: {found.met_before} of 60 test targets were met before by their user" in printed
+    assert f"%), and {found.valid_met_before} of 60 validation targets" in printed
     assert "note: a study with evaluation.remove_history true refuses this log" in printed
     facts = read_json(tmp_path / "data" / "facts.json")
     assert Repeats(**facts["repeats"]) == found
@@ -140,7 +150,9 @@ def test_marks_of_missing_values_are_no_ids(tmp_path: Path, capsys, kind: str, m
     command = ["prepare", "--source", "table", "--path", str(tmp_path / "log.csv"), "--out", str(tmp_path / "data")]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert f"every row must have a {kind} id; 3 of 800 have a mark for a missing value, first {mark!r} in row 8" in said
+    assert (
+        f"every row must have a {kind} id; 3 of 800 have a mark for a missing value, first {mark!r} in line 9:" in said
+    )
     assert not (tmp_path / "data").exists()
     assert main([*command, "--read.null_ids", "true"]) == 0
 

@@ -35,7 +35,7 @@ def require_ids(log: Interactions) -> None:
             first = str(ids[codes[found[0]]])
             raise InputError(
                 f"every row must have a {kind} id; {len(found):,} of {len(log):,} have a mark for a missing value, "
-                f"first {first!r} in row {found[0] + 1:,} of the log: leave these rows out, or set read.null_ids true "
+                f"first {first!r} in {log.place_of(int(found[0]))}: leave these rows out, or set read.null_ids true "
                 "if they are ids"
             )
 

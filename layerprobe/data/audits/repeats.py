@@ -21,7 +21,7 @@ from layerprobe.errors import InputError
 MOST_MET = 0.01
 """Share of test targets that may have been met before where met items are removed from the candidates."""
 LARGE_SHARE, LARGE_FACTOR = 0.05, 20
-"""A user is noted who holds this share of all rows, and so many times the rows of the mean user."""
+"""A user is noted who holds this share of all rows, and so many times the rows of the median of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class Repeats:
         same_as_last: of these, the very item before it.
         rows: rows of the log.
         identical: rows that equal an earlier one in user, item and time; None where the log has no times.
+        valid_targets: validation targets, by which the best epoch is chosen.
+        valid_met_before: of these, items that the user has earlier in the sequence.
     """
 
     targets: int
@@ -41,6 +43,8 @@ class Repeats:
     same_as_last: int
     rows: int
     identical: int | None
+    valid_targets: int = 0
+    valid_met_before: int = 0
 
     @property
     def share_met(self) -> float:
@@ -57,10 +61,11 @@ class Repeats:
             )
         if self.same_as_last:
             notes.append(f"{self.same_as_last:,} of {self.targets:,} test targets are the item right before them")
-        if self.met_before:
+        if self.met_before or self.valid_met_before:
             notes.append(
                 f"{self.met_before:,} of {self.targets:,} test targets were met before by their user "
-                f"({100 * self.share_met:.1f} %)"
+                f"({100 * self.share_met:.1f} %), and {self.valid_met_before:,} of {self.valid_targets:,} validation "
+                "targets"
             )
         if self.share_met > MOST_MET:
             notes.append(
@@ -90,7 +95,7 @@ def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
         split: its sequences and targets.
         times: of every item of the sequences; None where the log has none.
     """
-    items, targets = split.sequences.items, split.queries("test").ends
+    items, targets, valid = split.sequences.items, split.queries("test").ends, split.queries("valid").ends
     pair = _users(split.sequences) * (split.sequences.n_items + 1) + items  # one number per (user, item), [rows]
     order = np.argsort(pair, kind="stable")  # equal pairs stay in the order of the sequence
     same = pair[order[1:]] == pair[order[:-1]]
@@ -106,6 +111,8 @@ def count_repeats(split: Split, times: np.ndarray | None) -> Repeats:
         same_as_last=int((items[targets] == items[targets - 1]).sum()),
         rows=len(items),
         identical=identical,
+        valid_targets=len(valid),
+        valid_met_before=int(again[valid].sum()),
     )
 
 
@@ -133,9 +140,10 @@ def repeats_of(facts: Mapping[str, Any]) -> Repeats:
 def large_users(log: Interactions) -> list[str]:
     """Returns a note where one user holds a large share of all rows; it stands in reports, so it names nobody."""
     rows = np.bincount(log.user)
-    largest = int(rows.max())
-    share, mean = largest / len(log), len(log) / np.count_nonzero(rows)
-    if share < LARGE_SHARE or largest < LARGE_FACTOR * mean:
+    largest, share = int(rows.max()), float(rows.max()) / len(log)
+    others = np.delete(rows[rows > 0], rows[rows > 0].argmax())
+    # The median, not the mean: among few users one who holds nearly all rows raises the mean itself.
+    if share < LARGE_SHARE or not len(others) or largest < LARGE_FACTOR * np.median(others):
         return []
     return [
         f"one user has {100 * share:.1f} % of all rows, {largest:,}: a robot, a shared account or a mark for unknown "

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +31,24 @@ def split_tokens(column: pa.ChunkedArray, delimiter: str | None = None) -> tuple
     return lists.flatten(), lengths
 
 
-def log_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray) -> RawLog:
+def log_of_lists(users: pa.Array, items: pa.Array, lengths: np.ndarray, place: Callable[[int], str]) -> RawLog:
     """Gives user u the next `lengths[u]` of the items, in that order.
 
     Args:
         users: one id per list.
         items: the items of all lists, one list after the other.
         lengths: items per list.
+        place: number of a list -> the words a message uses for it.
     """
     user, item = coded(pa.chunked_array([users]), "user"), coded(pa.chunked_array([items]), "item")
-    log = Interactions(np.repeat(user.codes, lengths), item.codes, None, None, user.ids, item.ids)
+    ends = np.cumsum(lengths)
+    log = Interactions(
+        user=np.repeat(user.codes, lengths),
+        item=item.codes,
+        timestamp=None,
+        rating=None,
+        user_ids=user.ids,
+        item_ids=item.ids,
+        place=lambda row: place(int(np.searchsorted(ends, row, side="right"))),
+    )
     return RawLog(log, None, ordered=True, notes=(*user.notes, *item.notes))

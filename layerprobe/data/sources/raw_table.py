@@ -121,8 +121,8 @@ class RawTable:
 
     def rows(self, mask: pa.ChunkedArray) -> RawTable:
         """Returns the rows that a mask keeps; their places are still those of the file."""
-        kept = np.flatnonzero(mask.to_numpy())
-        return RawTable(self.path, self.table.filter(mask), lambda row: self.place(int(kept[row])))
+        kept, place = np.flatnonzero(mask.to_numpy()), self.place  # not `self`: a log would keep the columns in memory
+        return RawTable(self.path, self.table.filter(mask), lambda row: place(int(kept[row])))
 
     def _finite(self, name: str, values: np.ndarray, expected: str) -> np.ndarray:
         finite = np.isfinite(values)  # Arrow reads "nan" and "inf" as numbers
@@ -170,7 +170,7 @@ def to_raw_log(table: RawTable, names: LogColumns, ordered: bool = False) -> Raw
     timestamp = None if names.timestamp is None else table.times(names.timestamp)
     rating = None if names.rating is None else table.numbers(names.rating)
     user, item = table.codes(names.user, "user"), table.codes(names.item, "item")
-    log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids)
+    log = Interactions(user.codes, item.codes, timestamp, rating, user.ids, item.ids, table.place)
     return RawLog(log, None, ordered, (*user.notes, *item.notes, *(_order_notes(log) if ordered else ())))
 
 

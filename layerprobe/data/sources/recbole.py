@@ -71,7 +71,7 @@ def _read_lists(path: Path, layout: Layout, user: str, item: str) -> RawLog:
     order[is_target] = len(history) + np.arange(len(targets))
     order[~is_target] = np.arange(len(history))
     items = pa.concat_arrays([history, targets]).take(pa.array(order))
-    return log_of_lists(table.table[full[user]].combine_chunks(), items, lengths + 1)
+    return log_of_lists(table.table[full[user]].combine_chunks(), items, lengths + 1, table.place)
 
 
 def _require_row_per_user(table: RawTable, user: str) -> None:

@@ -34,7 +34,7 @@ def read_sequences(path: Path, options: SourceOptions) -> RawLog:
     users = _user_positions(table, tokens, n_tokens)
     is_item = np.ones(len(tokens), dtype=bool)
     is_item[users] = False
-    raw = log_of_lists(tokens.take(pa.array(users)), tokens.filter(pa.array(is_item)), n_tokens - 1)
+    raw = log_of_lists(tokens.take(pa.array(users)), tokens.filter(pa.array(is_item)), n_tokens - 1, table.place)
     return with_titles_beside(path, raw, replace(options, delimiter=None))  # the delimiter is that of the sequences
 
 

@@ -22,7 +22,7 @@ from layerprobe.stages.planned import Planned
 from layerprobe.stages.registry import STAGES
 from layerprobe.store.run_folder import is_done
 from layerprobe.study.checks import check_similarity, check_steps, check_study
-from layerprobe.study.guard import check_folder
+from layerprobe.study.guard import check_folder, is_recorded
 from layerprobe.study.study import Study
 from layerprobe.training.engine import available_device
 from layerprobe.training.log import say
@@ -125,6 +125,8 @@ def require_room(study: Study) -> None:
 def _data(study: Study) -> PreparedData:
     """Returns the study's data; reads the log where the data stage is not done."""
     if is_done(study.layout.data, data_key(study.spec.data)):
+        if not is_recorded(study):  # as in a run: they may lie there from one with other options, which was refused
+            require_use(study.spec, study.data)
         return study.data
     say("reading the log for the estimate; nothing is written to the study's folder")
     if study.spec.data.source == "prepared":

@@ -38,6 +38,8 @@ def counted_by_hand(data: PreparedData, times: list[int] | None) -> dict[str, in
     items = sequences.items.tolist()
     histories = [items[start:end] for start, end in zip(queries.starts, queries.ends, strict=True)]
     targets = queries.targets.tolist()
+    asked = data.split.queries("valid")
+    before = [items[start:end] for start, end in zip(asked.starts, asked.ends, strict=True)]
     users = np.repeat(np.arange(sequences.n_users), sequences.lengths).tolist()
     rows = None if times is None else list(zip(users, items, times, strict=True))
     return {
@@ -46,6 +48,8 @@ def counted_by_hand(data: PreparedData, times: list[int] | None) -> dict[str, in
         "same_as_last": sum(target == history[-1] for target, history in zip(targets, histories, strict=True)),
         "rows": len(items),
         "identical": None if rows is None else len(rows) - len(set(rows)),
+        "valid_targets": len(before),
+        "valid_met_before": sum(item in history for item, history in zip(asked.targets.tolist(), before, strict=True)),
     }
 
 
@@ -75,7 +79,7 @@ def test_without_times_no_row_is_called_a_copy() -> None:
 def test_a_log_without_repeats_has_no_note() -> None:
     log = from_columns(np.array(list("aaabbb")), np.array(list("123321")), np.arange(6))
     repeats = repeats_of(prepare(RawLog(log, None, ordered=True)).facts)
-    assert repeats == Repeats(targets=2, met_before=0, same_as_last=0, rows=6, identical=0)
+    assert repeats == Repeats(targets=2, met_before=0, same_as_last=0, rows=6, identical=0, valid_targets=2)
     assert repeats.notes() == []
 
 

@@ -62,7 +62,8 @@ def read_mind(path: Path, options: SourceOptions) -> RawLog:
     items = pc.replace_substring_regex(tokens.filter(clicks), LABEL, "")
     users = table.table["user_id"].combine_chunks().take(pa.array(rows))
     clicked = pa.table({"user": users, "item": items, "timestamp": times[rows]})
-    raw = to_raw_log(RawTable(log, clicked, lambda row: table.place(int(rows[row]))), CLICKED)
+    place = table.place  # not the table: a log would keep its columns in memory
+    raw = to_raw_log(RawTable(log, clicked, lambda row: place(int(rows[row]))), CLICKED)
     note = "the column of earlier clicks has no times and is left out"
     return with_titles(replace(raw, notes=(note, *raw.notes)), log.parent, NEWS, options, "news_id")
 

@@ -50,6 +50,7 @@ def read_otto(path: Path, options: SourceOptions) -> RawLog:
             "type": flat.field("type"),
         }
     )
-    kept, note = keep_events(RawTable(log, rows, lambda row: table.place(int(sessions[row]))), "type", options.events)
+    place = table.place  # not the table: a log would keep its columns in memory
+    kept, note = keep_events(RawTable(log, rows, lambda row: place(int(sessions[row]))), "type", options.events)
     raw = to_raw_log(kept, COLUMNS)
     return replace(raw, notes=(note, *raw.notes))
