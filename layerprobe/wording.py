@@ -6,6 +6,7 @@ Takes plain values, hands on text. Nothing is computed here that a reader could 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 METRICS = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR"}
@@ -165,3 +166,39 @@ def layers(kept: Sequence[int]) -> str:
             runs.append([layer])
     parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
     return ", ".join(parts) or "none"
+
+
+def one_line(value: object) -> str:
+    r"""Returns a text in one line: white space is single blanks, unprintable signs are escaped.
+
+    >>> one_line("a\n b\x1b[31m")
+    'a b\\x1b[31m'
+    """
+    text = " ".join(str(value).split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def as_markdown(value: object) -> str:
+    r"""Returns foreign text, such as a title or an id, so that Markdown shows it and does nothing else with it.
+
+    >>> as_markdown("a_b <b>*x*</b> | [y](z)")
+    'a_b &lt;b&gt;\\*x\\*&lt;/b&gt; &#124; \\[y\\](z)'
+    """
+    text = one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
+    text = re.sub(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", text)
+    text = re.sub(r"^([-+=#])", r"\\\1", text)  # at the start it would begin a list, a heading or a rule
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+
+
+def as_code(value: object) -> str:
+    """Returns foreign text as inline code; backticks in it do not end it.
+
+    >>> as_code("a`b")
+    '`` a`b ``'
+    """
+    text = one_line(value)
+    runs = [len(run) for run in re.findall("`+", text)]
+    if not runs:
+        return f"`{text}`"
+    fence = "`" * (max(runs) + 1)
+    return f"{fence} {text} {fence}"

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from layerprobe import columns
+from layerprobe.wording import as_code, as_markdown
 
 SHOWN = (("hr", 10), ("ndcg", 10), ("mrr", 0))
 
@@ -20,7 +21,7 @@ def model_card(facts: dict[str, Any], curve: pd.DataFrame) -> str:
     """
     return f"""# Sequential recommender{_layers(facts)}
 
-Distilled in the study `{facts["study"]}`. It takes the items a user met, newest last, and scores every item of the
+Distilled in the study {_study(facts)}. It takes the items a user met, newest last, and scores every item of the
 catalogue in `items.parquet`.
 
     layerprobe recommend PATH_OF_THIS_FOLDER --history ITEM,ITEM --k 10
@@ -29,7 +30,7 @@ The language model in `backbone/` loads with `transformers.AutoModel.from_pretra
 
 ## Quality
 
-Test users, split {facts["split"]}. Intervals cover users, not training noise.
+Test users, split {as_markdown(facts["split"])}. Intervals cover users, not training noise.
 
 {_quality(curve)}
 
@@ -43,13 +44,17 @@ Test users, split {facts["split"]}. Intervals cover users, not training noise.
 | trained student's weights | `{facts["student_sha256"]}` |
 | sequences | `{facts["data_sha256"]}` |
 
-Versions: {", ".join(f"{name} {version}" for name, version in facts["versions"].items())}.
+Versions: {", ".join(f"{as_markdown(name)} {as_markdown(version)}" for name, version in facts["versions"].items())}.
 
 ## Limits
 
 It knows only the items of its catalogue. Its numbers hold for the data named above and for the protocol of each row; a
 sampled protocol is not an estimate of the full one.
 """
+
+
+def _study(facts: dict[str, Any]) -> str:
+    return as_code(facts["study"])
 
 
 def _layers(facts: dict[str, Any]) -> str:
@@ -64,12 +69,11 @@ def _origin(backbone: dict[str, Any] | None) -> str:
         return "The backbone's origin was not written down."
     if backbone["checkpoint"] is None:
         return "The backbone was built from a shape and trained from random weights."
-    cut = "all of its layers" if backbone["keep"] is None else f"its layers `{backbone['keep']}`"
-    revision = "" if backbone["revision"] is None else f", revision `{backbone['revision']}`"
-    content = ", ".join(f"{name} `{value[:16]}`" for name, value in backbone["content"].items())
-    return (
-        f"The teacher has {cut} of the checkpoint `{backbone['checkpoint']}`{revision} ({content or 'random weights'})."
-    )
+    cut = "all of its layers" if backbone["keep"] is None else f"its layers {as_code(backbone['keep'])}"
+    revision = "" if backbone["revision"] is None else f", revision {as_code(backbone['revision'])}"
+    content = ", ".join(f"{as_markdown(name)} {as_code(value[:16])}" for name, value in backbone["content"].items())
+    where = as_code(backbone["checkpoint"])
+    return f"The teacher has {cut} of the checkpoint {where}{revision} ({content or 'random weights'})."
 
 
 def _quality(curve: pd.DataFrame) -> str:
@@ -86,7 +90,7 @@ def _quality(curve: pd.DataFrame) -> str:
             cells = [_cell(rows, metric, k) for metric, k in SHOWN]
             counts = rows[columns.PARAMETERS].dropna().to_list()
             parameters = f"{int(counts[0]):,}" if counts else "-"
-            lines.append(f"| {name} | {parameters} | {protocol} | {' | '.join(cells)} |")
+            lines.append(f"| {name} | {parameters} | {as_markdown(protocol)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
