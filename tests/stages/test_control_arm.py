@@ -73,6 +73,7 @@ def test_every_selection_with_layers_has_a_twin_with_a_variants_files(controlled
         f"random-init/{name}/seed-0/{file}" for name in TWINS for file in MODEL_FILES
     }
     assert {path.name for path in controlled.iterdir()} == {
+        "files.json", "checked.json",
         "study.yaml", "provenance.json", "data", "items", "baselines", "teacher", "exits", "variants", "controls",
         "similarity", "curve.csv", "convergence.csv", "slices.csv", "slice_differences.csv", "decision.json",
         "decisions.jsonl", "robustness.csv", "controls.json", "predictiveness.csv", "predicted.csv", "costs",

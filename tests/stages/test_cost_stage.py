@@ -6,6 +6,7 @@ import gc
 import re
 import shutil
 import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from layerprobe.stages import cost, report
 from layerprobe.stages.cost import measured_jobs
 from layerprobe.stages.decide import decide_study
 from layerprobe.stages.distil import say_other_depth
-from layerprobe.store.atomic import read_json, read_tensors, write_json
+from layerprobe.store.atomic import read_json, read_tensors
 from layerprobe.store.decision import BudgetRow, write_decision
+from layerprobe.store.seals.seal import read_seal, write_plain
 from layerprobe.study.jobs.students import student_selection
 from layerprobe.study.parser import load_spec
 from layerprobe.study.study import Study
@@ -133,9 +135,8 @@ def test_another_model_is_measured_anew(
     cost.run(study)
     assert clock == []
     marker = copied / FOLDERS["first:2"] / "done.json"
-    done = read_json(marker)
-    done["files"]["checkpoint/model.safetensors"] = "0" * 64
-    write_json(marker, done)
+    seal = read_seal(marker)
+    write_plain(marker, replace(seal, files=seal.files | {"checkpoint/model.safetensors": "0" * 64}))
     cost.run(study)
     assert len(clock) == 3 * 4 * 2
 

@@ -31,7 +31,7 @@ from layerprobe.similarity.vectors import angular_distance, block_influence
 from layerprobe.stages.similarity import sample_options, share_lost
 from layerprobe.stages.teacher.cuts import cut_store, study_cuts
 from layerprobe.store.atomic import read_json, write_json
-from layerprobe.store.run_folder import hash_file
+from layerprobe.store.seals.seal import read_seal, write_seal
 from layerprobe.study.jobs.recommenders import build_variant, load_teacher
 from layerprobe.study.jobs.students import distill_job, student_selection
 from layerprobe.study.parser import load_spec
@@ -282,13 +282,12 @@ def test_other_layers_under_the_name_of_a_trained_variant_are_refused(
 ) -> None:
     """As when other users are sampled and greedy removal takes another way: the trained variant is not that one."""
     folder = own / "similarity"
-    found, done = read_json(folder / "selections.json"), read_json(folder / "done.json")
+    found, seal = read_json(folder / "selections.json"), read_seal(folder / "done.json")
     assert (own / "variants" / "greedy-2").exists()
     assert found["greedy"]["kept"][2] != [1, 2]
     found["greedy"]["kept"][2] = [1, 2]
     write_json(folder / "selections.json", found)
-    done["files"]["selections.json"] = hash_file(folder / "selections.json")
-    write_json(folder / "done.json", done)
+    write_seal(folder / "done.json", seal.key, [folder / name for name in seal.files])
     before = (own / "variants" / "greedy-2" / "seed-0" / "ranks.parquet").read_bytes()
     assert run(own.parent, "decide") == 2
     assert "these keys differ: layers" in capsys.readouterr().err

@@ -187,7 +187,8 @@ def test_what_failed_is_named_beside_another_error(
 ) -> None:
     fail(monkeypatch, "variant first:1 seed 0", TrainingDiverged("loss became nan"))
     study = write_study(tmp_path, probe={"depths": [0, 1, 2]}, budget={"parameters": 1})
-    assert main(["decide", str(study), "--out", str(copied)]) == 2
+    monkeypatch.chdir(copied.parent)  # a short path, so that the message is not cut
+    assert main(["decide", str(study), "--out", copied.name]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("layerprobe: error: no studied selection keeps the budget parameters=1;")
     assert "; and 1 model failed, the others are not affected: variant first:1 seed 0 (" in last
