@@ -59,6 +59,7 @@ def _sums(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> dict[
 def _sum(tensor: torch.Tensor) -> int:
     import torch
 
-    plain = tensor.detach().cpu().contiguous()
+    # A copy: storage that was handed to numpy can never be resized again, which sharded models do with theirs.
+    plain = tensor.detach().cpu().contiguous().clone()
     start = zlib.crc32(f"{plain.dtype} {tuple(plain.shape)}".encode())
     return zlib.crc32(plain.reshape(-1).view(torch.uint8).numpy().data, start) if plain.numel() else start
