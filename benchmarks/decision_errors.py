@@ -37,6 +37,8 @@ class Row:
     training: float
     deepest: float = 1.0
     """Times the training noise of the others that the deepest of the smaller depths has."""
+    full: float = 1.0
+    """The same for the full model."""
     fixed: float = 0.0
     stated: bool = False
     """Whether the decision is told the training noise."""
@@ -51,7 +53,8 @@ class Row:
     def world(self) -> World:
         """The studies of the row."""
         training = self.training * self.scale
-        return World(10, BASE, (*[training] * (DEPTHS - 1), training * self.deepest, training), self.fixed * self.scale)
+        own = (*[training] * (DEPTHS - 1), training * self.deepest, training * self.full)
+        return World(10, BASE, own, self.fixed * self.scale)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,12 @@ def unequal_noise(number: int) -> list[str]:
     return rates_table(rows, ("seeds", "training"), number)
 
 
+def noisy_full(number: int) -> list[str]:
+    """Returns the table of a full model whose training is three times as noisy: its luck is in every difference."""
+    rows = {(str(seeds), percent(noise)): Row(seeds, noise, full=3.0) for seeds in (2, 3, 5) for noise in (0.003, 0.01)}
+    return rates_table(rows, ("seeds", "training"), number)
+
+
 def fixed_noise(number: int) -> list[str]:
     """Returns the table of errors that no seed changes."""
     rows = {
@@ -259,9 +268,40 @@ def few_users(number: int) -> list[str]:
     return lines
 
 
+RARE_LOSSES = ((1000, 0.05, 0.012, 0.003), (5000, 0.02, 0.05, 0.001), (1000, 0.1, 0.05, 0.005))
+"""Users, share that swaps, size of a swap, share that loses all."""
+
+
+def rare_losses(number: int) -> list[str]:
+    """Returns the table of small swaps and rare full losses; the margin is set to the true loss."""
+    lines = ['| users | swap | lose all | "not worse", resampled alone | "not worse", as decided |', "|---:" * 5 + "|"]
+    generator = np.random.default_rng(3)
+    for n_users, swapping, size, losing in RARE_LOSSES:
+        found = []
+        for study in range(number):
+            drawn, values = generator.random(n_users), np.zeros(n_users)
+            swaps = drawn < swapping
+            values[swaps] = size * generator.choice([-1, 1], size=swaps.sum())
+            values[drawn > 1 - losing] = -1.0
+            bounds = simultaneous_bounds(values[:, None], ALPHA, 200, study)
+            resampled = bounds.mean - bounds.critical_alone * bounds.standard_error
+            found.append((resampled[0] > -losing, bounds.alone[0] > -losing))
+        wrong, ours = 100 * np.mean(found, axis=0)
+        lines.append(f"| {n_users:,} | {percent(swapping)} by {size} | {percent(losing)} | {wrong:.1f} | {ours:.1f} |")
+    return lines
+
+
 def table(number: int) -> str:
     """Returns the result as Markdown."""
-    sections = {EQUAL: equal_noise, UNEQUAL: unequal_noise, FIXED: fixed_noise, LOOKS: added_looks, FEW: few_users}
+    sections = {
+        EQUAL: equal_noise,
+        UNEQUAL: unequal_noise,
+        NOISIEST: noisy_full,
+        FIXED: fixed_noise,
+        LOOKS: added_looks,
+        FEW: few_users,
+        RARE: rare_losses,
+    }
     error = 200 * (ALPHA * (1 - ALPHA) / number) ** 0.5
     lines = [
         "# How often is a verdict wrong?",
@@ -291,6 +331,11 @@ UNEQUAL = """
 A depth that the seeds show to be noisier counts by its own seeds. **Promised: the same, from three seeds on.** Two
 seeds cannot tell: what they reach is in the table.
 """
+NOISIEST = """
+## The full model three times as noisy
+Its luck is in every difference, so the differences tell less about the noise of training than as many independent ones
+would. How alike they move is taken from the seeds. **Not promised: 5 %.** This is what is reached.
+"""
 FIXED = """
 ## Errors that no seed changes
 Each depth has an error that is the same in every training, as one item table or one set of initial weights for all
@@ -306,6 +351,12 @@ FEW = f"""
 ## Few users who differ
 One seed without training noise, NDCG@1 of .024, a true loss of 20 %. Where fewer than {LEAST_DIFFERING} users differ,
 resamples show too little, and an exact bound counts besides. **Promised: no verdict from too few users.**
+"""
+RARE = """
+## Small swaps and rare full losses
+One seed. Some users gain or lose a little, and very few lose all; the loss is the margin exactly. The skewness tells
+that few users make up the difference, and what they can lose is bounded by its size. **Promised: 5 %, to within a
+point.**
 """
 
 

@@ -6,8 +6,12 @@ A message is one line: the rule, what was expected, what came, what to do.
 MOST_LETTERS = 300
 
 
-def one_line(message: object, most: int = MOST_LETTERS) -> str:
+def one_line(message: object, most: int | None = MOST_LETTERS) -> str:
     r"""Returns a message as one line to print: control characters escaped, and the middle left out where it is long.
+
+    Args:
+        message: anything that has a text.
+        most: letters of the line; None leaves nothing out.
 
     >>> one_line("a\x1b[2J\nb")
     'a\\x1b[2J b'
@@ -15,7 +19,7 @@ def one_line(message: object, most: int = MOST_LETTERS) -> str:
     line = " ".join(str(message).split())
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
     # The end stays: it says what to do.
-    return line if len(line) <= most else f"{line[: most - 120]} ... {line[-115:]}"
+    return line if most is None or len(line) <= most else f"{line[: most - 120]} ... {line[-115:]}"
 
 
 class LayerprobeError(Exception):

@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
+
+from layerprobe.errors import one_line
 
 METRICS = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 UNKNOWN = "-"
@@ -168,23 +171,13 @@ def layers(kept: Sequence[int]) -> str:
     return ", ".join(parts) or "none"
 
 
-def one_line(value: object) -> str:
-    r"""Returns a text in one line: white space is single blanks, unprintable signs are escaped.
-
-    >>> one_line("a\n b\x1b[31m")
-    'a b\\x1b[31m'
-    """
-    text = " ".join(str(value).split())
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-
-
 def as_markdown(value: object) -> str:
     r"""Returns foreign text, such as a title or an id, so that Markdown shows it and does nothing else with it.
 
     >>> as_markdown("a_b <b>*x*</b> | [y](z)")
     'a_b &lt;b&gt;\\*x\\*&lt;/b&gt; &#124; \\[y\\](z)'
     """
-    text = one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
+    text = escape(one_line(value, most=None), quote=False).replace("|", "&#124;")
     text = re.sub(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", text)
     text = re.sub(r"^([-+=#])", r"\\\1", text)  # at the start it would begin a list, a heading or a rule
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
@@ -196,9 +189,26 @@ def as_code(value: object) -> str:
     >>> as_code("a`b")
     '`` a`b ``'
     """
-    text = one_line(value)
-    runs = [len(run) for run in re.findall("`+", text)]
-    if not runs:
+    text = one_line(value, most=None)
+    if "`" not in text:
         return f"`{text}`"
-    fence = "`" * (max(runs) + 1)
-    return f"{fence} {text} {fence}"
+    ends = fence(text, least=1)
+    return f"{ends} {text} {ends}"
+
+
+def fence(text: str, least: int = 3) -> str:
+    """Returns backticks that no run of them inside a text ends.
+
+    >>> fence("a ```` b"), fence("a")
+    ('`````', '```')
+    """
+    return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])
+
+
+def layer_count(depth: int | None) -> str:
+    """Returns how many layers in words.
+
+    >>> layer_count(1), layer_count(2)
+    ('1 layer', '2 layers')
+    """
+    return "1 layer" if depth == 1 else f"{depth} layers"

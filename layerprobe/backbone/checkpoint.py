@@ -235,7 +235,7 @@ def _weight_files(checkpoint: Checkpoint) -> dict[str, str]:
     if checkpoint.find(SINGLE) is None:
         raise InputError(
             f"backbone.checkpoint must hold its weights as safetensors; {checkpoint.where} has neither {SINGLE} nor "
-            f"{INDEX}{other_weights(checkpoint)}"
+            f"{INDEX}{other_weights(checkpoint) or ': save it with model.save_pretrained, which writes them'}"
         )
     return dict.fromkeys(_open_file(checkpoint, SINGLE).keys(), SINGLE)
 

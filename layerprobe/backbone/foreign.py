@@ -44,11 +44,11 @@ def other_weights(checkpoint: Checkpoint) -> str:
     """Returns which other weights a local folder holds and what to do with them, as the end of a message.
 
     Returns:
-        Empty where there is none, and for the hub.
+        Empty where there is none, and for the hub, which is not searched.
     """
     folder = Path(checkpoint.place)
     if not checkpoint.is_local or not folder.is_dir():
-        return ": save it with model.save_pretrained of transformers 5, which writes them"
+        return ""
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(STATES):
             for end, advice in ADVICE.items():

@@ -92,11 +92,6 @@ def _run_stage(stage: Stage, study: Study, executor: Executor) -> None:
         _after_data(study)
 
 
-def is_trained(study: Study) -> bool:
-    """Tells whether the teacher is trained, so that the stored weights have been read and checked."""
-    return (study.layout.teacher / DONE).exists()
-
-
 def _say_processes() -> None:
     if processes.count() > 1:
         precision = "bfloat16 passes" if mixed_precision() == "bf16" else "float32"
@@ -109,7 +104,7 @@ def _after_data(study: Study) -> None:
     if is_new:  # the data may lie there from a run with other options, which was refused
         processes.on_main(lambda: require_use(study.spec, study.data))
     processes.on_main(lambda: check_steps(study, study.data.split))
-    if not is_trained(study):
+    if not (study.layout.teacher / DONE).exists():  # else they were read and checked
         processes.on_main(lambda: check_stored_values(study.spec.backbone))
     processes.on_main(lambda: check_similarity(study, len(study.data.split.users("valid"))))
     require_room(study)  # all processes: they agree on what the machine has

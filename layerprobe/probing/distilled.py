@@ -179,7 +179,7 @@ def gain_sentence(gain: Gain, selection: LayerSelection, options: DecisionOption
         options: metric and error level.
         unlike: what differs between the two trainings besides the teacher.
     """
-    layers = "1 layer" if selection.depth == 1 else f"{selection.depth} layers"
+    layers = wording.layer_count(selection.depth)
     trained = "users, one seed" if gain.seeds == 1 else f"users, {gain.seeds} seeds each"
     share = "" if gain.relative is None else f" ({wording.signed_percent(gain.relative)})"
     text = (

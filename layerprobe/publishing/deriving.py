@@ -39,7 +39,14 @@ from layerprobe.stages.tables.cost_fronts import whole_numbers
 from layerprobe.stages.tables.distillation_gain import distillation_gain
 from layerprobe.stages.tables.points import curve_table, ranked_files
 from layerprobe.stages.tables.predictiveness import CheapScores, predictiveness_tables
-from layerprobe.stages.tables.slices import RankedPoint, SlicedModels, difference_table, slice_table, sliced_models
+from layerprobe.stages.tables.slices import (
+    POINT,
+    RankedPoint,
+    SlicedModels,
+    difference_table,
+    slice_table,
+    sliced_models,
+)
 from layerprobe.stages.tables.validation import valid_value
 from layerprobe.store.controls import ControlsRecord
 from layerprobe.store.decision import BudgetRow, DecisionRecord, read_decision
@@ -53,7 +60,6 @@ from layerprobe.store.records import plain_of
 from layerprobe.study.asked import asked_options, hash_ranks
 from layerprobe.study.plain_study import PlainStudy
 
-POINT = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
 CURVE_KEYS = (*POINT, columns.PROTOCOL, columns.SPLIT, columns.METRIC, columns.K)
 SLICE_KEYS = (*POINT, columns.SLICE, columns.GROUP, columns.METRIC, columns.K)
 DIFFERENCE_KEYS = tuple(name for name in SLICE_KEYS if name != columns.SEED)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from layerprobe import columns
 from layerprobe.arguments import as_folder, writable_folder
 from layerprobe.data.prepare import load_prepared
 from layerprobe.data.recency import Recency, read_recency
@@ -25,6 +24,7 @@ from layerprobe.publishing.packing import LIMIT, Luggage, write_packed
 from layerprobe.publishing.redraw import drawn_again
 from layerprobe.reporting.report import write_report
 from layerprobe.stages.tables.points import ranked_files
+from layerprobe.stages.tables.slices import POINT
 from layerprobe.store.atomic import read_json, read_yaml, replacing_folder, write_yaml
 from layerprobe.store.layout import FIGURES, RANKS, REPORT, StudyLayout
 from layerprobe.store.manifest import changed_files, read_manifest, write_manifest
@@ -35,7 +35,6 @@ from layerprobe.store.seals.study_seals import require_whole_study
 from layerprobe.study.plain_study import PlainStudy
 
 AGAIN = "run `layerprobe run` with the study's YAML to its end"
-POINT = (columns.KIND, columns.SELECTION, columns.DEPTH, columns.SEED)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 os.replace(path, old)
             os.replace(temporary, path)
         finally:
+            if old.exists() and not path.exists():  # the new one could not be put in its place
+                os.replace(old, path)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
 

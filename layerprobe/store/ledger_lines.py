@@ -5,7 +5,6 @@ Takes what was asked and found, hands on lines of text; `store.ledger` reads and
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from layerprobe.errors import InputError
 from layerprobe.store.records import from_plain, plain_of
 from layerprobe.store.run_folder import hash_value
+from layerprobe.store.seals.hashes import hash_text
 
 PLANNED_SEEDS = "planned_seeds"
 RESTORE = "restore the file from a copy; nothing was overwritten"
@@ -133,15 +133,6 @@ def without_growth(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns options as they are in JSON, `planned_seeds` left out."""
     plain = json.loads(json.dumps(plain_of(dict(options)), allow_nan=False))
     return {name: value for name, value in plain.items() if name != PLANNED_SEEDS}
-
-
-def hash_text(text: str) -> str:
-    """Returns the SHA-256 of a text.
-
-    >>> hash_text("")[:8]
-    'e3b0c442'
-    """
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def now() -> str:

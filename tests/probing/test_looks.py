@@ -13,7 +13,8 @@ from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.looks import NO_PLAN, Look, check_looks, look_sentence, next_look
 from layerprobe.store.atomic import write_json
 from layerprobe.store.ledger import append_look, append_plan, read_ledger
-from layerprobe.store.ledger_lines import Asked, Found, hash_text
+from layerprobe.store.ledger_lines import Asked, Found
+from layerprobe.store.seals.hashes import hash_text
 
 OPTIONS = asdict(DecisionOptions())
 SELECTIONS = ("first:1", "first:2", "first:4")

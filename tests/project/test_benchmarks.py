@@ -129,7 +129,7 @@ def test_every_table_of_wrong_verdicts_has_its_rows(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(errors, "SIMULATED", 100)
     sections = errors.table(number=1).split("\n## ")[1:]
     rows = [[line for line in section.splitlines() if line.startswith("|")][2:] for section in sections]
-    assert list(map(len, rows)) == [24, 9, 8, len(errors.WAYS), 6]
+    assert list(map(len, rows)) == [24, 9, 6, 8, len(errors.WAYS), 6, len(errors.RARE_LOSSES)]
     assert all(len(row.split("|")) == 11 for row in rows[0])
 
 

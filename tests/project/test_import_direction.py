@@ -11,7 +11,7 @@ ALLOWED = {
     "columns": set(),
     "errors": set(),
     "kinds": set(),
-    "wording": set(),
+    "wording": {"errors"},
     "html": set(),
     "ranges": set(),
     "arguments": {"errors", "ranges"},

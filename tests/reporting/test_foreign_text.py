@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from layerprobe.errors import one_line
 from layerprobe.export.card import model_card
-from layerprobe.wording import as_code, as_markdown, one_line
+from layerprobe.wording import as_code, as_markdown
 
 NASTY = {
     "html": "<script>alert(1)</script><img src=x onerror=y>",
@@ -37,7 +38,7 @@ def shown(source: str) -> str:
 @every_nasty
 def test_escaped_text_reads_as_it_was_and_does_nothing(text: str) -> None:
     source = as_markdown(text)
-    assert shown(source) == one_line(text)
+    assert shown(source) == one_line(text, most=None)
     assert source.isprintable()
     bare = re.sub(r"\\.", "", source)
     assert not re.search(r"[<>|*`\[\]~$]", bare)
@@ -55,7 +56,7 @@ def test_code_holds_every_text(text: str) -> None:
     fence = re.match("`+", code)
     assert fence is not None
     inner = code[len(fence[0]) : -len(fence[0])]
-    assert inner.strip() == one_line(text)
+    assert inner.strip() == one_line(text, most=None)
     assert fence[0] not in re.findall("`+", inner)
 
 

@@ -114,6 +114,24 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "kept"
+    path.mkdir()
+    (path / "file").write_text("old")
+    real, calls = os.replace, iter(range(9))
+
+    def failing(source: object, target: object) -> None:
+        if next(calls) == 1:  # the old folder is out of the way, the new one not yet there
+            raise OSError(errno.EIO, "broken")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="broken"), replacing_folder(path) as folder:
+        (folder / "file").write_text("new")
+    assert (path / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), SafetensorError("invalid header")])
 def test_other_errors_of_writing_pass_as_they_are(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(type(error)), disk_full_said(tmp_path / "file"):

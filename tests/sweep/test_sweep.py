@@ -11,7 +11,8 @@ import torch
 from tiny_study import write_study
 
 from layerprobe import processes
-from layerprobe.cli.main import main
+from layerprobe.cli.main import build_parser, main
+from layerprobe.cli.study_commands import run_command
 from layerprobe.errors import InputError, NoSpace, StudyError, TrainingDiverged
 from layerprobe.store.atomic import read_json, write_json
 from layerprobe.study.parser import load_spec
@@ -187,11 +188,13 @@ def test_what_failed_is_named_beside_another_error(
 ) -> None:
     fail(monkeypatch, "variant first:1 seed 0", TrainingDiverged("loss became nan"))
     study = write_study(tmp_path, probe={"depths": [0, 1, 2]}, budget={"parameters": 1})
-    monkeypatch.chdir(copied.parent)  # a short path, so that the message is not cut
-    assert main(["decide", str(study), "--out", copied.name]) == 2
+    assert main(["decide", str(study), "--out", str(copied)]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("layerprobe: error: no studied selection keeps the budget parameters=1;")
-    assert " not affected: variant first:1 seed 0 (" in last
+    # The command line shows beginning and end of a long message; this is the whole.
+    whole = r"; and 1 model failed, the others are not affected: variant first:1 seed 0 \("
+    with pytest.raises(InputError, match=whole):
+        run_command(*build_parser().parse_known_args(["decide", str(study), "--out", str(copied)]))
 
 
 def test_noise_of_training_that_must_be_covered_needs_two_finished_seeds(tmp_path: Path) -> None:

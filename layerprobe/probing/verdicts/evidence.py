@@ -134,14 +134,9 @@ class Evidence:
         return self.floors[key] if isinstance(key, str) else self.smaller[key]
 
     def _noisy(self, key: ModelKey, n_seeds: int) -> int:
-        """Returns how many trainings' noise a model brings into a difference, in parts of the mean over seeds.
-
-        It is known from several seeds, or stated. One training that is compared with every seed counts as often.
-        """
-        if self.model(key).seeds > 1:
-            return 1
+        """Returns how many trainings' noise a model brings into a difference (`trainings`)."""
         is_stated = bool(self.prior) and (not isinstance(key, str) or key == SASREC)
-        return n_seeds if is_stated else 0
+        return trainings(self.model(key).seeds, n_seeds, is_stated)
 
     @property
     def _n_boot(self) -> int:
@@ -155,6 +150,22 @@ class Evidence:
         # The full model's column is 0. Differences from it are small numbers, so that float32 keeps their digits.
         columns = [paired(model, self.full).mean(axis=0) for model in others] + [np.zeros(len(self.full.users))]
         return resampled_means(np.stack(columns, axis=1), self._n_boot, self.options.seed)
+
+
+def trainings(seeds: int, n_seeds: int, is_stated: bool) -> int:
+    """Returns how many trainings' noise a model brings into a difference, in parts of the mean over seeds.
+
+    Args:
+        seeds: trainings of the model; from two on their noise is known.
+        n_seeds: seeds of the difference. One training that is compared with every seed counts as often.
+        is_stated: whether the noise of a single training is stated.
+
+    >>> trainings(3, 3, False), trainings(1, 3, True), trainings(1, 3, False)
+    (1, 3, 0)
+    """
+    if seeds > 1:
+        return 1
+    return n_seeds if is_stated else 0
 
 
 Kept = TypeVar("Kept", bound="int | str | LayerSelection")

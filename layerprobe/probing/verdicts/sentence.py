@@ -15,7 +15,7 @@ from layerprobe.probing.comparisons import Comparison
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.power import Power
 from layerprobe.probing.verdicts.baselines import AgainstBaseline, Baselines
-from layerprobe.probing.wording import are, called, noun, short
+from layerprobe.probing.wording import are, called, noun
 from layerprobe.store.decision import FULL_NEEDED, KEEP, UNDECIDED, USE_BASELINE
 
 
@@ -233,10 +233,3 @@ def _rounded_up(count: int) -> int:
     """Keeps two leading digits: the estimate has no more."""
     step = 10 ** max(len(str(count)) - 2, 0)
     return ceil(count / step) * step
-
-
-def name_of_kept(answer: Answer) -> str:
-    """Returns what is kept in a few words, for tables: `2 of 4 layers (first:2)`, or the verdict where nothing is."""
-    if answer.chosen is None or answer.verdict != KEEP:
-        return answer.verdict
-    return f"{short(answer.chosen, answer.comparisons)} of {answer.full.depth}"

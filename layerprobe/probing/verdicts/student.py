@@ -16,6 +16,7 @@ from layerprobe.evaluation.uncertainty import simultaneous_bounds
 from layerprobe.kinds import SASREC, label_of
 from layerprobe.probing.decision_options import DecisionOptions
 from layerprobe.probing.per_user import PerUser, paired
+from layerprobe.probing.verdicts.evidence import trainings
 from layerprobe.probing.wording import is_exploratory, significantly
 from layerprobe.store.decision import BaselineRow
 
@@ -52,9 +53,11 @@ def against_baselines(
         stacked = stacked.mean(axis=0, keepdims=True)  # [1, users, baselines]: bounds then cover users alone
     alike = [floor for floor in floors.values() if floor.seeds == student.seeds]
     noise = shared_noise([paired(student, other) for other in (plain, *alike)])
-    trained = np.array([1 + _noisy(name, floor, student.seeds, options) for name, floor in floors.items()])
-    prior = options.prior_noise * plain.value
-    known = TrainingNoise(noise, trained, prior)
+    stated = bool(options.prior_noise)
+    trained = np.array(
+        [1 + trainings(floor.seeds, student.seeds, stated and name == SASREC) for name, floor in floors.items()]
+    )
+    known = TrainingNoise(noise, trained, options.prior_noise * plain.value)
     bounds = simultaneous_bounds(stacked, options.alpha, options.n_boot, options.seed, known)
     is_covered = student.seeds > 1 or options.cover != "training"
     rows = []
@@ -74,13 +77,6 @@ def against_baselines(
             )
         )
     return tuple(rows)
-
-
-def _noisy(name: str, floor: PerUser, n_seeds: int, options: DecisionOptions) -> int:
-    """Returns how many trainings' noise a baseline brings in; one that is compared with every seed counts as often."""
-    if floor.seeds > 1:
-        return 1
-    return n_seeds if options.prior_noise and name == SASREC else 0
 
 
 def baselines_sentence(rows: Sequence[BaselineRow], value: float, seeds: int, options: DecisionOptions) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from layerprobe import columns, wording
 from layerprobe.reporting.tables.layers import FEWEST_STATES, NULL_HIGH, NULL_VALUE, agreement
 from layerprobe.reporting.words.score_names import DISTANCES, measure_of
-from layerprobe.wording import count, percent
+from layerprobe.wording import count, layer_count, percent
 
 LARGE_SPREAD, LARGE_SHARE, LARGE_COSINE = 0.1, 0.5, 0.5
 SMALL_COSINE = 0.1
@@ -144,5 +144,4 @@ def _how_many(states: pd.DataFrame, name: str, limit: float) -> str:
 
 
 def _layers(row: pd.Series) -> str:
-    layer = int(row[columns.LAYER])
-    return f"{layer} layer" if layer == 1 else f"{layer} layers"
+    return layer_count(int(row[columns.LAYER]))

@@ -51,7 +51,7 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     comparison = compare(teacher, student, alpha)
     text = student.metrics.selection
     selection = "" if keeps_first(text) else f" ({text})"
-    kept = f"{_number_of_layers(student.metrics.depth)}{selection}"
+    kept = f"{wording.layer_count(student.metrics.depth)}{selection}"
     lead = (
         f"### {student.name}: {kept}, distilled from {teacher.metrics.depth}\n\n"
         f"Test targets of {count(comparison[columns.N_USERS].iloc[0])} users, full ranking, {confidence(alpha)}. "
@@ -62,10 +62,6 @@ def _one_student(study: StudyFiles, teacher: ModelFiles, student: ModelFiles) ->
     ]
     headers = ["Metric", "Teacher", "Student", "Difference"]
     return [lead, markdown.table(headers, rows), _parameters(teacher, student), _speed(teacher, student)]
-
-
-def _number_of_layers(depth: int | None) -> str:
-    return "1 layer" if depth == 1 else f"{depth} layers"
 
 
 def _not_kept(study: StudyFiles, student: ModelFiles) -> str:

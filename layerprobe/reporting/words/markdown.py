@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
+
+from layerprobe.wording import fence
 
 Alignment = Literal["left", "right"]
 
@@ -32,8 +33,8 @@ def bullets(lines: Sequence[str]) -> str:
 
 def folded(summary: str, text: str, language: str = "") -> str:
     """Returns a code block that is closed at first and opens on a click; no text, such as a path, ends it early."""
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    return f"<details><summary>{summary}</summary>\n\n{fence}{language}\n{text.rstrip()}\n{fence}\n\n</details>"
+    ends = fence(text)
+    return f"<details><summary>{summary}</summary>\n\n{ends}{language}\n{text.rstrip()}\n{ends}\n\n</details>"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], aligns: Sequence[Alignment]) -> str:

@@ -30,7 +30,11 @@ def hash_file(path: Path) -> str:
 
 
 def hash_text(text: str) -> str:
-    """Returns the SHA-256 of a file that holds this text, in UTF-8."""
+    """Returns the SHA-256 of a text, or of a file that holds it, in UTF-8.
+
+    >>> hash_text("")[:8]
+    'e3b0c442'
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
